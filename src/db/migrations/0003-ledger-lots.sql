@@ -1,0 +1,140 @@
+-- How lots start, burn and expire. Each function takes a wallet row that the caller has locked, and returns it changed:
+-- the caller writes it back once.
+
+-- Brings a wallet's lots to the instant `p_now`: starts what is due (debt is repaid first), ends what expired, books
+-- as expired what no older hold can claim any more, and chooses the next lot to burn. Right without any job: every
+-- operation on the account calls it when `next_change_at` has come.
+CREATE FUNCTION ledger_refresh(INOUT w wallets, p_now timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+  l lots;
+  v_repaid bigint;
+  v_oldest timestamptz;
+BEGIN
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 0 AND starts_at <= p_now
+           ORDER BY starts_at, created_at, lot_id LOOP
+    v_repaid := least(w.debt, l.remaining);
+    w.debt := w.debt - v_repaid;
+    w.posted := w.posted + l.remaining;
+    w.dormant := w.dormant - l.remaining;
+    UPDATE lots SET state = 1, remaining = remaining - v_repaid, repaid = v_repaid
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 1 AND expires_at <= p_now LOOP
+    w.posted := w.posted - l.remaining;
+    w.dormant := w.dormant + l.remaining;
+    UPDATE lots SET state = 2 WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  -- Holds opened before a lot expired may still be paid by it: it is booked when the last of them has ended.
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 2 ORDER BY expires_at, created_at, lot_id LOOP
+    IF v_oldest IS NULL THEN
+      SELECT coalesce(min(opened_at), 'infinity') INTO v_oldest FROM holds WHERE account_id = w.account_id;
+    END IF;
+    CONTINUE WHEN l.remaining > 0 AND v_oldest < l.expires_at;
+    IF l.remaining > 0 THEN
+      w.dormant := w.dormant - l.remaining;
+      w.seq := w.seq + 1;
+      INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, at)
+      VALUES (w.account_id, uuid_at(p_now), 6, w.seq, -l.remaining, w.posted + w.dormant, 1, 3, l.lot_id, p_now);
+    END IF;
+    UPDATE lots SET state = 3, remaining = 0, expired = expired + remaining
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  UPDATE lots SET state = 3 WHERE account_id = w.account_id AND state = 1 AND remaining = 0;
+
+  SELECT lot_id, remaining INTO w.head_lot, w.head_left FROM lots
+    WHERE account_id = w.account_id AND state = 1 ORDER BY priority, expires_at, created_at, lot_id LIMIT 1;
+  w.head_left := coalesce(w.head_left, 0);
+  -- A lot that waits to be booked keeps the wallet due, so that the next operation looks again.
+  SELECT coalesce(min(CASE state WHEN 0 THEN starts_at WHEN 1 THEN expires_at ELSE p_now END), 'infinity')
+    INTO w.next_change_at FROM lots WHERE account_id = w.account_id AND state < 3;
+END $$;
+
+-- Takes `p_amount` from the wallet in burn order: first from lots that expired after the hold was opened, then from
+-- live ones; what is left over becomes debt. Records the allocations when it is not the head lot alone that pays.
+CREATE FUNCTION ledger_burn(
+  INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamptz, p_now timestamptz, OUT paid_by uuid
+) LANGUAGE plpgsql AS $$
+DECLARE
+  l lots;
+  v_left bigint := p_amount;
+  v_part bigint;
+  v_lots uuid[] := '{}';
+  v_parts bigint[] := '{}';
+BEGIN
+  IF p_amount <= w.head_left AND p_now < w.next_change_at THEN
+    w.posted := w.posted - p_amount;
+    w.head_left := w.head_left - p_amount;
+    paid_by := CASE WHEN p_amount > 0 THEN w.head_lot END;
+    RETURN;
+  END IF;
+
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND remaining > 0
+             AND (state = 1 OR state = 2 AND expires_at > p_opened_at)
+           ORDER BY state DESC, priority, expires_at, created_at, lot_id LOOP
+    EXIT WHEN v_left = 0;
+    v_part := least(v_left, l.remaining);
+    v_left := v_left - v_part;
+    IF l.state = 1 THEN w.posted := w.posted - v_part; ELSE w.dormant := w.dormant - v_part; END IF;
+    UPDATE lots SET remaining = remaining - v_part WHERE account_id = l.account_id AND lot_id = l.lot_id;
+    IF l.lot_id = w.head_lot THEN w.head_left := w.head_left - v_part; END IF;
+    v_lots := v_lots || l.lot_id;
+    v_parts := v_parts || v_part;
+  END LOOP;
+  w.debt := w.debt + v_left;
+  w.posted := w.posted - v_left;
+  IF cardinality(v_lots) = 1 AND v_left = 0 THEN
+    paid_by := v_lots[1];
+  ELSE
+    INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+      SELECT w.account_id, p_id, p_kind, t.lot_id, t.amount FROM unnest(v_lots, v_parts) AS t (lot_id, amount);
+  END IF;
+  w := ledger_refresh(w, p_now);
+END $$;
+
+-- Gives `p_amount` of what request `p_id` was charged back: debt is repaid first, then the lots that paid the charge,
+-- then any other that was burnt (what they paid may have become another charge's debt, repaid since). Used when a
+-- recovered charge turns out to have been too high.
+CREATE FUNCTION ledger_give_back(INOUT w wallets, p_amount bigint, p_id uuid, p_now timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+  l lots;
+  v_left bigint := p_amount;
+  v_part bigint;
+  v_burnt bigint;
+BEGIN
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+  v_part := least(v_left, w.debt);
+  w.debt := w.debt - v_part;
+  w.posted := w.posted + v_part;
+  v_left := v_left - v_part;
+  FOR l IN
+    SELECT t.* FROM lots t
+      WHERE t.account_id = w.account_id AND t.granted > t.remaining + t.expired
+      ORDER BY EXISTS (SELECT FROM allocations a WHERE a.account_id = t.account_id AND a.id = p_id AND a.lot_id = t.lot_id)
+        OR EXISTS (SELECT FROM entries e WHERE e.account_id = t.account_id AND e.id = p_id AND e.lot_id = t.lot_id) DESC,
+        t.priority DESC, t.expires_at DESC, t.created_at DESC, t.lot_id DESC
+  LOOP
+    EXIT WHEN v_left = 0;
+    v_burnt := l.granted - l.repaid - l.expired - l.remaining;
+    v_part := least(v_left, v_burnt + l.repaid);
+    v_left := v_left - v_part;
+    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - greatest(0, v_part - v_burnt),
+        state = CASE WHEN expires_at <= p_now THEN 2 ELSE 1 END
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+    IF l.lot_id = w.head_lot THEN w.head_left := w.head_left + v_part; END IF;
+    IF l.expires_at <= p_now THEN w.dormant := w.dormant + v_part; ELSE w.posted := w.posted + v_part; END IF;
+    IF v_burnt > 0 THEN
+      INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+        VALUES (w.account_id, p_id, 5, l.lot_id, least(v_part, v_burnt));
+    END IF;
+  END LOOP;
+  IF v_left > 0 THEN
+    RAISE EXCEPTION 'late refund of % exceeds what was charged to account %', p_amount, w.account_id;
+  END IF;
+  w := ledger_refresh(w, p_now);
+END $$;

@@ -1,0 +1,79 @@
+-- Gateways and the holds they own. A lease lasts 15 seconds by the database's clock; its gateway renews it every 5.
+
+-- Renews the caller's lease, and takes it again where a sweeper took it away. Also notes what long streams have metered.
+CREATE FUNCTION ledger_heartbeat(p_owner bigint, p_account bigint[], p_id uuid[], p_metered bigint[]) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO owners (owner, lease_until, started_at)
+    VALUES (p_owner, clock_timestamp() + interval '15 seconds', clock_timestamp())
+    ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until;
+  -- Takes no lock that it would have to wait for: a hold that is being settled needs no note.
+  UPDATE holds h SET metered = u.metered
+    FROM (
+      SELECT t.account_id, t.id, n.metered FROM unnest(p_account, p_id, p_metered) AS n (account_id, id, metered)
+        JOIN holds t ON t.account_id = n.account_id AND t.id = n.id AND t.metered < n.metered
+        FOR UPDATE OF t SKIP LOCKED
+    ) u
+    WHERE h.account_id = u.account_id AND h.id = u.id;
+END $$;
+
+-- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold.
+CREATE FUNCTION ledger_recover(INOUT w wallets, h holds, p_now timestamptz) LANGUAGE plpgsql AS $$
+BEGIN
+  DELETE FROM holds WHERE account_id = h.account_id AND id = h.id;
+  w.held := w.held - h.amount;
+  IF h.on_orphan = 1 THEN
+    w := ledger_book_charge(w, h.id, 3::smallint, 0::bigint, h.key_id, h.frozen, h.opened_at, p_now);
+  ELSE
+    w := ledger_book_charge(w, h.id, 4::smallint,
+      CASE h.on_orphan WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END,
+      h.key_id, h.frozen, h.opened_at, p_now);
+  END IF;
+END $$;
+
+-- Ends up to `p_limit` holds of one owner, whose death the caller has established. Returns how many; the owner's lease
+-- goes with its last hold.
+CREATE FUNCTION ledger_end_owner(p_owner bigint, p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  h holds;
+  w wallets;
+  v_accounts bigint[];
+  v_now timestamptz;
+  v_ended integer := 0;
+BEGIN
+  SELECT array_agg(DISTINCT t.account_id) INTO v_accounts
+    FROM (SELECT account_id FROM holds WHERE owner = p_owner ORDER BY account_id, id LIMIT p_limit) t;
+  PERFORM FROM wallets WHERE account_id = ANY (v_accounts) ORDER BY account_id FOR UPDATE;
+  v_now := clock_timestamp();
+  FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = ANY (v_accounts) ORDER BY account_id, id LIMIT p_limit
+  LOOP
+    IF w.account_id IS DISTINCT FROM h.account_id THEN
+      PERFORM ledger_store(w);
+      SELECT * INTO w FROM wallets WHERE account_id = h.account_id;
+    END IF;
+    IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
+    w := ledger_recover(w, h, v_now);
+    v_ended := v_ended + 1;
+  END LOOP;
+  PERFORM ledger_store(w);
+  DELETE FROM owners o WHERE o.owner = p_owner AND NOT EXISTS (SELECT FROM holds t WHERE t.owner = p_owner);
+  RETURN v_ended;
+END $$;
+
+-- Ends holds of gateways whose lease ran out. One sweeper at a time takes a given owner; others pass it by.
+CREATE FUNCTION ledger_sweep(p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+  v_owner bigint;
+  v_ended integer := 0;
+BEGIN
+  FOR v_owner IN SELECT owner FROM owners WHERE lease_until <= clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED
+  LOOP
+    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
+  END LOOP;
+  -- A hold whose owner has no lease at all was committed after its gateway was swept.
+  FOR v_owner IN SELECT DISTINCT h.owner FROM holds h WHERE NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner)
+  LOOP
+    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
+  END LOOP;
+  RETURN v_ended;
+END $$;

@@ -1,0 +1,139 @@
+/**
+ * The lease of this gateway, and the sweep of those that died. By the database's clock a lease lasts 15 s and is renewed
+ * every 5 s; whoever sweeps ends the holds of owners whose lease ran out.
+ *
+ *            beat ok                        beat fails
+ *   ┌──▶ leased ─────────────────────────────────────────▶ cut off
+ *   │      │ sweeps others once it was leased               │ beat ok
+ *   │      │ for a whole lease without a break              ▼
+ *   └──────┴────────────────────────────────────────── waiting (15 s, sweeps nobody)
+ *
+ * The wait is what keeps live streams alive: after an outage every lease looks expired, and each gateway needs the time
+ * to say that it lives.
+ */
+import type { Pool } from 'pg';
+import type { Clock } from '../lib/clock.ts';
+import type { Uuid } from '../lib/ids.ts';
+import type { Logger } from '../observe/log.ts';
+import type { LedgerWriter } from './writer.ts';
+
+const BEAT_MS = 5_000;
+const LEASE_MS = 15_000;
+/** Holds ended in one statement of a sweep, so that it holds no lock for long. */
+const SWEEP_LIMIT = 500;
+/** A committed hold that this process does not know of for this long is stray. */
+const STRAY_AFTER = '5 seconds';
+/** Stray holds looked for in one beat. */
+const STRAY_LIMIT = 1_000;
+
+/** What a long stream has used so far: its charge, should this process die. */
+export interface Metered {
+  account: bigint;
+  id: Uuid;
+  /** Nano-credits. */
+  amount: bigint;
+}
+
+export interface OwnerOptions {
+  pool: Pool;
+  owner: bigint;
+  writer: LedgerWriter;
+  clock: Clock;
+  log: Logger;
+  /** The long streams of this process. */
+  metered: () => Metered[];
+}
+
+export class Owner {
+  readonly #options: OwnerOptions;
+  #timer: NodeJS.Timeout | null = null;
+  #beat: Promise<void> = Promise.resolve();
+  #leasedSince: number | null = null;
+
+  constructor(options: OwnerOptions) {
+    this.#options = options;
+  }
+
+  /** Takes the lease: before the first hold. Throws when the database does not answer. */
+  async start(): Promise<void> {
+    await this.#renew();
+    this.#leasedSince = this.#options.clock.now();
+    this.#schedule();
+  }
+
+  /** Ends the beat. The lease is left to run out unless no hold remains. */
+  async stop(): Promise<void> {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    await this.#beat;
+    await this.#options.pool
+      .query('DELETE FROM owners o WHERE owner = $1 AND NOT EXISTS (SELECT FROM holds h WHERE h.owner = o.owner)', [
+        this.#options.owner,
+      ])
+      .catch((error) => this.#options.log.warn({ err: error }, 'the lease could not be given up; it will run out'));
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => {
+      this.#beat = this.#onBeat().finally(() => {
+        if (this.#timer !== null) this.#schedule();
+      });
+    }, BEAT_MS);
+  }
+
+  async #onBeat(): Promise<void> {
+    const { clock, log, pool } = this.#options;
+    try {
+      await this.#renew();
+      this.#leasedSince ??= clock.now();
+      await this.#releaseStrays();
+      if (clock.now() - this.#leasedSince < LEASE_MS) return;
+      const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
+      if (rows[0]!.ended > 0) log.warn({ holds: rows[0]!.ended }, 'ended holds of gateways that died');
+    } catch (error) {
+      this.#leasedSince = null;
+      log.warn(
+        { err: error },
+        'the heartbeat failed; streams go on, and nobody is swept until a whole lease has passed',
+      );
+    }
+  }
+
+  async #renew(): Promise<void> {
+    const metered = this.#options.metered();
+    await this.#options.pool.query('SELECT ledger_heartbeat($1, $2::bigint[], $3::uuid[], $4::bigint[])', [
+      this.#options.owner,
+      metered.map((m) => m.account),
+      metered.map((m) => m.id),
+      metered.map((m) => m.amount),
+    ]);
+  }
+
+  /** Releases holds in this gateway's name that it does not work on: calls that timed out here and committed there. */
+  async #releaseStrays(): Promise<void> {
+    const { pool, owner, writer, log } = this.#options;
+    const { rows } = await pool.query<{ account_id: bigint; id: Uuid; frozen: Buffer }>(
+      `SELECT account_id, id, frozen FROM holds
+        WHERE owner = $1 AND opened_at < clock_timestamp() - $2::interval LIMIT $3`,
+      [owner, STRAY_AFTER, STRAY_LIMIT],
+    );
+    for (const row of rows) {
+      if (writer.isLive(row.id)) continue;
+      log.warn({ hold: row.id }, 'releasing a stray hold');
+      await writer.release({ verb: 'release', account: row.account_id, id: row.id, receipt: row.frozen });
+    }
+  }
+}
+
+/** Ends every hold of an owner that is known to be dead: a former self of this data folder. Returns how many. */
+export async function endOwner(pool: Pool, owner: bigint): Promise<number> {
+  let total = 0;
+  for (;;) {
+    const { rows } = await pool.query<{ ended: number }>('SELECT ledger_end_owner($1, $2) AS ended', [
+      owner,
+      SWEEP_LIMIT,
+    ]);
+    total += rows[0]!.ended;
+    if (rows[0]!.ended < SWEEP_LIMIT) return total;
+  }
+}
