@@ -3,7 +3,9 @@ import type { Pool } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
 import { BOOKS, ENTRY_KINDS, type EntryKind, LOT_KINDS, type LotKind } from './outcomes.ts';
 
-const LOT_KIND_NAMES = new Map(Object.entries(LOT_KINDS).map(([name, number]) => [number, name as LotKind]));
+const LOT_KIND_NAMES = new Map<number, LotKind>(
+  Object.entries(LOT_KINDS).map(([name, number]) => [number, name as LotKind]),
+);
 
 export interface Lot {
   id: Uuid;
@@ -172,16 +174,31 @@ function toEntry(row: EntryRow): Entry {
   };
 }
 
-/** A page of entries, newest first. `before`: the seq of the last entry of the page before; entries of requests only where asked. */
+/** Where a page of entries ended: the next begins below it. */
+export interface EntryCursor {
+  id: Uuid;
+  kind: EntryKind;
+}
+
+/**
+ * A page of entries, newest id first: ids are ordered by time and indexed, `seq` is the order of effect and is not.
+ * `requestsOnly` lists one entry a request.
+ */
 export async function listEntries(
   pool: Pool,
   account: bigint,
-  page: { limit: number; before: bigint | null; requestsOnly?: boolean },
+  page: { limit: number; after: EntryCursor | null; requestsOnly?: boolean },
 ): Promise<Entry[]> {
   const { rows } = await pool.query<EntryRow>(
-    `${ENTRIES} WHERE e.account_id = $1 AND ($2::bigint IS NULL OR e.seq < $2)
-       AND (NOT $4 OR e.kind IN (2, 3, 4)) ORDER BY e.seq DESC LIMIT $3`,
-    [account, page.before, page.limit, page.requestsOnly ?? false],
+    `${ENTRIES} WHERE e.account_id = $1 AND ($2::uuid IS NULL OR (e.id, e.kind) < ($2, $3::smallint))
+       AND (NOT $5 OR e.kind IN (2, 3, 4)) ORDER BY e.id DESC, e.kind DESC LIMIT $4`,
+    [
+      account,
+      page.after?.id ?? null,
+      page.after === null ? null : ENTRY_KINDS.indexOf(page.after.kind) + 1,
+      page.limit,
+      page.requestsOnly ?? false,
+    ],
   );
   return rows.map(toEntry);
 }

@@ -1,0 +1,135 @@
+/** Accounts: created once per external id, suspended, listed. Their wallet is opened in the same transaction. */
+import type { Pool } from 'pg';
+import { transaction } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
+import { openWallet, raisePolicyVersion, setOverdraft, setWalletStatus } from '../ledger/wallets.ts';
+import type { Clock } from '../lib/clock.ts';
+import { mintId } from '../lib/ids.ts';
+
+export type AccountStatus = 'active' | 'suspended';
+
+export interface NewAccount {
+  name: string;
+  externalId: string | null;
+  email: string | null;
+  plan: string | null;
+  /** Nano-credits. */
+  overdraft: bigint;
+  metadata: Record<string, unknown>;
+}
+
+export interface Account extends NewAccount {
+  id: bigint;
+  status: AccountStatus;
+  createdAt: Date;
+}
+
+interface Row {
+  account_id: bigint;
+  external_id: string | null;
+  name: string;
+  email: string | null;
+  plan: string | null;
+  metadata: Record<string, unknown>;
+  created_at: Date;
+  overdraft: bigint;
+  status: number;
+}
+
+const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.metadata, a.created_at, w.overdraft, w.status
+  FROM accounts a JOIN wallets w USING (account_id)`;
+
+function toAccount(row: Row): Account {
+  return {
+    id: row.account_id,
+    externalId: row.external_id,
+    name: row.name,
+    email: row.email,
+    plan: row.plan,
+    metadata: row.metadata,
+    createdAt: row.created_at,
+    overdraft: row.overdraft,
+    status: row.status === 0 ? 'active' : 'suspended',
+  };
+}
+
+/**
+ * Creates an account with an empty wallet. With an external id that exists it answers that account, `created: false`,
+ * if the fields are the same, else throws `reference_reused` naming the first that differs.
+ */
+export async function createAccount(
+  pool: Pool,
+  clock: Clock,
+  account: NewAccount,
+): Promise<{ account: Account; created: boolean }> {
+  const id = mintId(clock);
+  const created = await transaction(pool, async (db) => {
+    const { rowCount } = await db.query(
+      `INSERT INTO accounts (account_id, external_id, name, email, plan, metadata) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING`,
+      [id, account.externalId, account.name, account.email, account.plan, JSON.stringify(account.metadata)],
+    );
+    if (rowCount === 0) return false;
+    await openWallet(db, id, account.overdraft);
+    return true;
+  });
+  if (created) return { account: (await findAccount(pool, id))!, created: true };
+  const existing = (await findAccountByExternalId(pool, account.externalId!))!;
+  const differs = (['name', 'email', 'plan', 'overdraft'] as const).find((field) => existing[field] !== account[field]);
+  if (differs !== undefined) {
+    throw new TollgateError('reference_reused', {
+      param: differs,
+      message: `An account with this external_id exists with another ${differs}. Use PATCH to change it.`,
+    });
+  }
+  return { account: existing, created: false };
+}
+
+export async function findAccount(pool: Pool, id: bigint): Promise<Account | null> {
+  const { rows } = await pool.query<Row>(`${SELECT} WHERE a.account_id = $1`, [id]);
+  return rows[0] === undefined ? null : toAccount(rows[0]);
+}
+
+export async function findAccountByExternalId(pool: Pool, externalId: string): Promise<Account | null> {
+  const { rows } = await pool.query<Row>(`${SELECT} WHERE a.external_id = $1`, [externalId]);
+  return rows[0] === undefined ? null : toAccount(rows[0]);
+}
+
+/** A page of accounts, newest first; `after` is the last id of the page before. */
+export async function listAccounts(pool: Pool, page: { limit: number; after: bigint | null }): Promise<Account[]> {
+  const { rows } = await pool.query<Row>(
+    `${SELECT} WHERE $1::bigint IS NULL OR a.account_id < $1 ORDER BY a.account_id DESC LIMIT $2`,
+    [page.after, page.limit],
+  );
+  return rows.map(toAccount);
+}
+
+export type AccountChange = Partial<
+  Pick<Account, 'name' | 'email' | 'plan' | 'overdraft' | 'metadata' | 'status' | 'externalId'>
+>;
+
+/** Changes the fields given; effective at the next request on every gateway. `null` when there is no such account. */
+export async function changeAccount(pool: Pool, id: bigint, change: AccountChange): Promise<Account | null> {
+  await transaction(pool, async (db) => {
+    const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE`, [id]);
+    if (rows[0] === undefined) return;
+    const next = { ...toAccount(rows[0]), ...change };
+    if (change.externalId !== undefined) {
+      const taken = await db.query('SELECT FROM accounts WHERE external_id = $1 AND account_id <> $2', [
+        next.externalId,
+        id,
+      ]);
+      if (taken.rowCount !== 0) {
+        throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });
+      }
+    }
+    await db.query(
+      'UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6 WHERE account_id = $1',
+      [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId],
+    );
+    if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
+    if (change.status !== undefined) await setWalletStatus(db, id, change.status);
+    if (change.plan !== undefined) await raisePolicyVersion(db, id);
+  });
+  return findAccount(pool, id);
+}

@@ -1,0 +1,49 @@
+/**
+ * `sk-tg-<public id>-<secret><checksum>`: 13 characters that name the key (those of `key_…`), 33 of base 62 drawn at
+ * random (196 bits), 6 of base 62 that are the CRC-32 of all before. The checksum tells a mistyped key from a wrong one
+ * without a look-up, and lets secret scanners be sure. Only the SHA-256 of the secret is kept.
+ */
+import { hash, randomInt } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { parsePublicId, publicId } from '../lib/ids.ts';
+
+const PREFIX = 'sk-tg-';
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+const SECRET_CHARS = 33;
+const CHECKSUM_CHARS = 6;
+const PUBLIC_CHARS = 13;
+const KEY_CHARS = PREFIX.length + PUBLIC_CHARS + 1 + SECRET_CHARS + CHECKSUM_CHARS;
+
+/** A presented key, taken apart. */
+export interface PresentedKey {
+  key: bigint;
+  secretHash: Buffer;
+}
+
+/** A new secret for a key id: the text to show once, and the hash to keep. */
+export function mintKey(key: bigint): { text: string; secretHash: Buffer } {
+  let secret = '';
+  for (let i = 0; i < SECRET_CHARS; i++) secret += BASE62[randomInt(62)];
+  const body = `${PREFIX}${publicId('key', key).slice('key_'.length)}-${secret}`;
+  return { text: body + checksum(body), secretHash: hashSecret(secret) };
+}
+
+/** Takes a presented key apart; `null` when it cannot be one of ours. */
+export function parseKey(text: string): PresentedKey | null {
+  if (text.length !== KEY_CHARS || !text.startsWith(PREFIX)) return null;
+  const body = text.slice(0, -CHECKSUM_CHARS);
+  if (checksum(body) !== text.slice(-CHECKSUM_CHARS)) return null;
+  const key = parsePublicId('key', `key_${body.slice(PREFIX.length, PREFIX.length + PUBLIC_CHARS)}`);
+  return key === null ? null : { key, secretHash: hashSecret(body.slice(-SECRET_CHARS)) };
+}
+
+function hashSecret(secret: string): Buffer {
+  return hash('sha256', secret, 'buffer');
+}
+
+function checksum(body: string): string {
+  let rest = crc32(body);
+  let text = '';
+  for (let i = 0; i < CHECKSUM_CHARS; i++, rest = Math.floor(rest / 62)) text = BASE62[rest % 62] + text;
+  return text;
+}

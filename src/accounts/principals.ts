@@ -1,0 +1,137 @@
+/**
+ * Who a presented API key speaks for. Principals are cached with the policy version they were read at; the hold of each
+ * request verifies that version, so the cache can only be late, never wrong with money.
+ *
+ *   absent ──load──▶ cached ──hold says stale_policy, or it would deny──▶ reloaded (once a request)
+ *      └──no such key──▶ unknown (remembered 5 s at most, so that guessing keys costs the database little)
+ */
+import { timingSafeEqual } from 'node:crypto';
+import type { Pool } from 'pg';
+import type { Clock } from '../lib/clock.ts';
+import { parseKey } from './key-format.ts';
+
+export type Scope = 'inference' | 'read' | 'consume' | 'billing';
+
+export interface Principal {
+  account: bigint;
+  key: bigint;
+  policyVersion: bigint;
+  suspended: boolean;
+  /** Revoked or expired, by the database's clock when it was read. */
+  keyEnded: boolean;
+  /** The account's plan; `null`: the default plan. */
+  plan: string | null;
+  scopes: readonly Scope[];
+}
+
+interface Cached {
+  principal: Principal;
+  secretHash: Buffer;
+}
+
+const CACHE_LIMIT = 20_000;
+const UNKNOWN_LIMIT = 10_000;
+const UNKNOWN_MS = 5_000;
+const NO_HASH = Buffer.alloc(32);
+
+interface Row {
+  account_id: bigint;
+  key_id: bigint;
+  secret_hash: Buffer;
+  scopes: Scope[];
+  plan: string | null;
+  policy_version: bigint;
+  suspended: boolean;
+  key_ended: boolean;
+}
+
+export class Principals {
+  readonly #pool: Pool;
+  readonly #clock: Clock;
+  readonly #cache = new Map<bigint, Cached>();
+  readonly #unknown = new Map<bigint, number>();
+  readonly #loading = new Map<bigint, Promise<Cached | null>>();
+
+  constructor(pool: Pool, clock: Clock) {
+    this.#pool = pool;
+    this.#clock = clock;
+  }
+
+  /**
+   * The principal of a presented key, or `null` when it is malformed, unknown or its secret is wrong: callers answer all
+   * three alike. A revoked or expired key is returned, marked `keyEnded`, so that the caller can confirm it with `reload`.
+   * Synchronous when it is cached, for the hot path.
+   */
+  find(text: string): Principal | null | Promise<Principal | null> {
+    const presented = parseKey(text);
+    if (presented === null) {
+      timingSafeEqual(NO_HASH, NO_HASH);
+      return null;
+    }
+    const cached = this.#cache.get(presented.key);
+    if (cached !== undefined) return verified(cached, presented.secretHash);
+    return this.#loadKnown(presented.key).then((loaded) => verified(loaded, presented.secretHash));
+  }
+
+  /** Reads a principal afresh: after `stale_policy`, and before a denial from the cache is sent. */
+  async reload(principal: Principal): Promise<Principal | null> {
+    return (await this.#load(principal.key))?.principal ?? null;
+  }
+
+  async #loadKnown(key: bigint): Promise<Cached | null> {
+    const unknownUntil = this.#unknown.get(key);
+    if (unknownUntil !== undefined && unknownUntil > this.#clock.now()) return null;
+    return this.#load(key);
+  }
+
+  /** Concurrent loads of one key share a read. */
+  #load(key: bigint): Promise<Cached | null> {
+    const running = this.#loading.get(key);
+    if (running !== undefined) return running;
+    const loading = this.#read(key).finally(() => this.#loading.delete(key));
+    this.#loading.set(key, loading);
+    return loading;
+  }
+
+  async #read(key: bigint): Promise<Cached | null> {
+    const { rows } = await this.#pool.query<Row>({
+      name: 'principal',
+      text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, a.plan, w.policy_version, w.status <> 0 AS suspended,
+               s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended
+             FROM api_keys k JOIN accounts a USING (account_id) JOIN wallets w USING (account_id)
+               JOIN spenders s USING (account_id, key_id)
+             WHERE k.key_id = $1`,
+      values: [key],
+    });
+    const row = rows[0];
+    this.#cache.delete(key);
+    if (row === undefined) {
+      remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
+      return null;
+    }
+    const principal: Principal = {
+      account: row.account_id,
+      key: row.key_id,
+      policyVersion: row.policy_version,
+      suspended: row.suspended,
+      keyEnded: row.key_ended,
+      plan: row.plan,
+      scopes: row.scopes,
+    };
+    const cached = { principal, secretHash: row.secret_hash };
+    remember(this.#cache, key, cached, CACHE_LIMIT);
+    return cached;
+  }
+}
+
+/** Compares in constant time, also when there is nothing to compare with. */
+function verified(cached: Cached | null, secretHash: Buffer): Principal | null {
+  const same = timingSafeEqual(cached?.secretHash ?? NO_HASH, secretHash);
+  return cached !== null && same ? cached.principal : null;
+}
+
+/** Adds to a bounded map; the entry that has been in it longest makes room. */
+function remember<V>(map: Map<bigint, V>, key: bigint, value: V, limit: number): void {
+  if (map.size >= limit) map.delete(map.keys().next().value!);
+  map.set(key, value);
+}

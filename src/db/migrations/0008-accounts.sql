@@ -1,0 +1,28 @@
+-- Accounts and API keys. What the ledger must know of them stands in wallets and spenders, written in the same
+-- transaction. Lookups that are not by account (external id, key id) live in these small tables.
+
+CREATE TABLE accounts (
+  account_id  bigint PRIMARY KEY,
+  external_id text,
+  name        text NOT NULL,
+  email       text,
+  plan        text,                                   -- null: the catalog's default plan
+  metadata    jsonb NOT NULL DEFAULT '{}',
+  created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
+  CONSTRAINT account_name_is_short CHECK (length(name) BETWEEN 1 AND 200)
+);
+
+CREATE TABLE api_keys (
+  key_id      bigint PRIMARY KEY,
+  account_id  bigint NOT NULL REFERENCES accounts,
+  name        text,
+  scopes      text[] NOT NULL,
+  secret_hash bytea NOT NULL,                         -- SHA-256 of the secret, which is 196 random bits
+  created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at  timestamptz,
+  revoked_at  timestamptz,
+  CONSTRAINT key_hash_is_sha256 CHECK (octet_length(secret_hash) = 32),
+  CONSTRAINT key_scopes_are_known CHECK (scopes <@ ARRAY['inference', 'read', 'consume', 'billing'])
+);
+CREATE INDEX api_keys_of_account ON api_keys (account_id, key_id);
