@@ -35,53 +35,50 @@ BEGIN
   SELECT version INTO v_catalog FROM catalog_state;
   SELECT count(DISTINCT u) = count(*) INTO v_distinct FROM unnest(p_id) u;
 
-  WITH o AS MATERIALIZED (
-    SELECT u.*, w.posted, w.held, w.overdraft, w.dormant, w.seq, w.head_lot, w.head_left, w.debt,
-      h.amount AS freed, h.key_id AS hold_key,
+  WITH o AS (
+    SELECT u.i, u.op, u.account_id, w.ctid AS wallet, w.posted - w.held AS free, w.overdraft, w.held, w.posted + w.dormant AS book,
+      w.seq, w.head_lot, w.head_left, coalesce(h.amount, 0) AS freed, h.key_id AS hold_key,
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
       v_distinct AND v_now < w.next_change_at AND CASE
         WHEN u.op IN (1, 2) THEN h.id IS NOT NULL
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
-          AND u.version >= w.policy_version AND u.catalog >= v_catalog
+          AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
           AND NOT EXISTS (SELECT FROM entries e WHERE e.account_id = u.account_id AND e.id = u.id)
         ELSE false END AS plain
-    FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_floor, p_version, p_catalog, p_on_orphan, p_start,
-        p_length) WITH ORDINALITY AS u (op, account_id, id, key_id, amount, floor, version, catalog, on_orphan, start, length, i)
+    FROM unnest(p_op, p_account, p_id, p_amount) WITH ORDINALITY AS u (op, account_id, id, amount, i)
       JOIN wallets w ON w.account_id = u.account_id
       LEFT JOIN holds h ON h.account_id = u.account_id AND h.id = u.id
-      LEFT JOIN spenders s ON u.op = 4 AND s.account_id = u.account_id AND s.key_id = u.key_id
+      LEFT JOIN spenders s ON u.op = 4 AND s.account_id = u.account_id AND s.key_id = p_key[u.i]
   ), v AS MATERIALIZED (
-    SELECT *,
+    SELECT i, op, account_id, wallet, seq, hold_key, head_lot, charge, want,
       bool_and(plain) OVER a AND total(charge) OVER a <= head_left
-        AND (total(want) OVER a = 0
-          OR total(want) OVER a <= posted - total(charge) OVER a - held + total(freed) OVER a + overdraft) AS fast,
-      total(charge) OVER a AS all_charge, total(freed) OVER a AS all_freed, total(want) OVER a AS all_want,
-      count(*) FILTER (WHERE op < 4) OVER a AS all_entries,
-      total(charge) OVER r AS run_charge, total(freed) OVER r AS run_freed, total(want) OVER r AS run_want,
-      row_number() OVER r AS n
+        AND (total(want) OVER a = 0 OR total(want) OVER a <= free - total(charge) OVER a + total(freed) OVER a + overdraft) AS fast,
+      total(charge) OVER a AS all_charge, total(want - freed) OVER a AS all_held, count(*) FILTER (WHERE op < 4) OVER a AS all_entries,
+      book - total(charge) OVER r AS balance, free - total(charge + want - freed) OVER r AS free,
+      held + total(want - freed) OVER r AS held, row_number() OVER r AS n
     FROM o
     WINDOW r AS (PARTITION BY account_id ORDER BY op = 4, i ROWS UNBOUNDED PRECEDING),
       a AS (PARTITION BY account_id ORDER BY op = 4, i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
   ), ended AS (
-    DELETE FROM holds h USING v WHERE v.fast AND v.op < 4 AND h.account_id = v.account_id AND h.id = v.id
+    DELETE FROM holds h USING (SELECT account_id, p_id[i] AS id FROM v WHERE fast AND op < 4 OFFSET 0) d
+      WHERE h.account_id = d.account_id AND h.id = d.id
   ), booked AS (
     INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
-    SELECT account_id, id, op + 1, seq + n, -charge, posted + dormant - run_charge, 1, 2,
-      CASE WHEN charge > 0 THEN head_lot END, hold_key, v_now, substring(p_data FROM start FOR length)
+    SELECT account_id, p_id[i], op + 1, seq + n, -charge, balance, 1, 2,
+      CASE WHEN charge > 0 THEN head_lot END, hold_key, v_now, substring(p_data FROM p_start[i] FOR p_length[i])
     FROM v WHERE fast AND op < 4
   ), opened AS (
     INSERT INTO holds (account_id, id, key_id, amount, floor, owner, on_orphan, opened_at, frozen)
-    SELECT account_id, id, key_id, want, least(v.floor, want), p_owner, on_orphan, v_now,
-      substring(p_data FROM start FOR length)
+    SELECT account_id, p_id[i], p_key[i], want, least(p_floor[i], want), p_owner, p_on_orphan[i], v_now,
+      substring(p_data FROM p_start[i] FOR p_length[i])
     FROM v WHERE fast AND op = 4
   ), moved AS (
-    UPDATE wallets w SET posted = w.posted - v.all_charge, held = w.held - v.all_freed + v.all_want,
-      head_left = w.head_left - v.all_charge, seq = w.seq + v.all_entries
-    FROM v WHERE v.fast AND v.n = 1 AND w.account_id = v.account_id
+    UPDATE wallets w SET posted = w.posted - d.all_charge, held = w.held + d.all_held,
+      head_left = w.head_left - d.all_charge, seq = w.seq + d.all_entries
+    FROM (SELECT wallet, all_charge, all_held, all_entries FROM v WHERE fast AND n = 1 OFFSET 0) d WHERE w.ctid = d.wallet
   )
-  SELECT array_agg(i), array_agg(1::smallint), array_agg(charge + want),
-      array_agg(posted - run_charge - v.held + run_freed - run_want), array_agg(v.held - run_freed + run_want)
+  SELECT array_agg(i), array_agg(1::smallint), array_agg(charge + want), array_agg(free), array_agg(v.held)
     INTO ord, outcome, amount, available, held
     FROM v WHERE fast;
 
