@@ -45,3 +45,17 @@ export async function setOverdraft(db: ClientBase, account: bigint, overdraft: b
 export async function raisePolicyVersion(db: ClientBase, account: bigint): Promise<void> {
   await db.query('UPDATE wallets SET policy_version = policy_version + 1 WHERE account_id = $1', [account]);
 }
+
+/**
+ * Refuses to run with another value of a credit than the one the first grant was made at: every balance would change
+ * its worth. Throws with what to do.
+ */
+export async function assertCreditScale(db: Pick<ClientBase, 'query'>, creditsPerUsd: bigint): Promise<void> {
+  const { rows } = await db.query<{ credits_per_usd: bigint }>('SELECT credits_per_usd FROM credit_scale');
+  if (rows[0] !== undefined && rows[0].credits_per_usd !== creditsPerUsd) {
+    throw new Error(
+      `credits.per_usd is ${creditsPerUsd}, but credits were granted at ${rows[0].credits_per_usd}, which cannot change: ` +
+        `set credits.per_usd to ${rows[0].credits_per_usd}, or start with an empty database.`,
+    );
+  }
+}

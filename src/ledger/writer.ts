@@ -120,8 +120,12 @@ export class LedgerWriter {
     while (this.depth > 0) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
+  /** A hold whose end was never answered stays live: released as stray, it would have been free. */
   #end(operation: Settle | Release): Promise<Result> {
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs).finally(() => this.#live.delete(operation.id));
+    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs).then((result) => {
+      this.#live.delete(operation.id);
+      return result;
+    });
   }
 
   #enqueue(queue: Pending[], operation: Operation, timeoutMs: number): Promise<Result> {

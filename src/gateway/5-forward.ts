@@ -1,0 +1,105 @@
+/**
+ * Step 5: sends the request to the model's routes in order of preference. A route that fails before anything reached
+ * the client gives way to the next; each try is an attempt on the receipt. What a client did wrong is not retried.
+ */
+import type { Clock } from '../lib/clock.ts';
+import type { AttemptFacts } from '../metering/receipt.ts';
+import { requestHeaders } from '../upstream/headers.ts';
+import type { Provider } from '../upstream/types.ts';
+import { Relay, type Relayed } from './6-relay.ts';
+import { type Context, need } from './context.ts';
+import { editedBody } from './edits.ts';
+import type { InFlight } from './in-flight.ts';
+
+/** Statuses that say the request itself is wrong: another provider would say the same, so the client is told. */
+const CLIENT_FAULTS = new Set([400, 404, 413, 422]);
+
+export interface ForwardDeps {
+  providers: ReadonlyMap<string, Provider>;
+  clock: Clock;
+  inFlight: InFlight;
+}
+
+/** The path of each endpoint at a provider: a constant, never a client's. */
+const UPSTREAM_PATHS: Record<string, string> = { chat: '/chat/completions' };
+
+/** Forwards a held request and relays the answer. Resolves when the last attempt is over; never throws. */
+export async function forward(context: Context, deps: ForwardDeps): Promise<Relayed> {
+  const model = need(context, 'model');
+  let relayed: Relayed | null = null;
+  for (const route of model.routes) {
+    const provider = deps.providers.get(route.provider);
+    if (provider === undefined) continue;
+    const startedAt = deps.clock.now();
+    relayed = await attempt(context, deps, provider, route.model);
+    context.attempts.push({
+      provider: provider.name,
+      status: statusOf(relayed),
+      outcome: outcomeOf(relayed),
+      ms: deps.clock.now() - startedAt,
+    });
+    if (!mayTryNext(relayed) || context.clientGone) return relayed;
+  }
+  return relayed ?? noRoute();
+}
+
+function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstreamModel: string): Promise<Relayed> {
+  return new Promise((done) => {
+    const request = need(context, 'request');
+    const relay = new Relay({
+      response: context.response,
+      requestId: context.publicId,
+      usageAsked: request.includeUsage,
+      streamAsked: request.stream,
+      onDisconnect: need(context, 'model').onDisconnect,
+      done: (relayed) => {
+        deps.inFlight.ended(context);
+        done(relayed);
+      },
+    });
+    relay.attempt = provider.send(
+      {
+        path: UPSTREAM_PATHS[context.endpoint]!,
+        headers: requestHeaders(context.headers),
+        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo),
+        upstreamModel,
+      },
+      relay,
+    );
+    deps.inFlight.forwarding(context, relay);
+    if (context.clientGone) relay.clientGone();
+  });
+}
+
+/** Whether another route may be tried: nothing has reached the client, and the fault is the provider's. */
+function mayTryNext(relayed: Relayed): boolean {
+  switch (relayed.kind) {
+    case 'refused':
+      return !CLIENT_FAULTS.has(relayed.status);
+    case 'failed':
+      // An answer that never came may still be billed by the provider: sending it again could be paid twice.
+      return !relayed.reached && !(relayed.failure.kind === 'timeout' && relayed.failure.sent);
+    case 'cut_short':
+      return !relayed.reached;
+    default:
+      return false;
+  }
+}
+
+/** Whether the client is told what the provider said, because its request was wrong. */
+export function isClientFault(status: number): boolean {
+  return CLIENT_FAULTS.has(status);
+}
+
+function statusOf(relayed: Relayed): number | null {
+  return relayed.kind === 'failed' || relayed.kind === 'abandoned' ? null : relayed.status;
+}
+
+function outcomeOf(relayed: Relayed): AttemptFacts['outcome'] {
+  return relayed.kind === 'failed' ? relayed.failure.kind : relayed.kind;
+}
+
+function noRoute(): Relayed {
+  const failure = { kind: 'connect' as const, sent: false, cause: new Error('no provider of this model is configured') };
+  return { kind: 'failed', failure, reader: null, reached: false };
+}

@@ -1,0 +1,226 @@
+/**
+ * Step 6: the provider's answer → the client, as it comes; usage is read from the bytes as they pass. The last bytes
+ * (`[DONE]`, the end of a body) are withheld: they leave when the charge is committed (7-settle).
+ *
+ *                 ┌─ status ≥ 400 ─▶ refused body, kept ───────────────end──▶ refused
+ *   waiting ─head─┼─ event stream ─▶ streaming, frame by frame ────────end──▶ streamed | cut short
+ *                 └─ other ────────▶ collecting ──over 1 MiB──▶ passing on ─end──▶ whole
+ *   any ──failure──▶ failed (by a retry elsewhere, as long as nothing has reached the client)
+ *   any ──client gone, policy abort──▶ abandoned          policy drain ──▶ reads on unheard, within bounds
+ */
+import type { ServerResponse } from 'node:http';
+import { FrameSplitter } from '../lib/sse.ts';
+import { ChatStreamReader } from '../metering/readers/chat.ts';
+import { responseHeaders } from '../upstream/headers.ts';
+import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../upstream/types.ts';
+
+/** Bodies up to this size are held whole, and carry their charge in headers. */
+const WHOLE_BODY_BYTES = 1024 * 1024;
+/** Of a larger body, this much is kept to read its usage; beyond it the usage is counted as missing. */
+const READABLE_BODY_BYTES = 64 * 1024 * 1024;
+/** Of an error body, more is dropped. */
+const ERROR_BODY_BYTES = 256 * 1024;
+const MAX_FRAME_BYTES = 32 * 1024 * 1024;
+/** A drained stream is read at most this long after the client left. */
+const DRAIN_MS = 120_000;
+
+/** How an attempt ended. `reached`: some of it went to the client, so that no other route may be tried. */
+export type Relayed =
+  | { kind: 'whole'; status: number; headers: Record<string, string | string[]>; body: Buffer | null; rest: Buffer | null }
+  | { kind: 'streamed'; reader: ChatStreamReader; rest: Buffer | null; status: number }
+  | { kind: 'cut_short'; reader: ChatStreamReader; reached: boolean; status: number; errorSent: boolean }
+  | { kind: 'refused'; status: number; body: Buffer }
+  | { kind: 'failed'; failure: UpstreamFailure; reader: ChatStreamReader | null; reached: boolean }
+  | { kind: 'abandoned'; reader: ChatStreamReader | null; sent: boolean };
+
+export interface RelayOptions {
+  response: ServerResponse;
+  requestId: string;
+  /** Whether the client itself asked for the usage chunk; else it is taken out again. */
+  usageAsked: boolean;
+  /** Whether the client asked for a stream: before the head of the answer comes, that is all there is to go by. */
+  streamAsked: boolean;
+  onDisconnect: 'abort' | 'drain';
+  /** Ends the wait: called exactly once. */
+  done: (relayed: Relayed) => void;
+}
+
+type Mode = 'waiting' | 'error' | 'stream' | 'collect' | 'pass' | 'over';
+
+export class Relay implements UpstreamListener {
+  readonly #options: RelayOptions;
+  attempt: Attempt | null = null;
+  #mode: Mode = 'waiting';
+  #status = 0;
+  #headers: Record<string, string | string[]> = {};
+  #chunks: Buffer[] = [];
+  #bytes = 0;
+  #reader: ChatStreamReader | null = null;
+  #splitter: FrameSplitter | null = null;
+  /** The terminal frame, or the last chunk of a large body: not sent before the charge is committed. */
+  #withheld: Buffer | null = null;
+  #errorSent = false;
+  #draining: NodeJS.Timeout | null = null;
+
+  constructor(options: RelayOptions) {
+    this.#options = options;
+  }
+
+  /** What is known so far of a stream: the heartbeat notes its cost. */
+  get reader(): ChatStreamReader | null {
+    return this.#reader;
+  }
+
+  onStart(status: number, headers: UpstreamHeaders): void {
+    this.#status = status;
+    this.#headers = responseHeaders(headers);
+    const type = headers['content-type'];
+    if (status >= 400) {
+      this.#mode = 'error';
+    } else if (typeof type === 'string' && type.startsWith('text/event-stream')) {
+      this.#mode = 'stream';
+      this.#reader = new ChatStreamReader();
+      this.#splitter = new FrameSplitter(MAX_FRAME_BYTES);
+    } else {
+      this.#mode = 'collect';
+    }
+  }
+
+  onData(chunk: Buffer): boolean {
+    switch (this.#mode) {
+      case 'stream':
+        return this.#relayFrames(chunk);
+      case 'pass':
+        return this.#pass(chunk);
+      case 'error':
+        if (this.#bytes < ERROR_BODY_BYTES) this.#keep(chunk);
+        return true;
+      default:
+        this.#keep(chunk);
+        if (this.#bytes > WHOLE_BODY_BYTES) this.#startPassing();
+        return true;
+    }
+  }
+
+  onEnd(): void {
+    if (this.#mode === 'stream') {
+      this.#endStream();
+    } else if (this.#mode === 'error') {
+      this.#finish({ kind: 'refused', status: this.#status, body: Buffer.concat(this.#chunks) });
+    } else {
+      const body = this.#bytes > READABLE_BODY_BYTES ? null : Buffer.concat(this.#chunks);
+      this.#finish({ kind: 'whole', status: this.#status, headers: this.#headers, body, rest: this.#withheld });
+    }
+  }
+
+  onFailure(failure: UpstreamFailure): void {
+    this.#finish({ kind: 'failed', failure, reader: this.#reader, reached: this.#options.response.headersSent });
+  }
+
+  /** The client went away. What is not a stream is finished, so that it can be charged exactly. */
+  clientGone(): void {
+    if (this.#mode === 'over') return;
+    const streams = this.#mode === 'stream' || (this.#mode === 'waiting' && this.#options.streamAsked);
+    if (streams && this.#options.onDisconnect === 'abort') {
+      this.abandon();
+    } else {
+      this.#draining = setTimeout(() => this.abandon(), DRAIN_MS);
+      this.attempt?.resume();
+    }
+  }
+
+  /** Gives the attempt up: the client left, or the gateway stops. */
+  abandon(): void {
+    if (this.#mode === 'over') return;
+    const sent = this.attempt?.sent ?? false;
+    this.attempt?.abort();
+    this.#finish({ kind: 'abandoned', reader: this.#reader, sent });
+  }
+
+  #finish(relayed: Relayed): void {
+    if (this.#mode === 'over') return;
+    this.#mode = 'over';
+    if (this.#draining !== null) clearTimeout(this.#draining);
+    this.#options.done(relayed);
+  }
+
+  #keep(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#bytes += chunk.length;
+  }
+
+  #relayFrames(chunk: Buffer): boolean {
+    const reader = this.#reader!;
+    const out: Buffer[] = [];
+    try {
+      this.#splitter!.push(chunk, (frame) => {
+        const kind = reader.frame(frame);
+        if (kind === 'done') this.#withheld = frame;
+        else if (kind === 'error') {
+          this.#errorSent = true;
+          out.push(frame);
+        } else if (kind === 'content' || this.#options.usageAsked) out.push(frame);
+      });
+    } catch (cause) {
+      this.attempt?.abort();
+      this.onFailure({ kind: 'protocol', sent: true, cause });
+      return true;
+    }
+    if (out.length === 0) return true;
+    return this.#write(out.length === 1 ? out[0]! : contiguous(out, chunk));
+  }
+
+  #endStream(): void {
+    const reader = this.#reader!;
+    const rest = this.#splitter!.rest();
+    if (rest.length > 0) this.#relayFrames(Buffer.from('\n\n'));
+    if (this.#mode === 'over') return;
+    const whole = (this.#withheld !== null || reader.finished) && !this.#errorSent;
+    const status = this.#status;
+    if (whole) this.#finish({ kind: 'streamed', reader, rest: this.#withheld, status });
+    else {
+      const reached = this.#options.response.headersSent;
+      this.#finish({ kind: 'cut_short', reader, reached, status, errorSent: this.#errorSent });
+    }
+  }
+
+  #startPassing(): void {
+    this.#mode = 'pass';
+    this.#withheld = this.#chunks.at(-1)!;
+    for (const chunk of this.#chunks.slice(0, -1)) this.#write(chunk);
+  }
+
+  #pass(chunk: Buffer): boolean {
+    const previous = this.#withheld!;
+    this.#withheld = chunk;
+    this.#bytes += chunk.length;
+    if (this.#bytes <= READABLE_BODY_BYTES) this.#chunks.push(chunk);
+    else this.#chunks = [];
+    return this.#write(previous);
+  }
+
+  /** Sends bytes to the client, the head first; `false` when it is slow: the attempt is paused until it has drained. */
+  #write(bytes: Buffer): boolean {
+    const { response } = this.#options;
+    if (response.destroyed) return true;
+    if (!response.headersSent) {
+      response.writeHead(this.#status, {
+        ...this.#headers,
+        'x-request-id': this.#options.requestId,
+        ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
+      });
+    }
+    if (response.write(bytes)) return true;
+    response.once('drain', () => this.attempt?.resume());
+    return false;
+  }
+}
+
+/** Several frames as one piece: without a copy when they are the chunk itself. */
+function contiguous(frames: Buffer[], chunk: Buffer): Buffer {
+  let bytes = 0;
+  for (const frame of frames) bytes += frame.length;
+  const first = frames[0]!;
+  if (bytes === chunk.length && first.buffer === chunk.buffer && first.byteOffset === chunk.byteOffset) return chunk;
+  return Buffer.concat(frames, bytes);
+}

@@ -1,0 +1,45 @@
+/**
+ * Step 8: what became of a request that was not answered whole, decided by where it failed.
+ *
+ *   nothing sent upstream, or a definite error  → released; the client gets our error, or the provider's own words when
+ *                                                 its request was wrong
+ *   sent, never answered (timeout)              → by the model's on_upstream_timeout: the input estimate, or free
+ *   broken after something reached the client   → what was metered is settled; an error frame, and the connection is cut:
+ *                                                 it must not end as if it were whole
+ *   the client left                             → what was metered is settled
+ */
+import { TollgateError } from '../errors.ts';
+import type { Relayed } from './6-relay.ts';
+
+/** A provider's account must not show: keys, organisations and projects are blotted out of what it says. */
+const ACCOUNT_MARKS = /\b(?:sk-[\w-]{6,}|(?:org|proj|user)[-_][A-Za-z0-9]{6,})/g;
+
+/** The provider's own words to a client whose request was wrong, without what names our account. */
+export function redactedBody(body: Buffer): Buffer {
+  const text = body.toString('utf8');
+  const clean = text.replace(ACCOUNT_MARKS, '***');
+  return clean === text ? body : Buffer.from(clean);
+}
+
+/** The error a client gets for an attempt that failed before anything reached it: our provider's troubles, never theirs. */
+export function errorOf(relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>): TollgateError {
+  switch (relayed.kind) {
+    case 'refused':
+      if (relayed.status === 429) return new TollgateError('upstream_rate_limited');
+      if (relayed.status === 408 || relayed.status === 504) return new TollgateError('upstream_timeout');
+      return new TollgateError('upstream_error');
+    case 'failed':
+      if (relayed.failure.kind === 'busy') return new TollgateError('overloaded', { cause: relayed.failure.cause });
+      if (relayed.failure.kind === 'timeout') {
+        return new TollgateError('upstream_timeout', { cause: relayed.failure.cause });
+      }
+      return new TollgateError('upstream_error', { cause: relayed.failure.cause });
+    case 'cut_short':
+      return new TollgateError('upstream_error');
+  }
+}
+
+/** The frame that tells a client its stream broke: OpenAI's clients turn it into an exception. */
+export function errorFrame(error: TollgateError): string {
+  return `data: ${JSON.stringify(error.body())}\n\n`;
+}

@@ -1,0 +1,98 @@
+/**
+ * What is known of one request, and which step fills it. A field that a step has not reached yet is `null`; `need()`
+ * reads one that an earlier step must have filled.
+ *
+ *   opened ──1,2,3──▶ admitted ──4──▶ held ──5,6──▶ answered ──7──▶ settled
+ *      │                 │              │ nothing sent, or a definite error ──▶ released
+ *      └── refused ◀─────┘              └ sent, then broken or abandoned ──7──▶ settled by estimate
+ */
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { Principal } from '../accounts/principals.ts';
+import type { Catalog, Model } from '../catalog/types.ts';
+import type { Uuid } from '../lib/ids.ts';
+import type { ChatRequest } from '../metering/chat-request.ts';
+import type { AttemptFacts } from '../metering/receipt.ts';
+import type { Hold } from '../ledger/operations.ts';
+
+/** How the answer to the client ended, for the log and the receipt. */
+export type Disconnect = 'aborted' | 'drained';
+
+export interface Context {
+  // Filled when the request arrives.
+  readonly id: Uuid;
+  readonly publicId: string;
+  readonly endpoint: string;
+  readonly startedAt: number;
+  readonly headers: IncomingHttpHeaders;
+  readonly response: ServerResponse;
+  /** Set by the socket: the client went away before it had the whole answer. */
+  clientGone: boolean;
+
+  // 1-authenticate
+  principal: Principal | null;
+
+  // 2-parse
+  body: Buffer | null;
+  request: ChatRequest | null;
+
+  // 3-entitle
+  catalog: Catalog | null;
+  model: Model | null;
+
+  // 4-hold
+  hold: Hold | null;
+  /** Nano-credits granted; null until the ledger answered. */
+  held: bigint | null;
+  /** The output limit sent upstream, in tokens, where the balance lowered it. */
+  clampedTo: number | null;
+
+  // 5-forward
+  attempts: AttemptFacts[];
+
+  // 6-relay
+  disconnect: Disconnect | null;
+
+  // 7-settle and 8-fail
+  charged: bigint | null;
+  usageSource: 'provider' | 'estimated' | null;
+  status: number | null;
+}
+
+export function openContext(
+  id: Uuid,
+  publicId: string,
+  endpoint: string,
+  startedAt: number,
+  headers: IncomingHttpHeaders,
+  response: ServerResponse,
+): Context {
+  return {
+    id,
+    publicId,
+    endpoint,
+    startedAt,
+    headers,
+    response,
+    clientGone: false,
+    principal: null,
+    body: null,
+    request: null,
+    catalog: null,
+    model: null,
+    hold: null,
+    held: null,
+    clampedTo: null,
+    attempts: [],
+    disconnect: null,
+    charged: null,
+    usageSource: null,
+    status: null,
+  };
+}
+
+/** A field that an earlier step must have filled: its absence is a fault in the pipeline's order. */
+export function need<K extends keyof Context>(context: Context, field: K): NonNullable<Context[K]> {
+  const value = context[field];
+  if (value === null || value === undefined) throw new Error(`step order: ${field} is not filled yet`);
+  return value as NonNullable<Context[K]>;
+}

@@ -1,0 +1,160 @@
+/**
+ * The order of a request's steps, and its one exit. Each step is a file of its number; what it fills is in context.ts.
+ *
+ *   authenticate ─▶ parse ─▶ entitle ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
+ */
+import type { Principals } from '../accounts/principals.ts';
+import type { CatalogCache } from '../catalog/cache.ts';
+import { TollgateError } from '../errors.ts';
+import type { Result } from '../ledger/outcomes.ts';
+import { parseChatRequest } from '../metering/chat-request.ts';
+import type { Metrics } from '../observe/metrics.ts';
+import { entitle, entitleAfresh } from './3-entitle.ts';
+import { type HoldDeps, hold } from './4-hold.ts';
+import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
+import type { Relayed } from './6-relay.ts';
+import { release, type SettleDeps, settle } from './7-settle.ts';
+import { errorFrame, errorOf, redactedBody } from './8-fail.ts';
+import { type Context, need } from './context.ts';
+import { type MeterDeps, meterBody, meterStream } from './meter.ts';
+import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
+
+export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps {
+  principals: Principals;
+  catalogs: CatalogCache;
+  metrics: Metrics;
+  /** Set while the process drains: no new request is taken. */
+  draining: { value: boolean };
+}
+
+/** Serves one request whose principal is known and whose body has been read. Never throws; answers exactly once. */
+export async function serve(context: Context, body: Buffer, deps: GatewayDeps): Promise<void> {
+  deps.inFlight.opened(context);
+  try {
+    if (await admit(context, body, deps)) await conclude(context, await forward(context, deps), deps);
+  } catch (error) {
+    // A fault of ours after the hold: it stays, and is recovered should this process die; the client learns the id.
+    fail(context, error, deps);
+  } finally {
+    deps.inFlight.closed(context);
+    record(context, deps);
+  }
+}
+
+/** Steps 2 to 4. False when the request was refused: then it has been answered, and no hold exists. */
+async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise<boolean> {
+  try {
+    if (deps.draining.value) throw new TollgateError('shutting_down');
+    context.body = body;
+    context.request = parseChatRequest(body);
+    try {
+      entitle(context, deps.catalogs);
+    } catch {
+      await entitleAfresh(context, deps.catalogs, deps.principals);
+    }
+    await hold(context, deps);
+  } catch (error) {
+    fail(context, error, deps);
+    return false;
+  }
+  if (!context.clientGone) return true;
+  await release(context, deps);
+  return false;
+}
+
+/** Steps 7 and 8: what was served is charged, what was not is released; then the last bytes leave. */
+async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): Promise<void> {
+  const { response } = context;
+  switch (relayed.kind) {
+    case 'whole': {
+      context.status = relayed.status;
+      const result = await settle(context, deps, await meterBody(context, deps, relayed.body));
+      if (response.headersSent) response.end(relayed.rest);
+      else if (relayed.body !== null) {
+        sendBody(response, relayed.status, relayed.body, { ...relayed.headers, ...chargeHeaders(context, result) });
+      }
+      return;
+    }
+    case 'streamed':
+      context.status = relayed.status;
+      if (context.clientGone) context.disconnect = 'drained';
+      await settle(context, deps, await meterStream(context, deps, relayed.reader));
+      if (!response.destroyed) response.end(relayed.rest);
+      return;
+    case 'abandoned':
+      context.disconnect = 'aborted';
+      if (relayed.sent) await settle(context, deps, await meterStream(context, deps, relayed.reader));
+      else await release(context, deps);
+      response.destroy();
+      return;
+    default:
+      await concludeFailure(context, relayed, deps);
+  }
+}
+
+async function concludeFailure(
+  context: Context,
+  relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>,
+  deps: GatewayDeps,
+): Promise<void> {
+  const { response } = context;
+  if (relayed.kind === 'refused' && isClientFault(relayed.status)) {
+    context.status = relayed.status;
+    const result = await release(context, deps);
+    const headers = { 'content-type': 'application/json', ...chargeHeaders(context, result) };
+    sendBody(response, relayed.status, redactedBody(relayed.body), headers);
+    return;
+  }
+  const error = errorOf(relayed);
+  deps.log.warn({ req: context.publicId, attempts: context.attempts, err: error.cause }, 'no route answered');
+  await endFailed(context, relayed, deps);
+  context.status = error.status;
+  if (!response.headersSent) {
+    sendError(response, context.publicId, error);
+    return;
+  }
+  // Something was sent, so the connection is cut; a stream first says why, unless the provider did.
+  const told = relayed.kind === 'cut_short' && relayed.errorSent;
+  if (relayed.kind !== 'refused' && 'reader' in relayed && relayed.reader !== null && !told) {
+    response.write(errorFrame(error), () => response.destroy());
+  } else response.end(() => response.destroy());
+}
+
+/** Charges a failed request for what it got, or for nothing. */
+function endFailed(
+  context: Context,
+  relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>,
+  deps: GatewayDeps,
+): Promise<Result | null> {
+  if (relayed.kind === 'refused') return release(context, deps);
+  const { reader } = relayed;
+  const timedOut = relayed.kind === 'failed' && relayed.failure.kind === 'timeout' && relayed.failure.sent;
+  const billable = relayed.reached || (timedOut && need(context, 'model').onUpstreamTimeout === 'estimate');
+  if (!billable) return release(context, deps);
+  return meterStream(context, deps, reader).then((metering) => settle(context, deps, metering));
+}
+
+function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {
+  const error = toTollgateError(thrown);
+  context.status = error.status;
+  if (error.code === 'internal_error') deps.log.error({ req: context.publicId, err: error.cause ?? error }, 'request failed');
+  sendError(context.response, context.publicId, error);
+}
+
+/** The one line in the log, and the metrics: ids, model, status, charge and time; never a prompt, a key or a query. */
+function record(context: Context, deps: GatewayDeps): void {
+  const ms = deps.clock.now() - context.startedAt;
+  deps.metrics.request(context.model?.name ?? null, context.status ?? 499, ms, context.charged);
+  deps.log.info({
+    req: context.publicId,
+    acct: context.principal?.account,
+    key: context.principal?.key,
+    model: context.model?.name,
+    status: context.status ?? 499,
+    charged: context.charged,
+    source: context.usageSource,
+    stream: context.request?.stream,
+    disconnect: context.disconnect ?? undefined,
+    ms,
+  });
+}

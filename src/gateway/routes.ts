@@ -1,0 +1,91 @@
+/**
+ * The data plane, `/v1/*`: a table of endpoints. An endpoint that is not in it is `unknown_url`: what is not metered is
+ * not served. Authentication runs before a body is read.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Principal, Scope } from '../accounts/principals.ts';
+import { allowedModels } from '../entitlements/resolve.ts';
+import { TollgateError } from '../errors.ts';
+import { parsePublicUuid } from '../lib/ids.ts';
+import { authenticate } from './1-authenticate.ts';
+import { openContext } from './context.ts';
+import { type GatewayDeps, serve } from './pipeline.ts';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Set by the data plane's authentication. */
+    principal: Principal | null;
+  }
+}
+
+/** Metered endpoints: URL → the name of its dialect in metering and upstream. */
+const METERED = [{ url: '/v1/chat/completions', endpoint: 'chat' }] as const;
+
+const NO_BODY = Buffer.alloc(0);
+
+export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): Promise<void> {
+  app.decorateRequest('principal', null);
+  await app.register(async (scope) => {
+    scope.removeAllContentTypeParsers();
+    scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    for (const { url, endpoint } of METERED) {
+      scope.post(url, { onRequest: authentication(deps, 'inference') }, (request, reply) => {
+        meteredRequest(request, reply, endpoint, deps);
+      });
+    }
+    const listing = { onRequest: authentication(deps, 'read') };
+    scope.get('/v1/models', listing, async (request) => ({
+      object: 'list',
+      data: (await modelsOf(request, deps)).map(presentModel),
+    }));
+    scope.get('/v1/models/*', listing, async (request) => {
+      const name = decodeURIComponent((request.params as { '*': string })['*']);
+      const model = (await modelsOf(request, deps)).find((candidate) => candidate.name === name);
+      if (model === undefined) throw new TollgateError('model_not_found', { param: 'model' });
+      return presentModel(model);
+    });
+  });
+}
+
+function authentication(deps: GatewayDeps, scope: Scope) {
+  return (request: FastifyRequest, _reply: FastifyReply, done: (error?: Error) => void): void => {
+    const accept = (principal: Principal): void => {
+      request.principal = principal;
+      done();
+    };
+    try {
+      const principal = authenticate(request.headers, deps.principals, scope);
+      if (principal instanceof Promise) principal.then(accept, done);
+      else accept(principal);
+    } catch (error) {
+      done(error as Error);
+    }
+  };
+}
+
+function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: string, deps: GatewayDeps): void {
+  const encoding = request.headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity') throw new TollgateError('unsupported_encoding');
+  reply.hijack();
+  const response = reply.raw;
+  const id = parsePublicUuid('req', request.id)!;
+  const context = openContext(id, request.id, endpoint, deps.clock.now(), request.headers, response);
+  context.principal = request.principal;
+  response.on('close', () => {
+    if (response.writableFinished) return;
+    context.clientGone = true;
+    deps.inFlight.clientGone(context);
+  });
+  void serve(context, (request.body as Buffer | undefined) ?? NO_BODY, deps);
+}
+
+/** What the key may use now: read afresh, because no hold will verify it. */
+async function modelsOf(request: FastifyRequest, deps: GatewayDeps) {
+  const [principal] = await Promise.all([deps.principals.reload(request.principal!), deps.catalogs.refresh()]);
+  if (principal === null) throw new TollgateError('invalid_api_key');
+  return allowedModels(deps.catalogs.current, principal.plan);
+}
+
+function presentModel(model: { name: string; routes: readonly { provider: string }[] }) {
+  return { id: model.name, object: 'model', created: 0, owned_by: model.routes[0]!.provider };
+}

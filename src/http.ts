@@ -1,0 +1,93 @@
+/** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
+import type { Socket } from 'node:net';
+import { type FastifyInstance, fastify } from 'fastify';
+import { type ErrorCode, TollgateError } from './errors.ts';
+import type { Clock } from './lib/clock.ts';
+import { publicUuid, uuidv7 } from './lib/ids.ts';
+import type { Logger } from './observe/log.ts';
+
+export interface HttpOptions {
+  maxBodyBytes: number;
+  /** A client that takes longer to send its headers, or its whole request, gets `request_timeout`. */
+  headersTimeoutMs: number;
+  requestTimeoutMs: number;
+  clock: Clock;
+  log: Logger;
+}
+
+const MAX_HEADER_BYTES = 64 * 1024;
+/** Above the idle limits of load balancers, so that it is they who close. */
+const KEEP_ALIVE_MS = 75_000;
+
+export function createHttp(options: HttpOptions): FastifyInstance {
+  const app = fastify({
+    logger: false,
+    bodyLimit: options.maxBodyBytes,
+    genReqId: () => publicUuid('req', uuidv7(options.clock)),
+    requestIdHeader: false,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    requestTimeout: options.requestTimeoutMs,
+    exposeHeadRoutes: false,
+    routerOptions: { ignoreTrailingSlash: false, maxParamLength: 512 },
+    clientErrorHandler: (error, socket) => answerBrokenClient(error, socket),
+    http: {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: options.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(5_000, Math.max(250, options.headersTimeoutMs / 4)),
+    },
+  });
+  app.setErrorHandler((thrown, request, reply) => {
+    const error = toPublicError(thrown);
+    if (error.code === 'internal_error') {
+      options.log.error({ req: request.id, err: thrown, route: request.routeOptions.url }, 'request failed');
+    }
+    return reply.status(error.status).headers(error.headers()).header('x-request-id', request.id).send(error.body());
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?', 1)[0]!;
+    const error = new TollgateError('unknown_url', {
+      message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served; see the documentation for the list.`,
+    });
+    return reply.status(error.status).header('x-request-id', request.id).send(error.body());
+  });
+  return app;
+}
+
+/** Fastify's own refusals under our codes. */
+const FASTIFY_ERRORS: Record<string, ErrorCode> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'request_too_large',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'invalid_json',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'invalid_json',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid_request',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'invalid_json',
+  FST_ERR_BAD_URL: 'unknown_url',
+};
+
+export function toPublicError(thrown: unknown): TollgateError {
+  if (thrown instanceof TollgateError) return thrown;
+  const code = (thrown as { code?: unknown }).code;
+  const known = typeof code === 'string' ? FASTIFY_ERRORS[code] : undefined;
+  if (known !== undefined) return new TollgateError(known, { cause: thrown });
+  if (thrown instanceof SyntaxError) return new TollgateError('invalid_json', { cause: thrown });
+  return new TollgateError('internal_error', { cause: thrown });
+}
+
+/** Requests that never became one: broken, too large a head, too slow. Node would answer without a body. */
+function answerBrokenClient(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const code: ErrorCode =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? 'headers_too_large'
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? 'request_timeout'
+        : 'invalid_request';
+  const answer = new TollgateError(code);
+  const body = JSON.stringify(answer.body());
+  socket.end(
+    `HTTP/1.1 ${answer.status} ${code}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => socket.destroy(),
+  );
+}
