@@ -1,0 +1,67 @@
+/** Connections to Postgres: one small pool for reads and slow work. The ledger's writer has a connection of its own. */
+import pg from 'pg';
+import type { Logger } from '../observe/log.ts';
+
+const CONNECT_TIMEOUT_MS = 2_000;
+const STATEMENT_TIMEOUT_MS = 10_000;
+const OLDEST_SERVER = 150_000;
+
+/** bigint columns are `bigint`; numeric stays text: no float ever holds money. */
+const types = new pg.TypeOverrides();
+types.setTypeParser(pg.types.builtins.INT8, (text) => BigInt(text));
+types.setTypeParser(1016 as pg.TypeId, (text) =>
+  text === '{}' ? [] : text.slice(1, -1).split(',').map((item) => BigInt(item)),
+);
+
+export interface PoolOptions {
+  url: string;
+  max: number;
+  applicationName: string;
+  log: Logger;
+}
+
+/** A pool whose connections see the schema `tollgate`. An idle connection that dies is replaced, never a crash. */
+export function createPool(options: PoolOptions): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.max,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
+    options: '-c search_path=tollgate',
+    keepAlive: true,
+    types,
+  });
+  pool.on('error', (error) => options.log.warn({ err: error }, 'an idle database connection was lost'));
+  return pool;
+}
+
+/** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
+export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken = false;
+  try {
+    await client.query('BEGIN');
+    const result = await work(client);
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK').catch(() => {
+      broken = true;
+    });
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+/** Throws when the server is too old for the migrations. */
+export async function assertServer(pool: pg.Pool): Promise<void> {
+  const { rows } = await pool.query<{ server_version_num: string; server_version: string }>(
+    "SELECT current_setting('server_version_num') AS server_version_num, current_setting('server_version') AS server_version",
+  );
+  if (Number(rows[0]!.server_version_num) < OLDEST_SERVER) {
+    throw new Error(`Postgres ${rows[0]!.server_version} is too old: Tollgate needs 15 or newer. Upgrade it, or unset DATABASE_URL.`);
+  }
+}
