@@ -47,7 +47,10 @@ export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, clock, log } = options;
   const creditsPerUsd = BigInt(config.credits.perUsd);
   const owner = mintId(clock);
-  const providers = createProviders(config.providers, { log });
+  const providers = createProviders(
+    config.providers.map((settings) => ({ ...settings, apiKey: settings.apiKey?.reveal() })),
+    { log, clock },
+  );
   const readCatalog = () => loadCatalog(pool, { providers: new Set(providers.keys()), markup: config.credits.markup });
   const catalogs = new CatalogCache(await readCatalog(), readCatalog);
   const connection = new WriterConnection(options.databaseUrl, owner, log);

@@ -63,7 +63,7 @@ interface Parts {
 async function open(config: Config, parts: Parts): Promise<Running> {
   const { pool, log, clock, embedded, databaseUrl } = parts;
   await assertCreditScale(pool, BigInt(config.credits.perUsd));
-  await applyCatalog(pool, readCatalogFile(config), { force: false, prune: false });
+  await applyCatalog(pool, readCatalogFile(config.catalogPath, config.env), { force: false, prune: false });
   for (const owner of formerOwners(config.dataDir)) {
     const holds = await endOwner(pool, owner);
     if (holds > 0) log.warn({ holds }, 'ended the holds of a former run that died');

@@ -9,7 +9,7 @@ const OLDEST_SERVER = 150_000;
 /** bigint columns are `bigint`; numeric stays text: no float ever holds money. */
 const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, (text) => BigInt(text));
-types.setTypeParser(1016 as pg.TypeId, (text) =>
+types.setTypeParser(1016, (text) =>
   text === '{}' ? [] : text.slice(1, -1).split(',').map((item) => BigInt(item)),
 );
 

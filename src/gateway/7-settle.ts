@@ -8,7 +8,9 @@ import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Logger } from '../observe/log.ts';
+import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
+import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 
 const LAST_BYTES_WAIT_MS = 1_000;
@@ -83,4 +85,11 @@ function patiently(deps: SettleDeps, context: Context, answer: Promise<Result>):
       },
     );
   });
+}
+
+/** What a stream has cost so far, at the frozen price: what the heartbeat notes, should this process die. */
+export function costSoFar(context: Context, relay: Relay, creditsPerUsd: bigint): bigint {
+  const model = need(context, 'model');
+  const input = inputEstimate(need(context, 'request'), need(context, 'body').length, model);
+  return charge({ input, output: relay.reader?.outputEstimate() ?? 0 }, model.price, creditsPerUsd);
 }

@@ -1,0 +1,42 @@
+/** The catalog as the gateway uses it: models that can be served, and the plans that allow them. */
+import type { OnOrphan } from '../ledger/outcomes.ts';
+import type { PriceTable } from './rating.ts';
+
+export interface Route {
+  provider: string;
+  /** The provider's own name of the model. */
+  model: string;
+}
+
+export interface Model {
+  name: string;
+  /** In order of preference; never empty. */
+  routes: readonly Route[];
+  /** Tokens of one choice. */
+  maxOutputTokens: number;
+  /** Tokens of input and output together; `null`: not known. */
+  contextWindow: number | null;
+  onDisconnect: 'abort' | 'drain';
+  onUpstreamTimeout: 'estimate' | 'free';
+  whenShort: 'clamp' | 'refuse';
+  onOrphan: OnOrphan;
+  price: PriceTable;
+  /** What the provider bills us; `null`: not known. */
+  cost: PriceTable | null;
+  /** The version of the catalog entry that the price is from. */
+  priceVersion: number;
+}
+
+export interface Plan {
+  name: string;
+  isDefault: boolean;
+  allowsModel(name: string): boolean;
+}
+
+export interface Catalog {
+  /** Rises with every change: what a hold is checked against. */
+  version: bigint;
+  models: ReadonlyMap<string, Model>;
+  plans: ReadonlyMap<string, Plan>;
+  defaultPlan: Plan | null;
+}

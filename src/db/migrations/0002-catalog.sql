@@ -1,0 +1,32 @@
+-- The catalog: models, plans, packs and operations, as versions. A change is a new row; the one with the highest version
+-- is in force. `catalog_state.version` rises with every change: a hold judged by an older one is told `stale_policy`.
+
+CREATE TABLE catalog_entries (
+  kind        text NOT NULL,
+  name        text NOT NULL,
+  version     integer NOT NULL,
+  body        jsonb NOT NULL,
+  source      text NOT NULL,
+  file_digest text,                                   -- of the entry as the file had it
+  author      text,
+  deleted     boolean NOT NULL DEFAULT false,
+  created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (kind, name, version),
+  CONSTRAINT catalog_kind_is_known CHECK (kind IN ('model', 'operation', 'plan', 'pack')),
+  CONSTRAINT catalog_source_is_known CHECK (source IN ('file', 'api')),
+  CONSTRAINT catalog_version_is_positive CHECK (version > 0)
+);
+
+CREATE TABLE catalog_state (
+  only_row boolean PRIMARY KEY DEFAULT true,
+  version  bigint NOT NULL DEFAULT 1,
+  CONSTRAINT catalog_state_is_one_row CHECK (only_row)
+);
+INSERT INTO catalog_state DEFAULT VALUES;
+
+CREATE FUNCTION refuse_catalog_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'catalog entries are versions and never change: add a new one' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER catalog_entries_are_append_only BEFORE UPDATE OR DELETE ON catalog_entries
+  FOR EACH ROW EXECUTE FUNCTION refuse_catalog_change();

@@ -1,0 +1,38 @@
+/**
+ * The few edits a request body needs before it goes upstream, as splices of its bytes: the provider's name of the model, a
+ * lowered output limit, and the wish for usage at the end of a stream.
+ */
+import { type Edit, splice } from '../lib/json-scan.ts';
+import type { ChatRequest, Span } from '../metering/chat-request.ts';
+
+/** The body as it goes upstream. `clampedTo`: the output limit of one choice, where it was lowered. */
+export function editedBody(
+  body: Buffer,
+  request: ChatRequest,
+  upstreamModel: string,
+  clampedTo: number | null,
+): Buffer {
+  const { spans } = request;
+  const edits: Edit[] = [];
+  const added: string[] = [];
+  if (upstreamModel !== request.model) edits.push({ ...spans.model, replacement: JSON.stringify(upstreamModel) });
+  if (clampedTo !== null) {
+    // Both fields bound the output where both are given. A client that sent neither may speak to a model that takes
+    // only one of them: max_completion_tokens is the current one.
+    const given = [spans.maxTokens, spans.maxCompletionTokens].filter((span) => span !== null);
+    for (const span of given) edits.push({ ...span, replacement: String(clampedTo) });
+    if (given.length === 0) added.push(`"max_completion_tokens":${clampedTo}`);
+  }
+  if (request.stream && !request.includeUsage) {
+    if (spans.streamOptions === null) added.push('"stream_options":{"include_usage":true}');
+    else edits.push({ ...spans.streamOptions, replacement: withUsage(body, spans.streamOptions) });
+  }
+  if (added.length > 0) edits.push({ start: spans.end, end: spans.end, replacement: `,${added.join(',')}` });
+  return splice(body, edits);
+}
+
+/** The client's stream options with include_usage set; they are small, so they are written anew. */
+function withUsage(body: Buffer, span: Span): string {
+  const options = JSON.parse(body.toString('utf8', span.start, span.end)) as object | null;
+  return JSON.stringify({ ...options, include_usage: true });
+}
