@@ -35,9 +35,8 @@ function reexecute() {
 
   child.on('error', (error) => {
     console.error(
-      `tollgate: needs Node ${OLDEST_NODE} or newer, this is ${process.version}, and the one of the npm package "node" does not run ` +
-        `(${error.code || error.message}): run "npm ci" in ${root} (if npm blocks install scripts: ` +
-        '"npm approve-scripts node && npm rebuild node"), or install a newer Node from https://nodejs.org',
+      `tollgate: needs Node ${OLDEST_NODE} or newer. This is ${process.version}, and the npm package "node" that brings one does not run ` +
+        `(${error.code || error.message}): run "npm ci --ignore-scripts=false" in ${root}, or install a newer Node from https://nodejs.org`,
     );
     process.exit(1);
   });
