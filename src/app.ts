@@ -1,6 +1,7 @@
 /** The composition root: builds every part and hands each what it needs. No logic. */
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
+import { adminCheck } from './accounts/admin-key.ts';
 import { Principals } from './accounts/principals.ts';
 import { registerAdmin } from './admin/routes.ts';
 import { CatalogCache } from './catalog/cache.ts';
@@ -89,12 +90,16 @@ export async function createApp(options: AppOptions): Promise<App> {
   await registerGateway(http, gateway);
   await registerCustomer(http, { pool, principals, clock, creditsPerUsd });
   await registerAdmin(http, { pool, writer, clock, adminKey: options.adminKey, creditsPerUsd });
+  const isAdmin = adminCheck(options.adminKey);
   http.get('/healthz', async () => ({ ok: true }));
   http.get('/readyz', async (_request, reply) => {
     const ready = await readiness(pool, clock);
     return reply.status(ready.ok && !gateway.draining.value ? 200 : 503).send(ready);
   });
-  await registerMetrics(http, metrics);
+  http.get('/metrics', async (request, reply) => {
+    isAdmin(request.headers.authorization);
+    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
+  });
 
   return {
     http,

@@ -184,7 +184,7 @@ export function client(gateway: { url: string }, account: { key: string }, maxRe
 export function post(
   gateway: { url: string },
   key: string | null,
-  body: BodyInit,
+  body: string | Buffer<ArrayBuffer>,
   headers: Record<string, string> = {},
 ): Promise<Response> {
   return fetch(`${gateway.url}/v1/chat/completions`, {

@@ -2,7 +2,7 @@
  * One Postgres for the whole run, with a migrated database that each test file clones. TEST_DATABASE_URL names one of
  * yours instead (its user must be allowed to create databases).
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -21,6 +21,8 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_DATABASE_URL;
   const folder = given === undefined ? mkdtempSync(join(tmpdir(), 'tollgate-test-postgres-')) : null;
+  // As root, Postgres runs as another user, who must be able to enter.
+  if (folder !== null) chmodSync(folder, 0o755);
   // Tests do not outlive a crash of the machine: without fsync they take half the time.
   const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '200' };
   const server = folder === null ? null : await startEmbedded({ dataDir: folder, log: silentLogger, settings });
