@@ -44,6 +44,8 @@ export interface AppOptions {
   log: Logger;
 }
 
+const REAP_MS = 20;
+
 export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, clock, log } = options;
   const creditsPerUsd = BigInt(config.credits.perUsd);
@@ -110,7 +112,10 @@ export async function createApp(options: AppOptions): Promise<App> {
       gateway.draining.value = true;
       const closed = http.close();
       await inFlight.drain(limitMs);
+      // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
+      const reaper = setInterval(() => http.server.closeIdleConnections(), REAP_MS);
       await closed;
+      clearInterval(reaper);
       await writer.close();
       await leases.stop();
       await connection.close();

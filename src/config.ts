@@ -5,8 +5,8 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { z } from 'zod';
-import { check, ConfigError, type Fault, readYaml, Secret } from './lib/settings.ts';
 import { parseDecimal } from './lib/money.ts';
+import { ConfigError, check, type Fault, readYaml, Secret } from './lib/settings.ts';
 import type { LogLevel } from './observe/log.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -105,9 +105,7 @@ const schema = z.strictObject({
         .default(1_000_000n),
     })
     .prefault({}),
-  errors: z
-    .strictObject({ insufficient_credits_status: z.enum(['402', '429']).default('429') })
-    .prefault({}),
+  errors: z.strictObject({ insufficient_credits_status: z.enum(['402', '429']).default('429') }).prefault({}),
   providers: z.record(z.string().regex(/^[a-z0-9][a-z0-9_-]*$/i, 'is no name for a provider'), provider).default({
     demo: { kind: 'demo' },
   }),
@@ -117,10 +115,19 @@ const LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 const environment = z.object({
   HOST: z.string().min(1).optional(),
   PORT: whole(0, 65_535).optional(),
-  DATABASE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://').optional(),
-  DATABASE_MIGRATE_URL: z.string().regex(/^postgres(ql)?:\/\//, 'must begin with postgres://').optional(),
+  DATABASE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres://')
+    .optional(),
+  DATABASE_MIGRATE_URL: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres://')
+    .optional(),
   DATABASE_POOL: whole(1, 100).default(8),
-  REDIS_URL: z.string().regex(/^rediss?:\/\//, 'must begin with redis://').optional(),
+  REDIS_URL: z
+    .string()
+    .regex(/^rediss?:\/\//, 'must begin with redis://')
+    .optional(),
   TOLLGATE_DATA_DIR: z.string().default('./data'),
   TOLLGATE_CONFIG: z.string().optional(),
   TOLLGATE_CATALOG: z.string().optional(),
@@ -138,7 +145,12 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
   const vars = check(environment, given, 'environment', faults);
   const path = given.TOLLGATE_CONFIG ?? join(ROOT, 'config/tollgate.yaml');
-  const file = check(schema, readSettings(path, given.TOLLGATE_CONFIG !== undefined, env, faults), 'tollgate.yaml', faults);
+  const file = check(
+    schema,
+    readSettings(path, given.TOLLGATE_CONFIG !== undefined, env, faults),
+    'tollgate.yaml',
+    faults,
+  );
   if (vars === null || file === null || faults.length > 0) throw new ConfigError(faults);
   return {
     server: {
@@ -164,7 +176,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     adminKey: secret(vars.TOLLGATE_ADMIN_KEY),
     stripe: {
       secretKey: secret(vars.STRIPE_SECRET_KEY),
-      webhookSecrets: (vars.STRIPE_WEBHOOK_SECRET ?? '').split(',').filter(Boolean).map((text) => new Secret(text.trim())),
+      webhookSecrets: (vars.STRIPE_WEBHOOK_SECRET ?? '')
+        .split(',')
+        .filter(Boolean)
+        .map((text) => new Secret(text.trim())),
       apiBase: vars.STRIPE_API_BASE ?? null,
     },
     clockOffsetMs: vars.TOLLGATE_CLOCK_OFFSET_MS,

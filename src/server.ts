@@ -19,8 +19,8 @@ import { type Config, loadConfig } from './config.ts';
 import { type EmbeddedPostgres, startEmbedded } from './db/embedded/index.ts';
 import { migrate } from './db/migrate.ts';
 import { assertServer, createPool } from './db/pool.ts';
-import { endOwner } from './ledger/owners.ts';
 import { forgetOwner, formerOwners, recordOwner } from './ledger/former-owners.ts';
+import { endOwner } from './ledger/owners.ts';
 import { assertCreditScale } from './ledger/wallets.ts';
 import { type Clock, skewedClock, systemClock } from './lib/clock.ts';
 import { createLogger, type Logger } from './observe/log.ts';
@@ -78,7 +78,12 @@ async function open(config: Config, parts: Parts): Promise<Running> {
   const demo =
     embedded === null
       ? null
-      : await demoKeyOf(config.dataDir, { pool, writer: app.writer, clock, creditsPerUsd: BigInt(config.credits.perUsd) });
+      : await demoKeyOf(config.dataDir, {
+          pool,
+          writer: app.writer,
+          clock,
+          creditsPerUsd: BigInt(config.credits.perUsd),
+        });
   await app.http.listen({ host: config.server.host, port: config.server.port });
   const address = app.http.server.address() as AddressInfo;
   const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;

@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
-import { check, ConfigError, type Fault, readYaml } from '../lib/settings.ts';
+import { ConfigError, check, type Fault, readYaml } from '../lib/settings.ts';
 import { UNITS } from './units.ts';
 
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
@@ -21,12 +21,10 @@ const whole = (least: number, most: number) =>
     })
     .transform(Number);
 
-const usd = z
-  .string('must be a decimal number, as text or as YAML writes it')
-  .refine((text) => {
-    const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
-    return price !== null && price >= 0n && price <= MOST_USD;
-  }, `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`);
+const usd = z.string('must be a decimal number, as text or as YAML writes it').refine((text) => {
+  const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
+  return price !== null && price >= 0n && price <= MOST_USD;
+}, `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`);
 
 const credits = z
   .string()
@@ -97,7 +95,11 @@ const fileSchema = z
   .superRefine((file, context) => {
     const defaults = Object.entries(file.plans).filter(([, plan]) => plan.default === true);
     for (const [name] of defaults.slice(1)) {
-      context.addIssue({ code: 'custom', path: ['plans', name, 'default'], message: 'only one plan can be the default' });
+      context.addIssue({
+        code: 'custom',
+        path: ['plans', name, 'default'],
+        message: 'only one plan can be the default',
+      });
     }
   });
 

@@ -55,11 +55,7 @@ export function charge(usage: Usage, price: PriceTable, creditsPerUsd: bigint): 
 }
 
 /** The same with its lines. Each line gets what the rounded running sum grows by, so that they add up to the charge. */
-export function rate(
-  usage: Usage,
-  price: PriceTable,
-  creditsPerUsd: bigint,
-): { charge: bigint; lines: ChargeLine[] } {
+export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { charge: bigint; lines: ChargeLine[] } {
   const lines: ChargeLine[] = [];
   let sum = 0n;
   let charged = 0n;

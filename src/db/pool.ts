@@ -10,7 +10,12 @@ const OLDEST_SERVER = 150_000;
 const types = new pg.TypeOverrides();
 types.setTypeParser(pg.types.builtins.INT8, (text) => BigInt(text));
 types.setTypeParser(1016, (text) =>
-  text === '{}' ? [] : text.slice(1, -1).split(',').map((item) => BigInt(item)),
+  text === '{}'
+    ? []
+    : text
+        .slice(1, -1)
+        .split(',')
+        .map((item) => BigInt(item)),
 );
 
 export interface PoolOptions {
@@ -62,6 +67,8 @@ export async function assertServer(pool: pg.Pool): Promise<void> {
     "SELECT current_setting('server_version_num') AS server_version_num, current_setting('server_version') AS server_version",
   );
   if (Number(rows[0]!.server_version_num) < OLDEST_SERVER) {
-    throw new Error(`Postgres ${rows[0]!.server_version} is too old: Tollgate needs 15 or newer. Upgrade it, or unset DATABASE_URL.`);
+    throw new Error(
+      `Postgres ${rows[0]!.server_version} is too old: Tollgate needs 15 or newer. Upgrade it, or unset DATABASE_URL.`,
+    );
   }
 }

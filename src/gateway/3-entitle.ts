@@ -1,6 +1,7 @@
 /** Step 3: may this principal use this model? A denial is confirmed with fresh policy and catalog before it is sent. */
-import type { CatalogCache } from '../catalog/cache.ts';
+
 import type { Principals } from '../accounts/principals.ts';
+import type { CatalogCache } from '../catalog/cache.ts';
 import { decideModel, type ModelDecision } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { type Context, need } from './context.ts';
@@ -15,11 +16,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
 }
 
 /** The same after policy and catalog were read again: after a denial, and when the ledger called them stale. */
-export async function entitleAfresh(
-  context: Context,
-  catalogs: CatalogCache,
-  principals: Principals,
-): Promise<void> {
+export async function entitleAfresh(context: Context, catalogs: CatalogCache, principals: Principals): Promise<void> {
   const [principal] = await Promise.all([principals.reload(need(context, 'principal')), catalogs.refresh()]);
   if (principal === null || principal.keyEnded) throw new TollgateError('invalid_api_key');
   if (principal.suspended) throw new TollgateError('account_suspended');

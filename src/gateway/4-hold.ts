@@ -35,7 +35,8 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
       await deps.entitleAfresh(context);
       continue;
     }
-    if (result.outcome !== 'done' && result.outcome !== 'repeated') throw denial(result, asked, deps.insufficientStatus);
+    if (result.outcome !== 'done' && result.outcome !== 'repeated')
+      throw denial(result, asked, deps.insufficientStatus);
     context.hold = asked;
     context.held = result.amount;
     if (result.amount < asked.want) context.clampedTo = affordable(context, result.amount, deps.creditsPerUsd);

@@ -100,6 +100,10 @@ function outcomeOf(relayed: Relayed): AttemptFacts['outcome'] {
 }
 
 function noRoute(): Relayed {
-  const failure = { kind: 'connect' as const, sent: false, cause: new Error('no provider of this model is configured') };
+  const failure = {
+    kind: 'connect' as const,
+    sent: false,
+    cause: new Error('no provider of this model is configured'),
+  };
   return { kind: 'failed', failure, reader: null, reached: false };
 }

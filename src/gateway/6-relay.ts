@@ -26,7 +26,13 @@ const DRAIN_MS = 120_000;
 
 /** How an attempt ended. `reached`: some of it went to the client, so that no other route may be tried. */
 export type Relayed =
-  | { kind: 'whole'; status: number; headers: Record<string, string | string[]>; body: Buffer | null; rest: Buffer | null }
+  | {
+      kind: 'whole';
+      status: number;
+      headers: Record<string, string | string[]>;
+      body: Buffer | null;
+      rest: Buffer | null;
+    }
   | { kind: 'streamed'; reader: ChatStreamReader; rest: Buffer | null; status: number }
   | { kind: 'cut_short'; reader: ChatStreamReader; reached: boolean; status: number; errorSent: boolean }
   | { kind: 'refused'; status: number; body: Buffer }

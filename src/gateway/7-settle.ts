@@ -7,9 +7,9 @@ import type { Usage } from '../catalog/units.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import type { Clock } from '../lib/clock.ts';
-import type { Logger } from '../observe/log.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
+import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 
@@ -80,7 +80,10 @@ function patiently(deps: SettleDeps, context: Context, answer: Promise<Result>):
       },
       (error) => {
         clearTimeout(enough);
-        deps.log.error({ req: context.publicId, err: error }, 'a request could not be settled; its hold will be recovered');
+        deps.log.error(
+          { req: context.publicId, err: error },
+          'a request could not be settled; its hold will be recovered',
+        );
         resolve(null);
       },
     );

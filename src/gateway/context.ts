@@ -9,10 +9,10 @@
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Principal } from '../accounts/principals.ts';
 import type { Catalog, Model } from '../catalog/types.ts';
+import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { ChatRequest } from '../metering/chat-request.ts';
 import type { AttemptFacts } from '../metering/receipt.ts';
-import type { Hold } from '../ledger/operations.ts';
 
 /** How the answer to the client ended, for the log and the receipt. */
 export type Disconnect = 'aborted' | 'drained';

@@ -3,10 +3,12 @@
  *
  *   authenticate ─▶ parse ─▶ entitle ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
  */
-import type { Principals } from '../accounts/principals.ts';
+import type { Principal, Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import { TollgateError } from '../errors.ts';
 import type { Result } from '../ledger/outcomes.ts';
+import { publicId } from '../lib/ids.ts';
+import { formatCredits } from '../lib/money.ts';
 import { parseChatRequest } from '../metering/chat-request.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
@@ -137,7 +139,8 @@ function endFailed(
 function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {
   const error = toTollgateError(thrown);
   context.status = error.status;
-  if (error.code === 'internal_error') deps.log.error({ req: context.publicId, err: error.cause ?? error }, 'request failed');
+  if (error.code === 'internal_error')
+    deps.log.error({ req: context.publicId, err: error.cause ?? error }, 'request failed');
   sendError(context.response, context.publicId, error);
 }
 
@@ -145,16 +148,29 @@ function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {
 function record(context: Context, deps: GatewayDeps): void {
   const ms = deps.clock.now() - context.startedAt;
   deps.metrics.request(context.model?.name ?? null, context.status ?? 499, ms, context.charged);
+  const ids = context.principal === null ? null : publicIdsOf(context.principal);
   deps.log.info({
     req: context.publicId,
-    acct: context.principal?.account,
-    key: context.principal?.key,
+    acct: ids?.acct,
+    key: ids?.key,
     model: context.model?.name,
     status: context.status ?? 499,
-    charged: context.charged,
+    charged: context.charged === null ? undefined : formatCredits(context.charged),
     source: context.usageSource,
     stream: context.request?.stream,
     disconnect: context.disconnect ?? undefined,
     ms,
   });
+}
+
+const PUBLIC_IDS = new WeakMap<Principal, { acct: string; key: string }>();
+
+/** The public ids of a principal; it serves many requests, so they are written once. */
+function publicIdsOf(principal: Principal): { acct: string; key: string } {
+  let ids = PUBLIC_IDS.get(principal);
+  if (ids === undefined) {
+    ids = { acct: publicId('acct', principal.account), key: publicId('key', principal.key) };
+    PUBLIC_IDS.set(principal, ids);
+  }
+  return ids;
 }

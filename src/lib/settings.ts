@@ -1,6 +1,6 @@
 /** Reading settings from YAML: scalars as their text, `${ENV}` filled in, all faults gathered with their path. */
 import { parseDocument, visit } from 'yaml';
-import type { ZodError, ZodType } from 'zod';
+import { z } from 'zod';
 
 export interface Fault {
   path: string;
@@ -12,9 +12,9 @@ export class ConfigError extends Error {
   readonly faults: readonly Fault[];
 
   constructor(faults: readonly Fault[]) {
-    super(`The configuration has ${faults.length === 1 ? 'a fault' : `${faults.length} faults`}:\n${faults
-      .map(({ path, message }) => `  ${path}: ${message}`)
-      .join('\n')}`);
+    const count = faults.length === 1 ? 'a fault' : `${faults.length} faults`;
+    const lines = faults.map(({ path, message }) => `  ${path}: ${message}`);
+    super(`The configuration has ${count}:\n${lines.join('\n')}`);
     this.name = 'ConfigError';
     this.faults = faults;
   }
@@ -40,52 +40,83 @@ export class Secret {
   }
 }
 
-const PLACEHOLDER = /\$\{([A-Z_][A-Z0-9_]*)\}/g;
+/** Looks a variable of the environment up. A function, because it prints as one: the environment is full of secrets. */
+export type Variables = (name: string) => string | undefined;
+
+const PLACEHOLDER = /\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g;
 
 /**
- * YAML → plain values. Numbers come as the text they were written as, so that no price passes through a float; a
- * `${NAME}` in a string is filled in, and an unset one leaves the whole value null. Faults are added to `faults`.
+ * YAML → plain values. Numbers come as the text they were written as, so that no price passes through a float. A
+ * `${NAME}` in a string is filled in. What is empty, or names a variable that is not set, counts as not given. Faults of
+ * syntax are added to `faults`, and `undefined` returned.
  */
-export function readYaml(text: string, file: string, env: NodeJS.ProcessEnv, faults: Fault[]): unknown {
-  const document = parseDocument(text, { uniqueKeys: true, prettyErrors: true });
-  if (document.errors.length > 0) {
-    faults.push(...document.errors.map((error) => ({ path: file, message: error.message.split('\n')[0]! })));
-    return {};
-  }
+export function readYaml(text: string, file: string, variables: Variables, faults: Fault[]): unknown {
+  const document = parseDocument(text);
   visit(document, {
     Scalar(key, node) {
-      if (key === 'key') return;
-      if (typeof node.value === 'number' || typeof node.value === 'bigint') node.value = node.source ?? String(node.value);
-      else if (typeof node.value === 'string') node.value = interpolate(node.value, env);
+      if (typeof node.value === 'number') node.value = node.source ?? String(node.value);
+      else if (typeof node.value === 'string' && key !== 'key') node.value = interpolate(node.value, variables);
     },
   });
-  return document.toJS() ?? {};
+  const broken = document.errors.map((error) => error.message.split('\n')[0]!);
+  try {
+    if (broken.length === 0) return document.toJS({ reviver: (_key, value) => value ?? undefined }) ?? {};
+  } catch (error) {
+    // An alias without its anchor, or with too many expansions, shows only here.
+    broken.push((error as Error).message);
+  }
+  faults.push(...broken.map((message) => ({ path: file, message })));
+  return undefined;
 }
 
-function interpolate(text: string, env: NodeJS.ProcessEnv): string | null {
+function interpolate(text: string, variables: Variables): string | null {
   let unset = false;
   const filled = text.replace(PLACEHOLDER, (_all, name: string) => {
-    const value = env[name];
-    if (value === undefined || value === '') unset = true;
-    return value ?? '';
+    const value = variables(name) ?? '';
+    if (value === '') unset = true;
+    return value;
   });
   return unset ? null : filled;
 }
 
+/** A whole number, as text or as a number. */
+export function whole(least: number, most: number) {
+  const message = `must be a whole number between ${least} and ${most}`;
+  return z
+    .union([z.string(), z.number()], message)
+    .refine((value) => /^-?\d{1,12}$/.test(String(value)) && Number(value) >= least && Number(value) <= most, message)
+    .transform(Number);
+}
+
 /** Checks a value; what is wrong is added to `faults` under `file` and its path, and `null` returned. */
-export function check<T>(schema: ZodType<T>, value: unknown, file: string, faults: Fault[]): T | null {
-  const result = schema.safeParse(value);
+export function check<T>(schema: z.ZodType<T>, value: unknown, file: string, faults: Fault[]): T | null {
+  const result = schema.safeParse(value, { error: explain });
   if (result.success) return result.data;
-  faults.push(...faultsOf(result.error, file));
+  faults.push(...result.error.issues.flatMap((issue) => faultsOf(issue, file)));
   return null;
 }
 
-function faultsOf(error: ZodError, file: string): Fault[] {
-  return error.issues.flatMap((issue) => {
-    const at = [file, ...issue.path.map(String)].join('.');
-    if (issue.code === 'unrecognized_keys') {
-      return issue.keys.map((key) => ({ path: `${at}.${key}`, message: 'unknown key; check its spelling' }));
-    }
-    return [{ path: at, message: issue.message }];
-  });
+const EXPECTED: Record<string, string> = {
+  string: 'text',
+  object: 'a mapping of names to values',
+  record: 'a mapping of names to values',
+  array: 'a list',
+  boolean: 'true or false',
+};
+
+/** What is wrong, in the words of someone who writes YAML; `undefined`: the library's words will do. */
+function explain(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'invalid_value') return `must be one of: ${issue.values.join(', ')}`;
+  if (issue.code !== 'invalid_type') return undefined;
+  if (issue.input === undefined) return 'is required; empty, or with the name of an unset variable, counts as not given';
+  return `must be ${EXPECTED[issue.expected] ?? issue.expected}`;
+}
+
+function faultsOf(issue: z.core.$ZodIssue, file: string): Fault[] {
+  const path = [file, ...issue.path.map(String)].join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({ path: `${path}.${key}`, message: 'unknown key; check its spelling' }));
+  }
+  // What is wrong with a key stands in the issues of the key.
+  return [{ path, message: issue.code === 'invalid_key' ? issue.issues[0]!.message : issue.message }];
 }

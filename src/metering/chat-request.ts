@@ -84,9 +84,10 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   if (!Array.isArray(json.messages) || json.messages.length === 0) {
     throw invalid('messages', 'must be an array with at least one message');
   }
-  const stream = optional(json, 'stream', 'boolean') ?? false;
+  const stream = flag(json, 'stream');
   const options = json.stream_options;
-  if (options !== undefined && options !== null && !isObject(options)) throw invalid('stream_options', 'must be an object');
+  if (options !== undefined && options !== null && !isObject(options))
+    throw invalid('stream_options', 'must be an object');
   const format = json.response_format;
   const limits = [limit(json, 'max_tokens'), limit(json, 'max_completion_tokens')].filter((value) => value !== null);
   return {
@@ -148,12 +149,10 @@ function refuseUnpriced(json: Json): void {
   }
 }
 
-function optional(json: Json, field: string, type: 'boolean'): boolean | null {
-  const value = json[field];
-  if (value === undefined || value === null) return null;
-  // biome-ignore lint/suspicious/useValidTypeof: the type is a parameter
-  if (typeof value !== type) throw invalid(field, `must be a ${type}`);
-  return value as boolean;
+function flag(json: Json, field: string): boolean {
+  const value = json[field] ?? false;
+  if (typeof value !== 'boolean') throw invalid(field, 'must be true or false');
+  return value;
 }
 
 function limit(json: Json, field: string): number | null {

@@ -94,8 +94,21 @@ type Packed = [
 export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFacts | null } {
   const packed = JSON.parse(bytes.toString()) as Packed;
   if (packed[0] !== VERSION) throw new Error(`a receipt of version ${packed[0]} cannot be read by this release`);
-  const [, endpoint, model, priceVersion, prices, stream, createdAt, held, usage, source, clamped, disconnect, attempts] =
-    packed;
+  const [
+    ,
+    endpoint,
+    model,
+    priceVersion,
+    prices,
+    stream,
+    createdAt,
+    held,
+    usage,
+    source,
+    clamped,
+    disconnect,
+    attempts,
+  ] = packed;
   const price: PriceTable = {};
   for (const [unit, atto] of Object.entries(prices)) price[unit as Unit] = BigInt(atto);
   const frozen: FrozenFacts = { endpoint, model, priceVersion, price, stream: stream === 1, createdAt };
@@ -194,7 +207,10 @@ function totals(usage: Usage): Record<string, number> {
     output_tokens: of('output') + of('reasoning') + of('output_audio') + of('output_image'),
     reasoning_tokens: of('reasoning'),
   };
-  const audio = { input_audio_tokens: of('input_audio') + of('cached_input_audio'), output_audio_tokens: of('output_audio') };
+  const audio = {
+    input_audio_tokens: of('input_audio') + of('cached_input_audio'),
+    output_audio_tokens: of('output_audio'),
+  };
   for (const [name, tokens] of Object.entries(audio)) if (tokens > 0) named[name] = tokens;
   return named;
 }

@@ -23,7 +23,11 @@ import {
 import { at, drip, hold, stream } from '../support/scripted-upstream.ts';
 
 const body = (model: string, stream: boolean): string =>
-  JSON.stringify({ model, stream, messages: [{ role: 'user', content: 'Say hello to the world, slowly and clearly' }] });
+  JSON.stringify({
+    model,
+    stream,
+    messages: [{ role: 'user', content: 'Say hello to the world, slowly and clearly' }],
+  });
 /** A quarter of the bytes as tokens, at 0.001 credits each. */
 const floorOf = (text: string): bigint => BigInt(Math.ceil(Buffer.byteLength(text) / 4)) * 1_000_000n;
 const EXACT = 18_000_000n;
@@ -80,8 +84,11 @@ async function lockWallet(): Promise<{ unlock(): Promise<void> }> {
 }
 
 const waitsForLock = async (): Promise<boolean> =>
-  (await world.pool.query("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"))
-    .rowCount! > 0;
+  (
+    await world.pool.query(
+      "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()",
+    )
+  ).rowCount! > 0;
 
 describe('killed with SIGKILL', () => {
   it('before the hold: charged nothing', async () => {
@@ -186,7 +193,9 @@ describe('alive', () => {
     const answer = await response.text();
     expect(opened).toHaveLength(1);
     expect(answer).toMatch(/\[DONE\]\n\n$/);
-    const { rows } = await world.pool.query('SELECT kind FROM entries WHERE account_id = $1 ORDER BY seq', [account.account]);
+    const { rows } = await world.pool.query('SELECT kind FROM entries WHERE account_id = $1 ORDER BY seq', [
+      account.account,
+    ]);
     expect(rows.map(({ kind }) => kind)).toEqual([1, 2]);
     expect(await chargedTo(world, account.account)).toBe(EXACT);
     other.child.kill('SIGTERM');

@@ -60,7 +60,10 @@ describe('keys', () => {
     const keys = [null, 'sk-wrong', `${account.key.slice(0, -1)}0`, revoked.key, ''];
     const answers = await Promise.all(keys.map(async (key) => refusal(await post(gateway, key, JSON.stringify(GOOD)))));
     for (const answer of answers) expect(answer).toEqual(answers[0]);
-    expect(answers[0]).toMatchObject({ status: 401, error: { code: 'invalid_api_key', type: 'invalid_request_error' } });
+    expect(answers[0]).toMatchObject({
+      status: 401,
+      error: { code: 'invalid_api_key', type: 'invalid_request_error' },
+    });
   });
 });
 
@@ -79,7 +82,13 @@ describe('bodies', () => {
     ['model twice, other case', withField('MODEL', '"plain"'), 400, 'invalid_request', 'model'],
     ['max_tokens: -1', withField('max_tokens', '-1'), 400, 'invalid_request', 'max_tokens'],
     ['max_tokens: 1e999', withField('max_tokens', '1e999'), 400, 'invalid_request', 'max_tokens'],
-    ['max_completion_tokens: "9"', withField('max_completion_tokens', '"9"'), 400, 'invalid_request', 'max_completion_tokens'],
+    [
+      'max_completion_tokens: "9"',
+      withField('max_completion_tokens', '"9"'),
+      400,
+      'invalid_request',
+      'max_completion_tokens',
+    ],
     ['n: 1000000', withField('n', '1000000'), 400, 'invalid_request', 'n'],
     ['stream: "yes"', withField('stream', '"yes"'), 400, 'invalid_request', 'stream'],
     ['an unpriced tier', withField('service_tier', '"priority"'), 400, 'invalid_request', 'service_tier'],
@@ -90,7 +99,11 @@ describe('bodies', () => {
   });
 
   it('invalid UTF-8', async () => {
-    const body = Buffer.concat([Buffer.from('{"model":"strict","messages":[{"role":"user","content":"'), Buffer.from([0xff]), Buffer.from('"}]}')]);
+    const body = Buffer.concat([
+      Buffer.from('{"model":"strict","messages":[{"role":"user","content":"'),
+      Buffer.from([0xff]),
+      Buffer.from('"}]}'),
+    ]);
     expect(await refusal(await post(gateway, account.key, body))).toMatchObject({ error: { code: 'invalid_json' } });
   });
 
@@ -133,7 +146,9 @@ describe('the wire', () => {
   }
 
   it('a flood of headers', async () => {
-    const answer = await raw((write) => write(`GET /v1/models HTTP/1.1\r\nhost: x\r\nx-flood: ${'y'.repeat(70_000)}\r\n\r\n`));
+    const answer = await raw((write) =>
+      write(`GET /v1/models HTTP/1.1\r\nhost: x\r\nx-flood: ${'y'.repeat(70_000)}\r\n\r\n`),
+    );
     expect(answer).toMatch(/^HTTP\/1\.1 431 .*\r\n[\s\S]*"code":"headers_too_large"/);
   });
 

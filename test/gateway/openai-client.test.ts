@@ -201,7 +201,11 @@ describe('what goes wrong is said in OpenAI’s words, and only what was served 
     const stranger = new OpenAI({ apiKey: 'sk-wrong', baseURL: `${gateway.url}/v1` });
     const create = (who: OpenAI, model: string) => who.chat.completions.create({ model, messages });
     await expect(create(stranger, 'plain')).rejects.toMatchObject({ status: 401, code: 'invalid_api_key' });
-    await expect(create(openai, 'nope')).rejects.toMatchObject({ status: 404, code: 'model_not_found', param: 'model' });
+    await expect(create(openai, 'nope')).rejects.toMatchObject({
+      status: 404,
+      code: 'model_not_found',
+      param: 'model',
+    });
     await expect(create(openai, 'forbidden')).rejects.toMatchObject({ status: 403, code: 'model_not_entitled' });
   });
 

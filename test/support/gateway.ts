@@ -140,7 +140,11 @@ export interface TestAccount {
 }
 
 /** An account with a key and, unless "0", that many credits. */
-export async function createTestAccount(world: World, credits: string, plan: string | null = null): Promise<TestAccount> {
+export async function createTestAccount(
+  world: World,
+  credits: string,
+  plan: string | null = null,
+): Promise<TestAccount> {
   const { account } = await createAccount(world.pool, systemClock, {
     name: 'Test',
     externalId: null,
@@ -149,7 +153,11 @@ export async function createTestAccount(world: World, credits: string, plan: str
     overdraft: 0n,
     metadata: {},
   });
-  const key = await createKey(world.pool, systemClock, account.id, { name: null, scopes: DEFAULT_SCOPES, expiresAt: null });
+  const key = await createKey(world.pool, systemClock, account.id, {
+    name: null,
+    scopes: DEFAULT_SCOPES,
+    expiresAt: null,
+  });
   if (credits !== '0') await grantCredits(world, account.id, credits);
   return { account: account.id, accountId: publicId('acct', account.id), key: key.text, keyId: key.id };
 }
@@ -189,7 +197,11 @@ export function post(
 ): Promise<Response> {
   return fetch(`${gateway.url}/v1/chat/completions`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', ...(key === null ? {} : { authorization: `Bearer ${key}` }), ...headers },
+    headers: {
+      'content-type': 'application/json',
+      ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
     body,
   });
 }
@@ -216,7 +228,8 @@ export async function expectSettled(world: World): Promise<void> {
   if (differences.length > 0) throw new Error(`the ledger differs: ${JSON.stringify(differences, stringifyBigint)}`);
 }
 
-const stringifyBigint = (_key: string, value: unknown): unknown => (typeof value === 'bigint' ? value.toString() : value);
+const stringifyBigint = (_key: string, value: unknown): unknown =>
+  typeof value === 'bigint' ? value.toString() : value;
 
 export function readLog(path: string): string {
   return readFileSync(path, 'utf8');

@@ -1,7 +1,18 @@
 /** The data folder of the embedded Postgres: made once, started, found running, stopped. */
-import { randomBytes } from 'node:crypto';
+
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { chownSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -79,7 +90,10 @@ export async function startServer(
   assertMajor(paths, binaries);
   const port = await freePort();
   const log = openSync(paths.log, 'a', 0o600);
-  const settings = Object.entries({ ...SETTINGS, ...more, port: String(port) }).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
+  const settings = Object.entries({ ...SETTINGS, ...more, port: String(port) }).flatMap(([name, value]) => [
+    '-c',
+    `${name}=${value}`,
+  ]);
   const child = spawn(binaries.postgres, ['-D', paths.folder, ...settings], {
     // A group of its own: Ctrl-C in the terminal must not stop it before what runs has settled into it.
     detached: true,
@@ -107,7 +121,19 @@ function createCluster(paths: Paths, binaries: Binaries, user: RunAs | null): vo
     if (user !== null) for (const path of [parent, passwordFile]) chownSync(path, user.uid, user.gid);
     const made = spawnSync(
       binaries.initdb,
-      ['-D', folder, '-U', USER, '-A', 'scram-sha-256', `--pwfile=${passwordFile}`, '-E', 'UTF8', '--locale=C', '--no-instructions'],
+      [
+        '-D',
+        folder,
+        '-U',
+        USER,
+        '-A',
+        'scram-sha-256',
+        `--pwfile=${passwordFile}`,
+        '-E',
+        'UTF8',
+        '--locale=C',
+        '--no-instructions',
+      ],
       { encoding: 'utf8', ...identity(user) },
     );
     if (made.status !== 0) throw new Error(`Postgres could not be set up: ${made.stderr || made.error?.message}`);

@@ -13,7 +13,17 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../../observe/log.ts';
-import { findServer, ownerPid, type Paths, pathsOf, type Server, startServer, stopServer, urlOf, writeAccess } from './cluster.ts';
+import {
+  findServer,
+  ownerPid,
+  type Paths,
+  pathsOf,
+  type Server,
+  startServer,
+  stopServer,
+  urlOf,
+  writeAccess,
+} from './cluster.ts';
 
 const OWNER_LOCK = 7_465_113_401;
 const READY_MS = 60_000;

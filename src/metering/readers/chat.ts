@@ -113,7 +113,9 @@ function generatedIn(json: Json): string[] {
     add(message.content);
     add(message.refusal);
     add(message.reasoning_content ?? message.reasoning);
-    const calls = Array.isArray(message.tool_calls) ? message.tool_calls.map((call) => isObject(call) && call.function) : [];
+    const calls = Array.isArray(message.tool_calls)
+      ? message.tool_calls.map((call) => isObject(call) && call.function)
+      : [];
     for (const call of [...calls, message.function_call]) {
       if (!isObject(call)) continue;
       add(call.name);
