@@ -100,6 +100,12 @@ export const ERRORS = {
     'The credits of this account are held by requests that are still running. Try again when some have ended.',
     'soon',
   ),
+  rate_limit_exceeded: define(
+    429,
+    'rate_limit_error',
+    'You sent too many requests. Wait as long as the retry-after header says, then try again.',
+    'later',
+  ),
   ledger_unavailable: define(
     503,
     'api_error',

@@ -1,4 +1,4 @@
-/** What the ledger shows of an account: its balance, its lots, its entries, and what it kept of a request. */
+/** What the ledger shows of an account: its balance, its lots, its entries. */
 import type { Pool } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
 import { BOOKS, ENTRY_KINDS, type EntryKind, LOT_KINDS, type LotKind } from './outcomes.ts';
@@ -17,6 +17,7 @@ export interface Lot {
   /** `null`: never. */
   expiresAt: Date | null;
   reference: string;
+  reason: string | null;
 }
 
 export interface Balance {
@@ -39,9 +40,10 @@ interface LotRow {
   starts_at: Date;
   expires_at: Date | null;
   reference: string;
+  reason: string | null;
 }
 
-const LOT_COLUMNS = `l.lot_id, l.kind, l.granted, l.priority, l.starts_at, l.reference,
+const LOT_COLUMNS = `l.lot_id, l.kind, l.granted, l.priority, l.starts_at, l.reference, l.reason,
   CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END AS remaining,
   nullif(l.expires_at, 'infinity') AS expires_at`;
 
@@ -55,6 +57,7 @@ function toLot(row: LotRow): Lot {
     startsAt: row.starts_at,
     expiresAt: row.expires_at,
     reference: row.reference,
+    reason: row.reason,
   };
 }
 
@@ -114,6 +117,8 @@ export interface Entry {
   id: Uuid;
   seq: bigint;
   kind: EntryKind;
+  /** Whose request it was; `null` where it was none. */
+  key: bigint | null;
   /** Signed, as the wallet sees it. */
   amount: bigint;
   balanceAfter: bigint;
@@ -132,10 +137,11 @@ export interface Share {
   amount: bigint;
 }
 
-interface EntryRow {
+export interface EntryRow {
   id: Uuid;
   seq: bigint;
   kind: number;
+  key_id: bigint | null;
   amount: bigint;
   balance_after: bigint;
   debit: number;
@@ -148,7 +154,8 @@ interface EntryRow {
   receipt: Buffer | null;
 }
 
-const ENTRIES = `SELECT e.id, e.seq, e.kind, e.amount, e.balance_after, e.debit, e.credit, e.lot_id, e.at, e.receipt,
+/** Reads `EntryRow`s of the table `entries e`; a WHERE clause follows. */
+export const ENTRIES = `SELECT e.id, e.seq, e.kind, e.key_id, e.amount, e.balance_after, e.debit, e.credit, e.lot_id, e.at, e.receipt,
     CASE WHEN e.kind = 1 THEN l.reference END AS reference, a.lots AS shared_lots, a.amounts AS shares
   FROM entries e
   LEFT JOIN lots l ON e.kind = 1 AND l.account_id = e.account_id AND l.lot_id = e.lot_id
@@ -156,13 +163,14 @@ const ENTRIES = `SELECT e.id, e.seq, e.kind, e.amount, e.balance_after, e.debit,
     SELECT coalesce(array_agg(t.lot_id), '{}') AS lots, coalesce(array_agg(t.amount), '{}') AS amounts
       FROM allocations t WHERE t.account_id = e.account_id AND t.id = e.id AND t.kind = e.kind) a ON true`;
 
-function toEntry(row: EntryRow): Entry {
+export function toEntry(row: EntryRow): Entry {
   const magnitude = row.amount < 0n ? -row.amount : row.amount;
   const alone = row.lot_id === null ? [] : [{ lot: row.lot_id, amount: magnitude }];
   return {
     id: row.id,
     seq: row.seq,
     kind: ENTRY_KINDS[row.kind - 1]!,
+    key: row.key_id,
     amount: row.amount,
     balanceAfter: row.balance_after,
     debit: BOOKS[row.debit]!,
@@ -180,59 +188,21 @@ export interface EntryCursor {
   kind: EntryKind;
 }
 
-/**
- * A page of entries, newest id first: ids are ordered by time and indexed, `seq` is the order of effect and is not.
- * `requestsOnly` lists one entry a request.
- */
+/** A page of entries, newest id first: ids are ordered by time and indexed, `seq` is the order of effect and is not. */
 export async function listEntries(
   pool: Pool,
   account: bigint,
-  page: { limit: number; after: EntryCursor | null; requestsOnly?: boolean },
+  page: { limit: number; after: EntryCursor | null },
 ): Promise<Entry[]> {
   const { rows } = await pool.query<EntryRow>(
     `${ENTRIES} WHERE e.account_id = $1 AND ($2::uuid IS NULL OR (e.id, e.kind) < ($2, $3::smallint))
-       AND (NOT $5 OR e.kind IN (2, 3, 4)) ORDER BY e.id DESC, e.kind DESC LIMIT $4`,
+       ORDER BY e.id DESC, e.kind DESC LIMIT $4`,
     [
       account,
       page.after?.id ?? null,
       page.after === null ? null : ENTRY_KINDS.indexOf(page.after.kind) + 1,
       page.limit,
-      page.requestsOnly ?? false,
     ],
   );
   return rows.map(toEntry);
-}
-
-/** A request that runs: what was frozen with its hold. */
-export interface OpenHold {
-  amount: bigint;
-  key: bigint;
-  openedAt: Date;
-  frozen: Buffer;
-}
-
-/** What the ledger knows of one request: its open hold, or the entries that ended it. Both empty: unknown. */
-export async function readRequest(
-  pool: Pool,
-  account: bigint,
-  id: Uuid,
-): Promise<{ hold: OpenHold | null; entries: Entry[]; key: bigint | null }> {
-  const holds = await pool.query<{ amount: bigint; key_id: bigint; opened_at: Date; frozen: Buffer }>(
-    'SELECT amount, key_id, opened_at, frozen FROM holds WHERE account_id = $1 AND id = $2',
-    [account, id],
-  );
-  const hold = holds.rows[0];
-  const entries = await pool.query<EntryRow & { key_id: bigint | null }>(
-    `SELECT t.*, (SELECT key_id FROM entries k WHERE k.account_id = $1 AND k.id = $2 LIMIT 1) AS key_id
-       FROM (${ENTRIES} WHERE e.account_id = $1 AND e.id = $2 AND e.kind IN (2, 3, 4, 5)) t ORDER BY t.seq`,
-    [account, id],
-  );
-  return {
-    hold:
-      hold === undefined
-        ? null
-        : { amount: hold.amount, key: hold.key_id, openedAt: hold.opened_at, frozen: hold.frozen },
-    entries: entries.rows.map(toEntry),
-    key: hold?.key_id ?? entries.rows[0]?.key_id ?? null,
-  };
 }

@@ -37,11 +37,6 @@ export const instant = z.iso
   .datetime({ offset: true, error: 'must be a time such as 2030-01-31T00:00:00Z' })
   .transform((value) => new Date(value));
 
-export const wholeNumber = (least: number, most: number) => {
-  const message = `must be a whole number from ${least} to ${most}`;
-  return z.int(message).min(least, message).max(most, message);
-};
-
 const MOST_PER_PAGE = 200;
 const DEFAULT_PER_PAGE = 20;
 const LIMIT = `must be a whole number from 1 to ${MOST_PER_PAGE}`;

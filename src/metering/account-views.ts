@@ -1,0 +1,100 @@
+/** What both the customer and the admin API answer of an account's money: its balance, its ledger, its requests. */
+import type { Pool } from 'pg';
+import { readCursor, readInput } from '../errors-input.ts';
+import { ENTRY_KINDS, type EntryKind } from '../ledger/outcomes.ts';
+import { presentBalance, presentEntry, presentShare } from '../ledger/present.ts';
+import { type EntryCursor, listEntries, readBalance, type Share } from '../ledger/read.ts';
+import { type LedgerRequest, listRequests, readRequest } from '../ledger/requests.ts';
+import { type Page, pageQuery, toPage } from '../lib/http-json.ts';
+import { parsePublicUuid, publicId, publicUuid, type Uuid } from '../lib/ids.ts';
+import { presentReceipt, type Receipt, type ReceiptSource } from './receipt.ts';
+
+/** The balance now; `null`: no such account. */
+export async function balanceView(pool: Pool, account: bigint) {
+  const balance = await readBalance(pool, account);
+  return balance === null ? null : presentBalance(balance);
+}
+
+/** A page of entries. Throws `invalid_request` on a query that will not do. */
+export async function ledgerView(pool: Pool, account: bigint, query: unknown) {
+  const { limit, cursor } = readInput(pageQuery, query);
+  const entries = await listEntries(pool, account, { limit: limit + 1, after: readCursor(cursor, entryCursor) });
+  return toPage(entries, limit, presentEntry, (entry) => `${entry.id} ${entry.kind}`);
+}
+
+/** A page of receipts. Throws `invalid_request` on a query that will not do. */
+export async function requestsView(
+  pool: Pool,
+  account: bigint,
+  query: unknown,
+  creditsPerUsd: bigint,
+): Promise<Page<Receipt>> {
+  const { limit, cursor } = readInput(pageQuery, query);
+  const after = readCursor(cursor, uuidCursor);
+  const requests = await listRequests(pool, account, { limit: limit + 1, after });
+  return toPage(
+    requests,
+    limit,
+    (request) => receiptOf(request, account, creditsPerUsd),
+    (request) => request.id,
+  );
+}
+
+/** The receipt of one request by its public id; `null`: the account has none with that id. */
+export async function requestView(
+  pool: Pool,
+  account: bigint,
+  requestId: string,
+  creditsPerUsd: bigint,
+): Promise<Receipt | null> {
+  const id = parsePublicUuid('req', requestId);
+  const request = id === null ? null : await readRequest(pool, account, id);
+  return request === null ? null : receiptOf(request, account, creditsPerUsd);
+}
+
+function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigint): Receipt {
+  const { hold, entries } = request;
+  const last = entries.at(-1);
+  // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
+  const bytes = last?.receipt ?? hold!.frozen;
+  const source: ReceiptSource = {
+    requestId: publicUuid('req', request.id),
+    accountId: publicId('acct', account),
+    keyId: request.key === null ? null : publicId('key', request.key),
+    status: last === undefined ? 'held' : statusOf(last.kind),
+    bytes,
+    held: last === undefined ? hold!.amount : null,
+    charged: entries.reduce((sum, entry) => sum - entry.amount, 0n),
+    lots: paidBy(request).map(presentShare),
+    settledAt: last?.at ?? null,
+  };
+  return presentReceipt(source, creditsPerUsd);
+}
+
+/** By the last entry of a request: a late transfer settles what was recovered or released. */
+function statusOf(kind: EntryKind): ReceiptSource['status'] {
+  return kind === 'release' ? 'released' : kind === 'recovered' ? 'recovered' : 'settled';
+}
+
+/** What each lot paid for a request, all its transfers together: a late one may have given back. */
+function paidBy(request: LedgerRequest): Share[] {
+  const paid = new Map<Uuid, bigint>();
+  for (const entry of request.entries) {
+    for (const { lot, amount } of entry.lots) {
+      paid.set(lot, (paid.get(lot) ?? 0n) + (entry.amount > 0n ? -amount : amount));
+    }
+  }
+  return [...paid].map(([lot, amount]) => ({ lot, amount })).filter(({ amount }) => amount !== 0n);
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+function uuidCursor(position: string): Uuid | null {
+  return UUID.test(position) ? position : null;
+}
+
+function entryCursor(position: string): EntryCursor | null {
+  const [id, kind] = position.split(' ') as [string, string | undefined];
+  const known = ENTRY_KINDS.find((name) => name === kind);
+  return UUID.test(id) && known !== undefined ? { id, kind: known } : null;
+}
