@@ -1,5 +1,7 @@
 /** Accounts: created once per external id, suspended, listed. Their wallet is opened in the same transaction. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Pool } from 'pg';
+import { entryVersions } from '../catalog/store.ts';
 import { transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import { openWallet, raisePolicyVersion, setOverdraft, setWalletStatus } from '../ledger/wallets.ts';
@@ -15,7 +17,7 @@ export interface NewAccount {
   plan: string | null;
   /** Nano-credits. */
   overdraft: bigint;
-  metadata: Record<string, unknown>;
+  metadata: Record<string, string>;
 }
 
 export interface Account extends NewAccount {
@@ -30,7 +32,7 @@ interface Row {
   name: string;
   email: string | null;
   plan: string | null;
-  metadata: Record<string, unknown>;
+  metadata: Record<string, string>;
   created_at: Date;
   overdraft: bigint;
   status: number;
@@ -75,7 +77,9 @@ export async function createAccount(
   });
   if (created) return { account: (await findAccount(pool, id))!, created: true };
   const existing = (await findAccountByExternalId(pool, account.externalId!))!;
-  const differs = (['name', 'email', 'plan', 'overdraft'] as const).find((field) => existing[field] !== account[field]);
+  const differs = (['name', 'email', 'plan', 'overdraft', 'metadata'] as const).find(
+    (field) => !isDeepStrictEqual(existing[field], account[field]),
+  );
   if (differs !== undefined) {
     throw new TollgateError('reference_reused', {
       param: differs,
@@ -132,4 +136,15 @@ export async function changeAccount(pool: Pool, id: bigint, change: AccountChang
     if (change.plan !== undefined) await raisePolicyVersion(db, id);
   });
   return findAccount(pool, id);
+}
+
+/** Throws `invalid_request` unless the catalog has the plan: an account on one that is not there may use nothing. */
+export async function requirePlan(pool: Pool, plan: string): Promise<void> {
+  const [latest] = await entryVersions(pool, 'plan', plan);
+  if (latest === undefined || latest.deleted) {
+    throw new TollgateError('invalid_request', {
+      param: 'plan',
+      message: "Invalid value for 'plan': the catalog has no such plan.",
+    });
+  }
 }

@@ -10,7 +10,8 @@ import type { Pool } from 'pg';
 import type { Clock } from '../lib/clock.ts';
 import { parseKey } from './key-format.ts';
 
-export type Scope = 'inference' | 'read' | 'consume' | 'billing';
+export const SCOPES = ['inference', 'read', 'consume', 'billing'] as const;
+export type Scope = (typeof SCOPES)[number];
 
 export interface Principal {
   account: bigint;

@@ -1,0 +1,39 @@
+/** Credits of an account, and what became of them: grants, balance, ledger, receipts. */
+import type { FastifyInstance } from 'fastify';
+import { findAccount } from '../accounts/accounts.ts';
+import { grantCredits } from '../accounts/credits.ts';
+import { balanceView, ledgerView, requestsView } from '../metering/account-views.ts';
+import { presentGrant, readNewGrant } from './forms.ts';
+import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
+
+export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
+  const { pool, creditsPerUsd } = deps;
+
+  scope.post<ById>('/accounts/:id/credits', async (request, reply) => {
+    const account = accountOf(request);
+    const { lot, created } = await grantCredits(deps, account, readNewGrant(request.body));
+    return reply.status(created ? 201 : 200).send(presentGrant(lot));
+  });
+
+  scope.get<ById>('/accounts/:id/balance', async (request) => {
+    const balance = await balanceView(pool, accountOf(request));
+    if (balance === null) throw noSuch('account', request.params.id);
+    return balance;
+  });
+
+  scope.get<ById>('/accounts/:id/ledger', async (request) =>
+    notOfNobody(request, await ledgerView(pool, accountOf(request), request.query)),
+  );
+
+  scope.get<ById>('/accounts/:id/requests', async (request) =>
+    notOfNobody(request, await requestsView(pool, accountOf(request), request.query, creditsPerUsd)),
+  );
+
+  /** An empty page may be that of an account that is not there. */
+  async function notOfNobody<P extends { data: unknown[] }>(request: { params: ById['Params'] }, page: P): Promise<P> {
+    if (page.data.length === 0 && (await findAccount(pool, accountOf(request))) === null) {
+      throw noSuch('account', request.params.id);
+    }
+    return page;
+  }
+}

@@ -1,0 +1,37 @@
+/** API keys of an account: made and shown once, listed without their secrets, revoked. */
+import type { FastifyInstance } from 'fastify';
+import { findAccount } from '../accounts/accounts.ts';
+import { createKey, listKeys, revokeKey } from '../accounts/keys.ts';
+import { readCursor, readInput } from '../errors-input.ts';
+import { pageQuery, toPage } from '../lib/http-json.ts';
+import { parsePublicId } from '../lib/ids.ts';
+import { presentKey, presentNewKey, readNewKey } from './forms.ts';
+import { type AdminDeps, accountOf, type ById, integerCursor, noSuch } from './shared.ts';
+
+export function registerKeys(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
+  scope.post<ById>('/accounts/:id/keys', async (request, reply) => {
+    const account = await existingAccount(request);
+    const key = readNewKey(request.body, clock.now());
+    return reply.status(201).send(presentNewKey(await createKey(pool, clock, account, key), key));
+  });
+
+  scope.get<ById>('/accounts/:id/keys', async (request) => {
+    const account = await existingAccount(request);
+    const { limit, cursor } = readInput(pageQuery, request.query);
+    const keys = await listKeys(pool, account, { limit: limit + 1, after: readCursor(cursor, integerCursor) });
+    return toPage(keys, limit, presentKey, (key) => key.id.toString());
+  });
+
+  scope.delete<{ Params: { id: string; key: string } }>('/accounts/:id/keys/:key', async (request) => {
+    const account = accountOf(request);
+    const key = parsePublicId('key', request.params.key);
+    if (key === null || !(await revokeKey(pool, account, key))) throw noSuch('key', request.params.key);
+    return { id: request.params.key, revoked: true };
+  });
+
+  async function existingAccount(request: { params: ById['Params'] }): Promise<bigint> {
+    const account = await findAccount(pool, accountOf(request));
+    if (account === null) throw noSuch('account', request.params.id);
+    return account.id;
+  }
+}

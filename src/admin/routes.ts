@@ -1,0 +1,40 @@
+/** The admin API, `/admin/v1/*`: for the owner of the gateway, with the admin key. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { adminCheck } from '../accounts/admin-key.ts';
+import { parseJson } from '../lib/http-json.ts';
+import { registerAccounts } from './accounts.ts';
+import { registerCredits } from './credits.ts';
+import { registerKeys } from './keys.ts';
+import { registerLedger } from './ledger.ts';
+import { registerModels } from './models.ts';
+import type { AdminDeps } from './shared.ts';
+
+const MAX_BODY_BYTES = 1024 * 1024;
+
+export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Promise<void> {
+  const check = adminCheck(deps.adminKey);
+  await app.register(
+    async (scope) => {
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser(
+        '*',
+        { parseAs: 'buffer', bodyLimit: MAX_BODY_BYTES },
+        async (_request: FastifyRequest, body: Buffer) => parseJson(body),
+      );
+      scope.addHook('onRequest', async (request, reply) => {
+        reply.header('x-request-id', request.id);
+        check(request.headers.authorization);
+      });
+      // A request without a body is one with an empty object: what it lacks is then named field by field.
+      scope.addHook('preValidation', async (request) => {
+        request.body ??= {};
+      });
+      registerAccounts(scope, deps);
+      registerKeys(scope, deps);
+      registerCredits(scope, deps);
+      registerLedger(scope, deps);
+      registerModels(scope, deps);
+    },
+    { prefix: '/admin/v1' },
+  );
+}

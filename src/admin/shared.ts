@@ -1,0 +1,30 @@
+/** What the handlers of the admin API share: their parts, and the things that paths name. */
+import type { GrantDeps } from '../accounts/credits.ts';
+import { TollgateError } from '../errors.ts';
+import { parsePublicId } from '../lib/ids.ts';
+
+export interface AdminDeps extends GrantDeps {
+  /** `null`: the admin API is off. */
+  adminKey: string | null;
+}
+
+/** A route whose path names an account, or a request, as `:id`. */
+export interface ById {
+  Params: { id: string };
+}
+
+/** The account that a path names. Throws `not_found` on what is no account's id. */
+export function accountOf(request: { params: ById['Params'] }): bigint {
+  const id = parsePublicId('acct', request.params.id);
+  if (id === null) throw noSuch('account', request.params.id);
+  return id;
+}
+
+export function noSuch(what: 'account' | 'key' | 'request' | 'model', name: string): TollgateError {
+  return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });
+}
+
+/** The position in a list of accounts or keys: their id. */
+export function integerCursor(position: string): bigint | null {
+  return /^\d{1,18}$|^[1-8]\d{18}$/.test(position) ? BigInt(position) : null;
+}
