@@ -114,7 +114,8 @@ export class Relay implements UpstreamListener {
     } else if (this.#mode === 'error') {
       this.#finish({ kind: 'refused', status: this.#status, body: Buffer.concat(this.#chunks) });
     } else {
-      const body = this.#bytes > READABLE_BODY_BYTES ? null : Buffer.concat(this.#chunks);
+      const whole = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
+      const body = this.#bytes > READABLE_BODY_BYTES ? null : whole;
       this.#finish({ kind: 'whole', status: this.#status, headers: this.#headers, body, rest: this.#withheld });
     }
   }
@@ -159,21 +160,22 @@ export class Relay implements UpstreamListener {
     const reader = this.#reader!;
     const out: Buffer[] = [];
     try {
-      this.#splitter!.push(chunk, (frame) => {
-        const kind = reader.frame(frame);
-        if (kind === 'done') this.#withheld = frame;
-        else if (kind === 'error') {
-          this.#errorSent = true;
-          out.push(frame);
-        } else if (kind === 'content' || this.#options.usageAsked) out.push(frame);
-      });
+      const plain = this.#splitter!.atBoundary ? reader.content(chunk) : 0;
+      if (plain > 0) out.push(chunk.subarray(0, plain));
+      if (plain < chunk.length) this.#splitter!.push(chunk.subarray(plain), (frame) => this.#relayFrame(frame, out));
     } catch (cause) {
       this.attempt?.abort();
       this.onFailure({ kind: 'protocol', sent: true, cause });
       return true;
     }
-    if (out.length === 0) return true;
-    return this.#write(out.length === 1 ? out[0]! : contiguous(out, chunk));
+    return out.length === 0 || this.#write(joined(out));
+  }
+
+  #relayFrame(frame: Buffer, out: Buffer[]): void {
+    const kind = this.#reader!.frame(frame);
+    if (kind === 'done') this.#withheld = frame;
+    else if (kind !== 'usage-only' || this.#options.usageAsked) out.push(frame);
+    this.#errorSent ||= kind === 'error';
   }
 
   #endStream(): void {
@@ -222,11 +224,13 @@ export class Relay implements UpstreamListener {
   }
 }
 
-/** Several frames as one piece: without a copy when they are the chunk itself. */
-function contiguous(frames: Buffer[], chunk: Buffer): Buffer {
-  let bytes = 0;
-  for (const frame of frames) bytes += frame.length;
-  const first = frames[0]!;
-  if (bytes === chunk.length && first.buffer === chunk.buffer && first.byteOffset === chunk.byteOffset) return chunk;
-  return Buffer.concat(frames, bytes);
+/** Pieces as one: without a copy where they follow one another in memory, as the frames of one chunk do. */
+function joined(pieces: Buffer[]): Buffer {
+  const first = pieces[0]!;
+  let end = first.byteOffset;
+  for (const piece of pieces) {
+    if (piece.buffer !== first.buffer || piece.byteOffset !== end) return Buffer.concat(pieces);
+    end += piece.length;
+  }
+  return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset);
 }

@@ -23,6 +23,11 @@ export class FrameSplitter {
     this.#maxFrameBytes = maxFrameBytes;
   }
 
+  /** Whether the next chunk begins with a new frame. */
+  get atBoundary(): boolean {
+    return this.#carriedBytes === 0;
+  }
+
   /** Takes a chunk and hands on each frame that is whole, with its blank line. Throws `FrameTooLargeError`. */
   push(chunk: Buffer, onFrame: (frame: Buffer) => void): void {
     let start = 0;

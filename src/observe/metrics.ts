@@ -6,6 +6,7 @@ const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60
 export class Metrics {
   readonly registry = new Registry();
   readonly #requests: Counter<'model' | 'status'>;
+  readonly #counters = new Map<string, Counter.Internal>();
   readonly #seconds: Histogram;
   readonly #charged: Counter;
 
@@ -44,8 +45,19 @@ export class Metrics {
 
   /** One request: `charged` in nano-credits, `null` when it was refused. */
   request(model: string | null, status: number, ms: number, charged: bigint | null): void {
-    this.#requests.inc({ model: model ?? '', status });
+    this.#counterOf(model ?? '', status).inc();
     this.#seconds.observe(ms / 1000);
     if (charged !== null && charged > 0n) this.#charged.inc(Number(charged / 1000n) / 1e6);
+  }
+
+  /** A counter with its labels bound: looking the labels up costs more than counting. One a model and status. */
+  #counterOf(model: string, status: number): Counter.Internal {
+    const key = `${status} ${model}`;
+    let counter = this.#counters.get(key);
+    if (counter === undefined) {
+      counter = this.#requests.labels(model, String(status));
+      this.#counters.set(key, counter);
+    }
+    return counter;
   }
 }

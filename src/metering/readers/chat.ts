@@ -4,7 +4,7 @@
  * (which is not missing), as a float, with parts larger than their whole, or with a total larger than its parts.
  */
 import type { Usage } from '../../catalog/units.ts';
-import { frameData } from '../../lib/sse.ts';
+import { FrameSplitter, frameData } from '../../lib/sse.ts';
 
 /** What a provider said, in one set of names; absent: not said. Nothing is added up or corrected. */
 export interface Reported {
@@ -129,11 +129,13 @@ const USAGE = Buffer.from('"usage"');
 const ERROR = Buffer.from('"error"');
 const FINISH = Buffer.from('"finish_reason"');
 const DONE = Buffer.from('[DONE]');
+const BLANK_LINE = Buffer.from('\n\n');
 const OPEN_BRACE = 0x7b;
 const QUOTE = 0x22;
 const COLON = 0x3a;
+const CR = 0x0d;
 
-/** Content frames kept as they came, until they are folded into text. */
+/** Content kept as it came, until it is folded into text. */
 const KEPT_BYTES = 64 * 1024;
 /** Text kept for counting; beyond it, tokens are estimated from its length. */
 const KEPT_CHARS = 4 * 1024 * 1024;
@@ -145,9 +147,10 @@ const KEPT_CHARS = 4 * 1024 * 1024;
 export class ChatStreamReader {
   #usage: Reported | null = null;
   #finished = false;
-  #frames: Buffer[] = [];
-  #frameBytes = 0;
-  #frameCount = 0;
+  /** Whole content frames, one or several a buffer. */
+  #kept: Buffer[] = [];
+  #keptBytes = 0;
+  #foldedFrames = 0;
   #texts: string[] = [];
   #chars = 0;
 
@@ -161,30 +164,47 @@ export class ChatStreamReader {
     return this.#usage;
   }
 
+  /**
+   * Takes the whole frames at the beginning of a chunk in which nothing but content stands, at once: a busy stream brings
+   * many frames a chunk. Returns how many bytes they are; the rest goes through `frame`.
+   */
+  content(chunk: Buffer): number {
+    if (chunk.includes(CR)) return 0;
+    const first = firstOf(memberAt(chunk, USAGE, OPEN_BRACE), firstOf(memberAt(chunk, ERROR, 0), chunk.indexOf(DONE)));
+    const end = chunk.lastIndexOf(BLANK_LINE, first < 0 ? chunk.length : first) + 2;
+    if (end < 2) return 0;
+    this.#keep(end === chunk.length ? chunk : chunk.subarray(0, end));
+    return end;
+  }
+
   frame(frame: Buffer): FrameKind {
     if (frame.length < 32 && frame.includes(DONE)) return 'done';
-    const usage = memberOpens(frame, USAGE, OPEN_BRACE);
-    if (usage || memberOpens(frame, ERROR, 0)) {
+    if (memberAt(frame, USAGE, OPEN_BRACE) >= 0 || memberAt(frame, ERROR, 0) >= 0) {
       const kind = this.#parsed(frame);
       if (kind !== null) return kind;
     }
-    this.#finished ||= memberOpens(frame, FINISH, QUOTE);
-    this.#frames.push(frame);
-    this.#frameBytes += frame.length;
-    this.#frameCount++;
-    if (this.#frameBytes > KEPT_BYTES) this.#fold();
+    this.#keep(frame);
     return 'content';
   }
 
   /** A cheap count of the output so far, in tokens: providers send about one a frame. */
   outputEstimate(): number {
-    return Math.max(this.#frameCount, Math.ceil(this.#chars / 4));
+    let frames = this.#foldedFrames;
+    for (const bytes of this.#kept) frames += framesIn(bytes).length;
+    return Math.max(frames, Math.ceil(this.#chars / 4));
   }
 
   /** All that was generated, for counting when no usage came. */
   generatedText(): string[] {
     this.#fold();
     return this.#texts;
+  }
+
+  #keep(frames: Buffer): void {
+    this.#finished ||= memberAt(frames, FINISH, QUOTE) >= 0;
+    this.#kept.push(frames);
+    this.#keptBytes += frames.length;
+    if (this.#keptBytes > KEPT_BYTES) this.#fold();
   }
 
   /** A frame that has usage or an error in it; `null`: it is content all the same. */
@@ -201,7 +221,8 @@ export class ChatStreamReader {
   }
 
   #fold(): void {
-    for (const frame of this.#frames) {
+    for (const frame of this.#kept.flatMap(framesIn)) {
+      this.#foldedFrames++;
       const data = frameData(frame);
       const json = data === null ? null : parse(data);
       if (json === null) continue;
@@ -210,17 +231,28 @@ export class ChatStreamReader {
         if (this.#chars <= KEPT_CHARS) this.#texts.push(text);
       }
     }
-    this.#frames = [];
-    this.#frameBytes = 0;
+    this.#kept = [];
+    this.#keptBytes = 0;
   }
 }
 
-/** Whether a member of that quoted name has a value that begins with `byte`; 0: with anything but null. */
-function memberOpens(frame: Buffer, name: Buffer, byte: number): boolean {
-  for (let at = frame.indexOf(name); at >= 0; at = frame.indexOf(name, at + name.length)) {
+/** The frames of a buffer of whole frames. */
+function framesIn(bytes: Buffer): Buffer[] {
+  const frames: Buffer[] = [];
+  new FrameSplitter(Number.POSITIVE_INFINITY).push(bytes, (frame) => frames.push(frame));
+  return frames;
+}
+
+function firstOf(a: number, b: number): number {
+  return a < 0 ? b : b < 0 ? a : Math.min(a, b);
+}
+
+/** Where a member of that quoted name has a value that begins with `byte`; 0: with anything but null. −1: nowhere. */
+function memberAt(bytes: Buffer, name: Buffer, byte: number): number {
+  for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + name.length)) {
     let next = at + name.length;
-    while (frame[next] === 0x20 || frame[next] === COLON) next++;
-    if (frame[next] === byte || (byte === 0 && frame[next] !== 0x6e)) return true;
+    while (bytes[next] === 0x20 || bytes[next] === COLON) next++;
+    if (bytes[next] === byte || (byte === 0 && bytes[next] !== 0x6e)) return at;
   }
-  return false;
+  return -1;
 }
