@@ -3,13 +3,16 @@
  * reported at once, with their path; secrets are typed so that nothing prints them.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { isIPv4, isIPv6 } from 'node:net';
+import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDecimal } from './lib/money.ts';
-import { ConfigError, check, type Fault, readYaml, Secret } from './lib/settings.ts';
-import type { LogLevel } from './observe/log.ts';
+import { ConfigError, check, type Fault, readYaml, Secret, type Variables, whole } from './lib/settings.ts';
 
 const ROOT = join(import.meta.dirname, '..');
+const DEFAULT_CONFIG = join(ROOT, 'config/tollgate.yaml');
+const DEFAULT_CATALOG = join(ROOT, 'config/catalog.yaml');
+const LOG_LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
 
 export interface ProviderSettings {
   name: string;
@@ -43,42 +46,46 @@ export interface Config {
   redisUrl: Secret | null;
   dataDir: string;
   catalogPath: string;
-  logLevel: LogLevel;
+  logLevel: (typeof LOG_LEVELS)[number];
   adminKey: Secret | null;
   stripe: { secretKey: Secret | null; webhookSecrets: readonly Secret[]; apiBase: string | null };
   /** Added to this machine's clock; for tests of gateways whose clocks disagree. */
   clockOffsetMs: number;
   /** For `${ENV}` in the catalog. */
-  env: NodeJS.ProcessEnv;
+  env: Variables;
 }
-
-const whole = (least: number, most: number) =>
-  z
-    .string()
-    .regex(/^-?\d{1,12}$/, 'must be a whole number')
-    .transform(Number)
-    .refine((n) => n >= least && n <= most, `must be between ${least} and ${most}`);
 
 const seconds = whole(1, 86_400).transform((s) => s * 1000);
 
-const provider = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('demo') }),
-  z
-    .strictObject({
-      kind: z.literal('openai'),
-      base_url: z.string(),
-      api_key: z.string().nullish(),
-      allow_http: z.boolean().optional(),
-      connections: whole(1, 10_000).optional(),
-      connect_timeout_seconds: seconds.optional(),
-      headers_timeout_seconds: seconds.optional(),
-      body_timeout_seconds: seconds.optional(),
-    })
-    .superRefine((value, context) => {
-      const message = baseUrlFault(value.base_url, value.allow_http ?? false);
-      if (message !== null) context.addIssue({ code: 'custom', path: ['base_url'], message });
-    }),
-]);
+const provider = z.discriminatedUnion(
+  'kind',
+  [
+    z.strictObject({ kind: z.literal('demo') }),
+    z
+      .strictObject({
+        kind: z.literal('openai'),
+        base_url: z.string(),
+        api_key: z
+          .string()
+          .regex(/^[\x21-\x7e]+$/, 'must be printable ASCII without spaces: it is sent as a header')
+          .optional(),
+        allow_http: z.boolean().optional(),
+        connections: whole(1, 10_000).optional(),
+        connect_timeout_seconds: seconds.optional(),
+        headers_timeout_seconds: seconds.optional(),
+        body_timeout_seconds: seconds.optional(),
+      })
+      .superRefine((value, context) => {
+        const message = baseUrlFault(value.base_url, value.allow_http ?? false);
+        if (message !== null) context.addIssue({ code: 'custom', path: ['base_url'], message });
+      }),
+  ],
+  'must be openai or demo',
+);
+
+/** Prices have at most 12 decimals, so that price × markup is exact in atto-USD. */
+const MARKUP_DECIMALS = 6;
+const MOST_MARKUP = 1_000n * 10n ** BigInt(MARKUP_DECIMALS);
 
 const schema = z.strictObject({
   server: z
@@ -86,9 +93,14 @@ const schema = z.strictObject({
       host: z.string().min(1).default('127.0.0.1'),
       port: whole(0, 65_535).default(8080),
       max_body_bytes: whole(1024, 1_073_741_824).default(33_554_432),
-      trusted_proxies: z.array(z.string()).default([]),
+      trusted_proxies: z
+        .array(z.string().refine(isNetwork, 'must be an IP address or a CIDR such as 10.0.0.0/8'))
+        .default([]),
       admin: z
-        .union([z.literal('same'), z.literal('off'), z.strictObject({ host: z.string(), port: whole(0, 65_535) })])
+        .union(
+          [z.literal('same'), z.literal('off'), z.strictObject({ host: z.string().min(1), port: whole(0, 65_535) })],
+          'must be same, off or { host, port }',
+        )
         .default('same'),
       headers_timeout_seconds: seconds.default(20_000),
       request_timeout_seconds: seconds.default(300_000),
@@ -100,97 +112,101 @@ const schema = z.strictObject({
       per_usd: whole(1, 10_000).default(1000),
       markup: z
         .string()
-        .transform((text) => parseDecimal(text, 6))
-        .refine((markup) => markup !== null && markup > 0n, 'must be a decimal above 0 with at most 6 decimals')
-        .default(1_000_000n),
+        .transform((text, context) => {
+          const markup = parseDecimal(text, MARKUP_DECIMALS) ?? 0n;
+          if (markup <= 0n || markup > MOST_MARKUP) {
+            context.addIssue(`must be a decimal above 0, at most 1000, with at most ${MARKUP_DECIMALS} decimals`);
+          }
+          return markup;
+        })
+        .default(10n ** BigInt(MARKUP_DECIMALS)),
     })
     .prefault({}),
   errors: z.strictObject({ insufficient_credits_status: z.enum(['402', '429']).default('429') }).prefault({}),
-  providers: z.record(z.string().regex(/^[a-z0-9][a-z0-9_-]*$/i, 'is no name for a provider'), provider).default({
-    demo: { kind: 'demo' },
-  }),
+  providers: z
+    .record(z.string().regex(/^[a-z0-9][a-z0-9_-]{0,63}$/i, 'must be letters, digits, - and _, at most 64'), provider)
+    .default({ demo: { kind: 'demo' } }),
 });
 
-const LEVELS = ['silent', 'error', 'warn', 'info', 'debug'] as const;
+const url = (schemes: RegExp, example: string) => z.string().regex(schemes, `must begin with ${example}`).optional();
+
 const environment = z.object({
-  HOST: z.string().min(1).optional(),
+  HOST: z.string().optional(),
   PORT: whole(0, 65_535).optional(),
-  DATABASE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres://')
-    .optional(),
-  DATABASE_MIGRATE_URL: z
-    .string()
-    .regex(/^postgres(ql)?:\/\//, 'must begin with postgres://')
-    .optional(),
+  DATABASE_URL: url(/^postgres(ql)?:\/\//, 'postgres://'),
+  DATABASE_MIGRATE_URL: url(/^postgres(ql)?:\/\//, 'postgres://'),
   DATABASE_POOL: whole(1, 100).default(8),
-  REDIS_URL: z
-    .string()
-    .regex(/^rediss?:\/\//, 'must begin with redis://')
-    .optional(),
+  REDIS_URL: url(/^rediss?:\/\//, 'redis://'),
   TOLLGATE_DATA_DIR: z.string().default('./data'),
-  TOLLGATE_CONFIG: z.string().optional(),
-  TOLLGATE_CATALOG: z.string().optional(),
   TOLLGATE_ADMIN_KEY: z.string().min(24, 'must have at least 24 characters').optional(),
   TOLLGATE_CLOCK_OFFSET_MS: whole(-86_400_000, 86_400_000).default(0),
   STRIPE_SECRET_KEY: z.string().optional(),
-  STRIPE_WEBHOOK_SECRET: z.string().optional(),
-  STRIPE_API_BASE: z.url().optional(),
-  LOG_LEVEL: z.enum(LEVELS).default('info'),
+  STRIPE_WEBHOOK_SECRET: z.string().default(''),
+  STRIPE_API_BASE: url(/^https?:\/\//, 'https://'),
+  LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
 });
 
-/** Reads and checks everything. Throws `ConfigError` with every fault. */
+/** Where the catalog file is, and what its `${ENV}` stand for: known even when the settings are at fault. */
+export function catalogSource(env: NodeJS.ProcessEnv = process.env): { catalogPath: string; env: Variables } {
+  return { catalogPath: env.TOLLGATE_CATALOG || DEFAULT_CATALOG, env: (name) => env[name] };
+}
+
+/** Reads and checks the settings file and the environment. Throws `ConfigError` with every fault of both. */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const faults: Fault[] = [];
-  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ''));
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
   const vars = check(environment, given, 'environment', faults);
-  const path = given.TOLLGATE_CONFIG ?? join(ROOT, 'config/tollgate.yaml');
-  const file = check(
-    schema,
-    readSettings(path, given.TOLLGATE_CONFIG !== undefined, env, faults),
-    'tollgate.yaml',
-    faults,
-  );
+  const file = readSettings(env, faults);
   if (vars === null || file === null || faults.length > 0) throw new ConfigError(faults);
+  const { server, credits, errors } = file;
   return {
     server: {
-      host: vars.HOST ?? file.server.host,
-      port: vars.PORT ?? file.server.port,
-      maxBodyBytes: file.server.max_body_bytes,
-      trustedProxies: file.server.trusted_proxies,
-      admin: file.server.admin,
-      headersTimeoutMs: file.server.headers_timeout_seconds,
-      requestTimeoutMs: file.server.request_timeout_seconds,
-      drainSeconds: file.server.drain_seconds,
+      host: vars.HOST ?? server.host,
+      port: vars.PORT ?? server.port,
+      maxBodyBytes: server.max_body_bytes,
+      trustedProxies: server.trusted_proxies,
+      admin: server.admin,
+      headersTimeoutMs: server.headers_timeout_seconds,
+      requestTimeoutMs: server.request_timeout_seconds,
+      drainSeconds: server.drain_seconds,
     },
-    credits: { perUsd: file.credits.per_usd, markup: file.credits.markup! },
-    errors: { insufficientCreditsStatus: file.errors.insufficient_credits_status === '402' ? 402 : 429 },
+    credits: { perUsd: credits.per_usd, markup: credits.markup },
+    errors: { insufficientCreditsStatus: errors.insufficient_credits_status === '402' ? 402 : 429 },
     providers: Object.entries(file.providers).map(([name, settings]) => toProvider(name, settings)),
     databaseUrl: secret(vars.DATABASE_URL),
     databaseMigrateUrl: secret(vars.DATABASE_MIGRATE_URL),
     databasePool: vars.DATABASE_POOL,
     redisUrl: secret(vars.REDIS_URL),
     dataDir: resolve(vars.TOLLGATE_DATA_DIR),
-    catalogPath: vars.TOLLGATE_CATALOG ?? join(ROOT, 'config/catalog.yaml'),
     logLevel: vars.LOG_LEVEL,
     adminKey: secret(vars.TOLLGATE_ADMIN_KEY),
     stripe: {
       secretKey: secret(vars.STRIPE_SECRET_KEY),
-      webhookSecrets: (vars.STRIPE_WEBHOOK_SECRET ?? '')
-        .split(',')
-        .filter(Boolean)
-        .map((text) => new Secret(text.trim())),
+      webhookSecrets: list(vars.STRIPE_WEBHOOK_SECRET).map((text) => new Secret(text)),
       apiBase: vars.STRIPE_API_BASE ?? null,
     },
     clockOffsetMs: vars.TOLLGATE_CLOCK_OFFSET_MS,
-    env,
+    ...catalogSource(env),
   };
 }
 
-function readSettings(path: string, required: boolean, env: NodeJS.ProcessEnv, faults: Fault[]): unknown {
-  if (existsSync(path)) return readYaml(readFileSync(path, 'utf8'), 'tollgate.yaml', env, faults);
-  if (required) faults.push({ path: 'environment.TOLLGATE_CONFIG', message: `there is no file ${path}` });
-  return {};
+/** The settings file; without one at the default path, the defaults. `null`: it has faults. */
+function readSettings(env: NodeJS.ProcessEnv, faults: Fault[]): z.output<typeof schema> | null {
+  const path = env.TOLLGATE_CONFIG || DEFAULT_CONFIG;
+  if (!existsSync(path)) {
+    if (env.TOLLGATE_CONFIG) faults.push({ path: 'environment.TOLLGATE_CONFIG', message: `there is no file ${path}` });
+    return check(schema, {}, basename(path), faults);
+  }
+  const settings = readYaml(readFileSync(path, 'utf8'), basename(path), (name) => env[name], faults);
+  return settings === undefined ? null : check(schema, settings, basename(path), faults);
+}
+
+/** The items of a comma-separated list. */
+function list(text: string): string[] {
+  return text
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
 }
 
 function secret(text: string | undefined): Secret | null {
@@ -203,7 +219,7 @@ function toProvider(name: string, settings: z.output<typeof provider>): Provider
     name,
     kind: settings.kind,
     baseUrl: http?.base_url,
-    apiKey: http?.api_key == null || http.api_key === '' ? undefined : new Secret(http.api_key),
+    apiKey: secret(http?.api_key) ?? undefined,
     connections: http?.connections,
     connectTimeoutMs: http?.connect_timeout_seconds,
     headersTimeoutMs: http?.headers_timeout_seconds,
@@ -222,4 +238,11 @@ function baseUrlFault(text: string, allowHttp: boolean): string | null {
   if (url.protocol === 'https:') return null;
   if (url.protocol !== 'http:') return 'must begin with https://';
   return allowHttp || LOOPBACK.test(url.hostname) ? null : 'must begin with https:// unless allow_http: true';
+}
+
+/** Whether the text is an IP address, or a CIDR: an address, a slash and the bits of its network. */
+function isNetwork(text: string): boolean {
+  const [, address = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
+  const most = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
+  return Number(bits ?? 0) <= most;
 }

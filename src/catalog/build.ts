@@ -5,7 +5,7 @@ import { PRICE_DECIMALS, type PriceTable } from './rating.ts';
 import type { Catalog, Model, Plan } from './types.ts';
 import type { Unit } from './units.ts';
 
-/** A choice of a model whose own limit nobody stated. */
+/** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
 const MARKUP_SCALE = 1_000_000n;
 
@@ -23,20 +23,37 @@ export interface BuildOptions {
   markup: bigint;
 }
 
+/**
+ * `entries` stand in the order in which they were written: of several default plans the last one is the default, as
+ * when a new file names another and the old entry is still there. An entry that this release cannot read, since a newer
+ * one wrote it, is left out: denied, not misunderstood.
+ */
 export function buildCatalog(version: bigint, entries: readonly KeptEntry[], options: BuildOptions): Catalog {
-  const models = new Map<string, Model>();
+  const models: Model[] = [];
   const plans = new Map<string, Plan>();
-  for (const entry of entries) {
-    if (entry.kind === 'model') {
-      const model = toModel(entry.name, entry.version, modelEntry.parse(entry.body), options);
-      if (model.routes.length > 0) models.set(entry.name, model);
-    } else if (entry.kind === 'plan') {
-      const { default: isDefault, models: globs } = planEntry.parse(entry.body);
-      plans.set(entry.name, { name: entry.name, isDefault: isDefault ?? false, allowsModel: matcher(globs) });
+  let defaultPlan: Plan | null = null;
+  const leftOut = new Map<string, string>();
+  for (const { kind, name, version, body } of entries) {
+    if (kind !== 'model' && kind !== 'plan') continue;
+    const read = kind === 'model' ? modelEntry.safeParse(body) : planEntry.safeParse(body);
+    if (!read.success) {
+      leftOut.set(`${kind} ${name}`, `this release cannot read its version ${version}`);
+    } else if ('routes' in read.data) {
+      const model = toModel(name, version, read.data, options);
+      if (model.routes.length > 0) models.push(model);
+      else leftOut.set(`model ${name}`, `none of its providers is on: ${providersOf(read.data)}`);
+    } else {
+      const plan: Plan = { name, allowsModel: matcher(read.data.models) };
+      plans.set(name, plan);
+      if (read.data.default) defaultPlan = plan;
     }
   }
-  const defaultPlan = [...plans.values()].find((plan) => plan.isDefault) ?? null;
-  return { version, models, plans, defaultPlan };
+  models.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return { version, models: new Map(models.map((model) => [model.name, model])), plans, defaultPlan, leftOut };
+}
+
+function providersOf(entry: ModelEntry): string {
+  return [...new Set(entry.routes.map(({ provider }) => provider))].join(', ');
 }
 
 function toModel(name: string, version: number, entry: ModelEntry, options: BuildOptions): Model {
@@ -44,9 +61,12 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
   const price = entry.price === undefined ? toPrices(entry.cost!, options.markup) : toPrices(entry.price, MARKUP_SCALE);
   return {
     name,
-    routes: entry.routes.filter((route) => options.providers.has(route.provider)),
+    routes: entry.routes
+      .filter(({ provider }) => options.providers.has(provider))
+      .map(({ provider, model }) => ({ provider, model })),
     maxOutputTokens: entry.max_output_tokens ?? DEFAULT_MAX_OUTPUT_TOKENS,
     contextWindow: entry.context_window ?? null,
+    // What a model thinks is billed, and not seen before the end: one that has a price for it is read to the end.
     onDisconnect: entry.on_disconnect ?? (price.reasoning === undefined ? 'abort' : 'drain'),
     onUpstreamTimeout: entry.on_upstream_timeout ?? 'free',
     whenShort: entry.when_short ?? 'clamp',
@@ -58,10 +78,10 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
 }
 
 /** Decimal USD → atto-USD, times a markup scaled by 10⁶: exact, because prices have at most 12 decimals. */
-function toPrices(prices: Record<string, string | undefined>, markup: bigint): PriceTable {
+function toPrices(prices: Partial<Record<Unit, string>>, markup: bigint): PriceTable {
   const table: PriceTable = {};
   for (const [unit, text] of Object.entries(prices)) {
-    if (text !== undefined) table[unit as Unit] = (parseDecimal(text, PRICE_DECIMALS)! * markup) / MARKUP_SCALE;
+    table[unit as Unit] = (parseDecimal(text, PRICE_DECIMALS)! * markup) / MARKUP_SCALE;
   }
   return table;
 }

@@ -3,43 +3,48 @@
  * unknown key is a fault. A price unit that this release cannot meter is refused, never ignored.
  */
 import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { z } from 'zod';
+import { type Config, catalogSource, loadConfig } from '../config.ts';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
-import { ConfigError, check, type Fault, readYaml } from '../lib/settings.ts';
+import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
 import { UNITS } from './units.ts';
 
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
 const PRICE_INPUT_DECIMALS = 12;
 const MOST_USD = 1_000_000n * 10n ** 12n;
+const MOST_NAME_CHARS = 200;
 
-const whole = (least: number, most: number) =>
-  z
-    .union([z.string(), z.number()])
-    .transform((value) => String(value))
-    .refine((text) => /^\d{1,12}$/.test(text) && Number(text) >= least && Number(text) <= most, {
-      message: `must be a whole number between ${least} and ${most}`,
-    })
-    .transform(Number);
-
-const usd = z.string('must be a decimal number, as text or as YAML writes it').refine((text) => {
+const usdMessage = `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`;
+const usd = z.string(usdMessage).refine((text) => {
   const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
   return price !== null && price >= 0n && price <= MOST_USD;
-}, `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`);
+}, usdMessage);
 
-const credits = z
-  .string()
-  .refine((text) => (parseCredits(text) ?? -1n) >= 0n, 'must be a decimal of at most 10⁹ with at most 9 decimals');
+const creditsMessage = 'must be a decimal between 0 and 1000000000 with at most 9 decimals';
+const credits = z.string(creditsMessage).refine((text) => (parseCredits(text) ?? -1n) >= 0n, creditsMessage);
 
-const prices = z.strictObject(Object.fromEntries(UNITS.map((unit) => [unit, usd.optional()])), {
-  error: (issue) =>
-    issue.code === 'unrecognized_keys'
-      ? `this release cannot meter ${issue.keys?.join(', ')}: remove it, or the model would be served without its price`
-      : undefined,
+const text = z.string().min(1, 'must not be empty');
+
+const prices = z
+  .partialRecord(z.enum(UNITS), usd, {
+    error: (issue: z.core.$ZodRawIssue) =>
+      issue.code === 'unrecognized_keys'
+        ? `this release cannot meter it, so the model would be served below its price; known are ${UNITS.join(', ')}`
+        : undefined,
+  })
+  .refine((table) => Object.keys(table).length > 0, 'is empty: 0 is a price, none is not');
+
+const route = z.strictObject({
+  provider: text,
+  model: text,
+  weight: whole(1, 1_000).optional(),
+  cost: prices.optional(),
 });
 
 export const modelEntry = z
   .strictObject({
-    routes: z.array(z.strictObject({ provider: z.string(), model: z.string().min(1) })).min(1),
+    routes: z.array(route).min(1, 'needs at least one route'),
     max_output_tokens: whole(1, 100_000_000).optional(),
     context_window: whole(1, 1_000_000_000).optional(),
     on_disconnect: z.enum(['abort', 'drain']).optional(),
@@ -50,29 +55,28 @@ export const modelEntry = z
     cost: prices.optional(),
   })
   .refine((model) => model.price !== undefined || model.cost !== undefined, {
+    path: ['price'],
     message: 'needs a price or a cost: a model without one is never served',
+    when: ({ value }) => typeof value === 'object' && value !== null,
   });
 
 export const planEntry = z.strictObject({
   default: z.boolean().optional(),
-  models: z.array(z.string()).default([]),
-  features: z.array(z.string()).default([]),
+  models: z.array(text).default([]),
+  features: z.array(text).default([]),
   limits: z.record(z.string(), whole(0, 1_000_000_000)).optional(),
   grace_days: whole(0, 365).optional(),
-  stripe_prices: z.array(z.string()).optional(),
+  stripe_prices: z.array(text).optional(),
   included_credits: z
-    .strictObject({
-      credits,
-      every: z.enum(['month', 'period', 'once']),
-      rollover: z.enum(['none', 'all']).optional(),
-    })
+    .strictObject({ credits, every: z.enum(['month', 'period', 'once']), rollover: z.enum(['none', 'all']).optional() })
     .optional(),
 });
 
-const operationEntry = z.strictObject({ credits, feature: z.string().optional() });
+const operationEntry = z.strictObject({ credits, feature: text.optional() });
+
 const packEntry = z.strictObject({
-  price: z.record(z.string().regex(/^[a-z]{3}$/), usd).optional(),
-  stripe_price: z.string().optional(),
+  price: z.record(z.string().regex(/^[a-z]{3}$/, 'must be a currency such as usd'), usd).optional(),
+  stripe_price: text.optional(),
   credits,
   bonus_credits: credits.optional(),
   expires_days: whole(1, 36_500).optional(),
@@ -81,27 +85,25 @@ const packEntry = z.strictObject({
 export const ENTRY_SCHEMAS = { model: modelEntry, operation: operationEntry, plan: planEntry, pack: packEntry };
 export type EntryKind = keyof typeof ENTRY_SCHEMAS;
 export type ModelEntry = z.output<typeof modelEntry>;
-export type PlanEntry = z.output<typeof planEntry>;
 
-const named = <T extends z.ZodType>(entry: T) => z.record(z.string().min(1).max(200), entry).default({});
+const name = z
+  .string()
+  .min(1, 'the name must not be empty')
+  .max(MOST_NAME_CHARS, `the name must have at most ${MOST_NAME_CHARS} characters`);
+const named = <T extends z.ZodType>(entry: T) => z.record(name, entry).default({});
 
-const fileSchema = z
-  .strictObject({
-    models: named(modelEntry),
-    operations: named(operationEntry),
-    plans: named(planEntry),
-    packs: named(packEntry),
-  })
-  .superRefine((file, context) => {
-    const defaults = Object.entries(file.plans).filter(([, plan]) => plan.default === true);
-    for (const [name] of defaults.slice(1)) {
-      context.addIssue({
-        code: 'custom',
-        path: ['plans', name, 'default'],
-        message: 'only one plan can be the default',
-      });
+const fileSchema = z.strictObject({
+  models: named(modelEntry),
+  operations: named(operationEntry),
+  plans: named(planEntry).superRefine((plans, context) => {
+    const [first, ...others] = Object.keys(plans).filter((name) => plans[name]?.default === true);
+    for (const name of others) {
+      const message = `only one plan can be the default, and "${first}" is`;
+      context.addIssue({ code: 'custom', path: [name, 'default'], message });
     }
-  });
+  }),
+  packs: named(packEntry),
+});
 
 /** One entry of a file, checked: its body as it is kept. */
 export interface FileEntry {
@@ -111,16 +113,12 @@ export interface FileEntry {
 }
 
 /** Reads and checks a catalog file. Throws `ConfigError` with every fault and its path. */
-export function readCatalogFile(path: string, env: NodeJS.ProcessEnv): FileEntry[] {
+export function readCatalogFile(path: string, env: Variables): FileEntry[] {
   const faults: Fault[] = [];
-  let text = '';
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    throw new ConfigError([{ path: 'environment.TOLLGATE_CATALOG', message: `there is no file ${path}` }]);
-  }
-  const file = check(fileSchema, readYaml(text, 'catalog.yaml', env, faults), 'catalog.yaml', faults);
-  if (file === null || faults.length > 0) throw new ConfigError(faults);
+  const name = basename(path);
+  const yaml = readYaml(readText(path), name, env, faults);
+  const file = yaml === undefined ? null : check(fileSchema, yaml, name, faults);
+  if (file === null) throw new ConfigError(faults);
   const entries = (kind: EntryKind, named: Record<string, unknown>): FileEntry[] =>
     Object.entries(named).map(([name, body]) => ({ kind, name, body }));
   return [
@@ -129,4 +127,33 @@ export function readCatalogFile(path: string, env: NodeJS.ProcessEnv): FileEntry
     ...entries('plan', file.plans),
     ...entries('pack', file.packs),
   ];
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new ConfigError([{ path, message: code === 'ENOENT' ? 'there is no such file' : `cannot be read: ${code}` }]);
+  }
+}
+
+/** The settings and the catalog file, checked together: throws one `ConfigError` with the faults of both. */
+export function loadSettings(env?: NodeJS.ProcessEnv): { config: Config; entries: FileEntry[] } {
+  const faults: Fault[] = [];
+  const source = catalogSource(env);
+  const config = gather(() => loadConfig(env), faults);
+  const entries = gather(() => readCatalogFile(source.catalogPath, source.env), faults);
+  if (config === null || entries === null) throw new ConfigError(faults);
+  return { config, entries };
+}
+
+function gather<T>(read: () => T, faults: Fault[]): T | null {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    faults.push(...error.faults);
+    return null;
+  }
 }

@@ -6,9 +6,9 @@
  * over the common denominator 10⁶ × 10⁹ first, so that nothing is lost before the one division.
  */
 import { ceilDiv, formatCredits, formatDecimal } from '../lib/money.ts';
-import { FALLBACKS, perOf, UNITS, type Unit, type Usage } from './units.ts';
+import { FALLBACKS, isOutput, perOf, UNITS, type Unit, type Usage } from './units.ts';
 
-/** Atto-USD per million tokens, or per request. A unit that is absent has no price. */
+/** Atto-USD per million tokens, or per request. A unit that is absent has no price of its own. */
 export type PriceTable = Partial<Record<Unit, bigint>>;
 
 export const PRICE_DECIMALS = 18;
@@ -24,32 +24,31 @@ export interface ChargeLine {
   credits: string;
 }
 
-/** The price of a unit: its own, or that of the unit it falls back to; `undefined`: it has none. */
-export function priceOf(unit: Unit, price: PriceTable): bigint | undefined {
+/** What a unit costs: its own price, or that of the unit it falls back to; nothing where its side has no price at all. */
+function priceOf(unit: Unit, price: PriceTable): bigint {
   const own = price[unit];
   if (own !== undefined) return own;
-  for (const fallback of FALLBACKS[unit]) if (price[fallback] !== undefined) return price[fallback];
-  return undefined;
+  for (const fallback of FALLBACKS[unit]) {
+    const found = price[fallback];
+    if (found !== undefined) return found;
+  }
+  return 0n;
+}
+
+/** A price per request stands beside prices per million. */
+function requestFee(price: PriceTable): bigint {
+  return (price.request ?? 0n) * PER_MILLION;
 }
 
 /**
- * A unit that a provider reports although the model has no price for it. It was served, so it is not free: audio and
- * image tokens cost at least what text tokens do.
+ * What usage costs, in nano-credits, rounded up once. Quantities are whole. `request` is charged once, whatever the
+ * usage says of it.
  */
-function priceOfServed(unit: Unit, price: PriceTable): bigint {
-  return priceOf(unit, price) ?? (unit.includes('output') ? price.output : price.input) ?? 0n;
-}
-
-function numerator(unit: Unit, quantity: number, price: PriceTable): bigint {
-  return BigInt(quantity) * priceOfServed(unit, price) * (PER_MILLION / perOf(unit));
-}
-
-/** What usage costs, in nano-credits, rounded up once. `request` is charged once for every request that has a price for it. */
 export function charge(usage: Usage, price: PriceTable, creditsPerUsd: bigint): bigint {
-  let sum = price.request === undefined ? 0n : price.request * PER_MILLION;
+  let sum = requestFee(price);
   for (const unit in usage) {
     const quantity = usage[unit as Unit]!;
-    if (quantity > 0 && unit !== 'request') sum += numerator(unit as Unit, quantity, price);
+    if (quantity > 0 && unit !== 'request') sum += BigInt(quantity) * priceOf(unit as Unit, price);
   }
   return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
@@ -60,15 +59,16 @@ export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { 
   let sum = 0n;
   let charged = 0n;
   for (const unit of UNITS) {
-    const quantity = unit === 'request' ? (price.request === undefined ? 0 : 1) : (usage[unit] ?? 0);
-    if (quantity === 0) continue;
-    sum += numerator(unit, quantity, price);
+    const quantity = unit === 'request' ? Number(price.request !== undefined) : (usage[unit] ?? 0);
+    if (quantity <= 0) continue;
+    const unitPrice = priceOf(unit, price);
+    sum += unit === 'request' ? requestFee(price) : BigInt(quantity) * unitPrice;
     const upTo = ceilDiv(sum * creditsPerUsd, DENOMINATOR);
     lines.push({
       unit,
       quantity,
-      unit_price_usd: formatDecimal(priceOfServed(unit, price), PRICE_DECIMALS),
-      per: Number(perOf(unit)),
+      unit_price_usd: formatDecimal(unitPrice, PRICE_DECIMALS),
+      per: perOf(unit),
       credits: formatCredits(upTo - charged),
     });
     charged = upTo;
@@ -77,15 +77,16 @@ export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { 
 }
 
 /**
- * The most that so many input and output tokens can cost, however the provider splits them into cached, written,
- * audio or reasoning tokens: each at the dearest price of its side.
+ * The most that so many input and output tokens can cost, in nano-credits, however the provider splits them into
+ * cached, written, audio or reasoning tokens: each at the dearest price of its side.
  */
 export function boundCharge(input: number, output: number, price: PriceTable, creditsPerUsd: bigint): bigint {
   const { inputs, outputs } = dearest(price);
-  const request = price.request === undefined ? 0n : price.request * PER_MILLION;
-  return ceilDiv((BigInt(input) * inputs + BigInt(output) * outputs + request) * creditsPerUsd, DENOMINATOR);
+  const sum = BigInt(input) * inputs + BigInt(output) * outputs + requestFee(price);
+  return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
 
+/** The same tables serve all requests, several times each. */
 const DEAREST = new WeakMap<PriceTable, { inputs: bigint; outputs: bigint }>();
 
 function dearest(price: PriceTable): { inputs: bigint; outputs: bigint } {
@@ -93,11 +94,10 @@ function dearest(price: PriceTable): { inputs: bigint; outputs: bigint } {
   if (found === undefined) {
     found = { inputs: 0n, outputs: 0n };
     for (const unit of UNITS) {
-      const own = price[unit] ?? 0n;
       if (unit === 'request') continue;
-      if (unit.includes('output') || unit === 'reasoning') {
-        if (own > found.outputs) found.outputs = own;
-      } else if (own > found.inputs) found.inputs = own;
+      const side = isOutput(unit) ? 'outputs' : 'inputs';
+      const own = price[unit] ?? 0n;
+      if (own > found[side]) found[side] = own;
     }
     DEAREST.set(price, found);
   }

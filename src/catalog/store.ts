@@ -13,7 +13,7 @@ import type { Catalog } from './types.ts';
 export interface Applied {
   applied: string[];
   unchanged: string[];
-  /** Changed through the admin API since, and left so. */
+  /** Last changed through the admin API, and left so. */
   skipped: string[];
   pruned: string[];
 }
@@ -23,13 +23,15 @@ interface Latest {
   name: string;
   version: number;
   source: 'file' | 'api';
-  file_digest: string | null;
   deleted: boolean;
+  /** Of the version that last came from a file; `null`: none did, or it was pruned. */
+  last_file_digest: string | null;
 }
 
 /**
  * Applies a file. An entry is applied when it differs from what a file last said of it; one last changed through the API
- * is then skipped unless `force`. Nothing is deleted for not being there, unless `prune`. One apply at a time.
+ * is then skipped, unless `force`. What is not in the file stays, unless `prune`, which spares what was last changed
+ * through the API, unless `force`. One apply at a time; all of it or nothing.
  */
 export async function applyCatalog(
   pool: Pool,
@@ -38,7 +40,7 @@ export async function applyCatalog(
 ): Promise<Applied> {
   return transaction(pool, async (db) => {
     await db.query('SELECT FROM catalog_state FOR UPDATE');
-    const { rows } = await db.query<Latest & { last_file_digest: string | null }>(
+    const { rows } = await db.query<Latest>(
       `SELECT DISTINCT ON (kind, name) kind, name, version, source, deleted,
          (SELECT file_digest FROM catalog_entries f WHERE f.kind = e.kind AND f.name = e.name AND f.source = 'file'
             ORDER BY version DESC LIMIT 1) AS last_file_digest
@@ -52,7 +54,7 @@ export async function applyCatalog(
       latest.delete(label);
       const digest = digestOf(entry.body);
       const overridden = known?.source === 'api';
-      if (known?.last_file_digest === digest && !(options.force && overridden) && !known.deleted) {
+      if (known?.last_file_digest === digest && !(options.force && overridden)) {
         result.unchanged.push(label);
       } else if (overridden && !options.force) {
         result.skipped.push(label);
@@ -61,10 +63,14 @@ export async function applyCatalog(
         result.applied.push(label);
       }
     }
-    for (const [label, gone] of options.prune ? latest : []) {
-      if (gone.deleted) continue;
-      const removed = { kind: gone.kind, name: gone.name, body: {}, version: gone.version + 1 };
-      await insert(db, { ...removed, source: 'file', digest: null, author: null, deleted: true });
+    for (const [label, { kind, name, version, source, deleted }] of options.prune ? latest : []) {
+      if (deleted) continue;
+      if (source === 'api' && !options.force) {
+        result.skipped.push(label);
+        continue;
+      }
+      const gone = { kind, name, body: {}, version: version + 1, deleted: true };
+      await insert(db, { ...gone, source: 'file', digest: null, author: null });
       result.pruned.push(label);
     }
     if (result.applied.length + result.pruned.length > 0) await raiseVersion(db);
@@ -72,7 +78,10 @@ export async function applyCatalog(
   });
 }
 
-/** Sets one entry through the admin API: a new version, effective at the next request on every gateway. Returns it. */
+/**
+ * Sets one entry through the admin API: a new version, effective at the next request on every gateway. Returns the
+ * version. `body` must have passed the schema of its kind.
+ */
 export async function putEntry(
   pool: Pool,
   kind: EntryKind,
@@ -118,7 +127,8 @@ export async function loadCatalog(pool: Pool, options: BuildOptions): Promise<Ca
   const { rows } = await pool.query<KeptEntry & { catalog_version: bigint; deleted: boolean }>(
     `SELECT s.version AS catalog_version, e.kind, e.name, e.version, e.body, e.deleted
        FROM catalog_state s LEFT JOIN (
-         SELECT DISTINCT ON (kind, name) * FROM catalog_entries ORDER BY kind, name, version DESC) e ON true`,
+         SELECT DISTINCT ON (kind, name) * FROM catalog_entries ORDER BY kind, name, version DESC) e ON true
+       ORDER BY e.created_at`,
   );
   const entries = rows.filter((row) => row.kind !== null && !row.deleted);
   return buildCatalog(rows[0]!.catalog_version, entries, options);

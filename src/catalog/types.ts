@@ -29,14 +29,17 @@ export interface Model {
 
 export interface Plan {
   name: string;
-  isDefault: boolean;
   allowsModel(name: string): boolean;
 }
 
 export interface Catalog {
   /** Rises with every change: what a hold is checked against. */
   version: bigint;
+  /** By name, in its order. */
   models: ReadonlyMap<string, Model>;
   plans: ReadonlyMap<string, Plan>;
+  /** Of accounts that have no plan of their own; `null`: those may use nothing. */
   defaultPlan: Plan | null;
+  /** Entries that are left out, as "model gpt-x", and why: for the log. */
+  leftOut: ReadonlyMap<string, string>;
 }

@@ -106,17 +106,19 @@ const EXPECTED: Record<string, string> = {
 
 /** What is wrong, in the words of someone who writes YAML; `undefined`: the library's words will do. */
 function explain(issue: z.core.$ZodRawIssue): string | undefined {
+  if (issue.code === 'unrecognized_keys') return 'unknown key; check its spelling';
+  if (issue.code === 'invalid_key') return issue.issues[0]?.message;
   if (issue.code === 'invalid_value') return `must be one of: ${issue.values.join(', ')}`;
   if (issue.code !== 'invalid_type') return undefined;
-  if (issue.input === undefined) return 'is required; empty, or with the name of an unset variable, counts as not given';
+  if (issue.input === undefined)
+    return 'is required; empty, or with the name of an unset variable, counts as not given';
   return `must be ${EXPECTED[issue.expected] ?? issue.expected}`;
 }
 
 function faultsOf(issue: z.core.$ZodIssue, file: string): Fault[] {
   const path = [file, ...issue.path.map(String)].join('.');
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ path: `${path}.${key}`, message: 'unknown key; check its spelling' }));
+    return issue.keys.map((key) => ({ path: `${path}.${key}`, message: issue.message }));
   }
-  // What is wrong with a key stands in the issues of the key.
-  return [{ path, message: issue.code === 'invalid_key' ? issue.issues[0]!.message : issue.message }];
+  return [{ path, message: issue.message }];
 }

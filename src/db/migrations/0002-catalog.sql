@@ -14,7 +14,8 @@ CREATE TABLE catalog_entries (
   PRIMARY KEY (kind, name, version),
   CONSTRAINT catalog_kind_is_known CHECK (kind IN ('model', 'operation', 'plan', 'pack')),
   CONSTRAINT catalog_source_is_known CHECK (source IN ('file', 'api')),
-  CONSTRAINT catalog_version_is_positive CHECK (version > 0)
+  CONSTRAINT catalog_version_is_positive CHECK (version > 0),
+  CONSTRAINT catalog_body_is_an_object CHECK (jsonb_typeof(body) = 'object')
 );
 
 CREATE TABLE catalog_state (
@@ -28,5 +29,5 @@ CREATE FUNCTION refuse_catalog_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'catalog entries are versions and never change: add a new one' USING ERRCODE = 'restrict_violation';
 END $$;
-CREATE TRIGGER catalog_entries_are_append_only BEFORE UPDATE OR DELETE ON catalog_entries
-  FOR EACH ROW EXECUTE FUNCTION refuse_catalog_change();
+CREATE TRIGGER catalog_entries_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON catalog_entries
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
