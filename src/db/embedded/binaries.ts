@@ -1,6 +1,6 @@
 /** The Postgres binaries that npm brought for this platform, and the user they run as. */
 import { spawnSync } from 'node:child_process';
-import { existsSync, lstatSync, readFileSync, symlinkSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, statSync, symlinkSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 
@@ -38,13 +38,18 @@ export function findBinaries(): Binaries {
 }
 
 /** npm packages hold no symlinks, and npm 12 does not run the script that makes them unless it is allowed to. */
-function hydrateSymlinks(root: string): void {
+export function hydrateSymlinks(root: string): void {
   const list = join(root, 'native', 'pg-symlinks.json');
   if (!existsSync(list)) return;
   for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {
     const link = join(root, target);
     if (lstatSync(link, { throwIfNoEntry: false }) !== undefined) continue;
-    symlinkSync(relative(dirname(link), join(root, source)), link);
+    try {
+      symlinkSync(relative(dirname(link), join(root, source)), link);
+    } catch (error) {
+      // Another process that starts now was quicker.
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    }
   }
 }
 
@@ -57,26 +62,46 @@ export interface RunAs {
 
 const CANDIDATES = ['tollgate', 'postgres', 'nobody'];
 
-/** Postgres refuses to run as root: then a system user that exists runs it. `null`: it runs as we do. */
-export function systemUser(): RunAs | null {
-  if (process.getuid?.() !== 0) return null;
+/**
+ * Who runs Postgres on `folder`; `null`: who runs us. Postgres refuses root: then the owner of the folder runs it, or at
+ * the first start a system user that exists. Throws, with what to do, when there is none, or the folder is another user's.
+ */
+export function userFor(folder: string): RunAs | null {
+  const uid = process.getuid?.();
+  const made = statSync(folder, { throwIfNoEntry: false });
+  if (uid !== 0) {
+    if (uid === undefined || made === undefined || made.uid === uid) return null;
+    throw new Error(
+      `${folder} belongs to another user (uid ${made.uid}). Start Tollgate as that user or as root, or give it another TOLLGATE_DATA_DIR.`,
+    );
+  }
   const users = readFileSync('/etc/passwd', 'utf8')
     .split('\n')
-    .map((line) => line.split(':'));
+    .map((line) => line.split(':'))
+    .map(([name = '', , id, group]) => ({ name, uid: Number(id), gid: Number(group) }));
+  if (made !== undefined && made.uid !== 0) {
+    const name = users.find((user) => user.uid === made.uid)?.name ?? `uid ${made.uid}`;
+    return { name, uid: made.uid, gid: made.gid };
+  }
   for (const candidate of CANDIDATES) {
-    const user = users.find(([name]) => name === candidate);
-    if (user !== undefined) return { name: candidate, uid: Number(user[2]), gid: Number(user[3]) };
+    const user = users.find(({ name }) => name === candidate);
+    if (user !== undefined) return user;
   }
   throw new Error(
     `Postgres does not run as root, and none of the users ${CANDIDATES.join(', ')} exists. Create one (useradd --system tollgate), start Tollgate as another user, or set DATABASE_URL.`,
   );
 }
 
+/** The user and group to spawn a process with. */
+export function identity(user: RunAs | null): { uid?: number; gid?: number } {
+  return user === null ? {} : { uid: user.uid, gid: user.gid };
+}
+
 /** Throws, naming the folder at fault, when the user cannot reach a path. */
 export function assertReachable(path: string, user: RunAs | null): void {
   if (user === null) return;
   const can = (folder: string): boolean =>
-    spawnSync('/bin/sh', ['-c', 'test -x "$0"', folder], { uid: user.uid, gid: user.gid }).status === 0;
+    spawnSync('/bin/sh', ['-c', 'test -x "$0"', folder], { cwd: '/', ...identity(user) }).status === 0;
   const parents: string[] = [];
   for (let at = resolve(path); at !== dirname(at); at = dirname(at)) parents.unshift(at);
   const closed = parents.find((parent) => !can(parent));

@@ -1,140 +1,73 @@
-/** The data folder of the embedded Postgres: made once, started, found running, stopped. */
-
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+/** What the data folder of the embedded Postgres holds: the cluster, made once; its password; how to reach it. */
+import { spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import {
   chownSync,
   existsSync,
-  mkdirSync,
   mkdtempSync,
-  openSync,
+  readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer } from 'node:net';
-import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { assertReachable, type Binaries, findBinaries, type RunAs, systemUser } from './binaries.ts';
+import { join, resolve } from 'node:path';
+import { type Binaries, identity, type RunAs } from './binaries.ts';
+import { isAlive } from './process.ts';
 
 const USER = 'tollgate';
 const PASSWORD_FILE = 'tollgate-password';
-const FAST_STOP_MS = 20_000;
-
-/** For a laptop or a small server: enough memory to keep the hot tables, WAL that is not flushed by checkpoints all the time. */
-const SETTINGS: Record<string, string> = {
-  fsync: 'on',
-  listen_addresses: '127.0.0.1',
-  unix_socket_directories: '',
-  max_connections: '60',
-  shared_buffers: '256MB',
-  max_wal_size: '2GB',
-  wal_compression: 'on',
-  checkpoint_completion_target: '0.9',
-  autovacuum_naptime: '15s',
-  log_min_messages: 'warning',
-};
+const UNFINISHED = /^postgres-new-(\d+)-/;
 
 export interface Paths {
   dataDir: string;
+  /** The cluster itself: what Postgres calls its data directory. */
   folder: string;
+  /** What Postgres has to say. */
   log: string;
+  /** Where a running one is reached, for people and scripts. */
+  access: string;
 }
 
 export function pathsOf(dataDir: string): Paths {
-  return { dataDir, folder: join(dataDir, 'postgres'), log: join(dataDir, 'postgres.log') };
+  const root = resolve(dataDir);
+  return {
+    dataDir: root,
+    folder: join(root, 'postgres'),
+    log: join(root, 'postgres.log'),
+    access: join(root, 'postgres.json'),
+  };
 }
 
-/** A running server, ours or found. */
-export interface Server {
-  pid: number;
-  port: number;
-  /** The child, when this process started it. */
-  child: ChildProcess | null;
-}
-
-/** The server that runs in the folder, by the file that Postgres itself keeps there; `null`: none. */
-export function findServer(paths: Paths): Server | null {
-  let lines: string[];
-  try {
-    lines = readFileSync(join(paths.folder, 'postmaster.pid'), 'utf8').split('\n');
-  } catch {
-    return null;
+/** Makes the cluster if there is none. Throws when there is one of another major version, or initdb fails. */
+export function ensureCluster(paths: Paths, binaries: Binaries, user: RunAs | null): void {
+  for (const name of readdirSync(paths.dataDir)) {
+    const maker = UNFINISHED.exec(name)?.[1];
+    if (maker !== undefined && !isAlive(Number(maker)))
+      rmSync(join(paths.dataDir, name), { recursive: true, force: true });
   }
-  const [pid, port] = [Number(lines[0]), Number(lines[3])];
-  return Number.isInteger(pid) && port > 0 && isAlive(pid) ? { pid, port, child: null } : null;
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Makes the cluster if there is none, and starts it. When another process is quicker, its server is returned. */
-export async function startServer(
-  paths: Paths,
-  more: Record<string, string>,
-  onExit: (reason: string) => void,
-): Promise<Server> {
-  const binaries = findBinaries();
-  const user = systemUser();
-  mkdirSync(paths.dataDir, { recursive: true });
-  assertReachable(binaries.postgres, user);
-  assertReachable(paths.dataDir, user);
   if (!existsSync(join(paths.folder, 'PG_VERSION'))) createCluster(paths, binaries, user);
-  assertMajor(paths, binaries);
-  const port = await freePort();
-  const log = openSync(paths.log, 'a', 0o600);
-  const settings = Object.entries({ ...SETTINGS, ...more, port: String(port) }).flatMap(([name, value]) => [
-    '-c',
-    `${name}=${value}`,
-  ]);
-  const child = spawn(binaries.postgres, ['-D', paths.folder, ...settings], {
-    // A group of its own: Ctrl-C in the terminal must not stop it before what runs has settled into it.
-    detached: true,
-    stdio: ['ignore', log, log],
-    ...identity(user),
-  });
-  child.unref();
-  child.on('error', (error) => onExit(error.message));
-  child.on('exit', (code, signal) => onExit(`exit ${signal ?? code}; see ${paths.log}`));
-  return { pid: child.pid!, port, child };
-}
-
-function identity(user: RunAs | null): { uid?: number; gid?: number } {
-  return user === null ? {} : { uid: user.uid, gid: user.gid };
+  const found = readFileSync(join(paths.folder, 'PG_VERSION'), 'utf8').trim();
+  if (found === binaries.major) return;
+  throw new Error(
+    `${paths.folder} was made by Postgres ${found}, and this release brings Postgres ${binaries.major}, which cannot read it. ` +
+      'Dump it with the release that made it (pg_dump) and restore it into a new TOLLGATE_DATA_DIR, or start that release again.',
+  );
 }
 
 /** Into a folder beside its place, and moved there when it is whole: an interrupted first start leaves no half cluster. */
 function createCluster(paths: Paths, binaries: Binaries, user: RunAs | null): void {
-  const parent = mkdtempSync(join(paths.dataDir, 'postgres-new-'));
+  const parent = mkdtempSync(join(paths.dataDir, `postgres-new-${process.pid}-`));
   const folder = join(parent, 'cluster');
-  const password = randomBytes(24).toString('base64url');
+  const passwordFile = join(parent, PASSWORD_FILE);
   try {
-    const passwordFile = join(parent, PASSWORD_FILE);
-    writeFileSync(passwordFile, password, { mode: 0o600 });
+    writeFileSync(passwordFile, randomBytes(24).toString('base64url'), { mode: 0o600, flush: true });
     if (user !== null) for (const path of [parent, passwordFile]) chownSync(path, user.uid, user.gid);
+    const access = ['--username', USER, '--auth', 'scram-sha-256', '--pwfile', passwordFile];
     const made = spawnSync(
       binaries.initdb,
-      [
-        '-D',
-        folder,
-        '-U',
-        USER,
-        '-A',
-        'scram-sha-256',
-        `--pwfile=${passwordFile}`,
-        '-E',
-        'UTF8',
-        '--locale=C',
-        '--no-instructions',
-      ],
-      { encoding: 'utf8', ...identity(user) },
+      ['--pgdata', folder, ...access, '--encoding', 'UTF8', '--locale', 'C', '--no-instructions'],
+      { cwd: '/', encoding: 'utf8', ...identity(user) },
     );
     if (made.status !== 0) throw new Error(`Postgres could not be set up: ${made.stderr || made.error?.message}`);
     renameSync(passwordFile, join(folder, PASSWORD_FILE));
@@ -147,63 +80,28 @@ function createCluster(paths: Paths, binaries: Binaries, user: RunAs | null): vo
   }
 }
 
-function assertMajor(paths: Paths, binaries: Binaries): void {
-  const found = readFileSync(join(paths.folder, 'PG_VERSION'), 'utf8').trim();
-  if (found === binaries.major) return;
-  throw new Error(
-    `${paths.folder} was made by Postgres ${found}, and this release brings Postgres ${binaries.major}, which cannot read it. ` +
-      `Dump it with the release that made it (pg_dump) and restore it into a new TOLLGATE_DATA_DIR, or start that release again.`,
-  );
-}
-
-export function urlOf(paths: Paths, server: Server): string {
+/** How to reach the server of this folder at `port`: with its password, so never to be logged. */
+export function urlOf(paths: Paths, port: number): string {
   const password = readFileSync(join(paths.folder, PASSWORD_FILE), 'utf8');
-  return `postgres://${USER}:${password}@127.0.0.1:${server.port}/postgres`;
+  return `postgres://${USER}:${password}@127.0.0.1:${port}/postgres`;
 }
 
 /** For people and scripts that want to look into it: port and password, readable by the owner alone. */
-export function writeAccess(paths: Paths, server: Server, url: string): void {
-  const path = join(paths.dataDir, 'postgres.json');
-  rmSync(path, { force: true });
-  writeFileSync(path, `${JSON.stringify({ port: server.port, user: USER, url, owner_pid: process.pid }, null, 2)}\n`, {
-    mode: 0o600,
-  });
+export function writeAccess(paths: Paths, port: number): void {
+  rmSync(paths.access, { force: true });
+  const access = { port, user: USER, url: urlOf(paths, port), owner_pid: process.pid };
+  writeFileSync(paths.access, `${JSON.stringify(access, null, 2)}\n`, { mode: 0o600 });
 }
 
-/** The process that wrote the access file last; `null`: nobody. */
+export function removeAccess(paths: Paths): void {
+  rmSync(paths.access, { force: true });
+}
+
+/** The process that wrote the access file; `null`: nobody. */
 export function ownerPid(paths: Paths): number | null {
   try {
-    return (JSON.parse(readFileSync(join(paths.dataDir, 'postgres.json'), 'utf8')) as { owner_pid: number }).owner_pid;
+    return (JSON.parse(readFileSync(paths.access, 'utf8')) as { owner_pid: number }).owner_pid;
   } catch {
     return null;
   }
-}
-
-/** Stops it: fast (sessions are ended), and after 20 s at once (recovery then runs at the next start). */
-export async function stopServer(server: Server): Promise<void> {
-  for (const [signal, wait] of [
-    ['SIGINT', FAST_STOP_MS],
-    ['SIGQUIT', FAST_STOP_MS],
-  ] as const) {
-    if (!stillRuns(server)) return;
-    process.kill(server.pid, signal);
-    for (let waited = 0; waited < wait && stillRuns(server); waited += 25) await sleep(25);
-  }
-}
-
-function stillRuns(server: Server): boolean {
-  return server.child === null
-    ? isAlive(server.pid)
-    : server.child.exitCode === null && server.child.signalCode === null;
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const probe = createServer();
-    probe.on('error', reject);
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number };
-      probe.close(() => resolve(port));
-    });
-  });
 }

@@ -1,39 +1,40 @@
 /**
  * The embedded Postgres: a real server from npm, in a process group of its own, with its data under the data folder.
  *
- *                     start                        our process ends, or stop()
- *   absent ───────────────────────▶ owned ──────────────────────────────────────▶ absent
- *     ▲                              │  ▲
- *     │ it dies                kill -9  │ start: adopted
- *     └────────────── orphaned ◀─────┘──┘
+ *              start                     stop()
+ *   absent ──────────────▶ owned ─────────────────────▶ absent
+ *     ▲                    │   ▲
+ *     │ it dies    kill -9 │   │ start: adopted
+ *     └──────────────── orphaned
  *
  * Its owner is whoever holds an advisory lock in it, on a session that lives as long as the process: a dead owner's lock
- * is gone with its session, so that no pid has to be trusted. Commands join it without owning it.
+ * is gone with its session, so that no pid has to be trusted. Commands join it as guests, with a shared lock that an
+ * owner who stops waits for.
  */
+import { mkdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import type { Logger } from '../../observe/log.ts';
-import {
-  findServer,
-  ownerPid,
-  type Paths,
-  pathsOf,
-  type Server,
-  startServer,
-  stopServer,
-  urlOf,
-  writeAccess,
-} from './cluster.ts';
+import { assertReachable, findBinaries, userFor } from './binaries.ts';
+import { ensureCluster, ownerPid, type Paths, pathsOf, removeAccess, urlOf, writeAccess } from './cluster.ts';
+import { findServer, isRunning, type Server, startServer, stopServer } from './process.ts';
 
 const OWNER_LOCK = 7_465_113_401;
-const READY_MS = 60_000;
+const GUEST_LOCK = 7_465_113_403;
+/** Recovery after a crash replays up to 2 GB of WAL. */
+const READY_MS = 120_000;
 const POLL_MS = 50;
+/** A start may lose its port to a stranger, or the folder to another process of ours. */
+const STARTS = 3;
+/** How long a stopping owner waits for commands that have joined. */
+const GUESTS_MS = 5_000;
 
 export interface EmbeddedPostgres {
+  /** With the password: never to be logged. */
   url: string;
   /** It ran before, and its owner was dead. */
   adopted: boolean;
-  /** Stops it, if this process owns it. */
+  /** Stops it if this process owns it, and leaves it otherwise. */
   stop(): Promise<void>;
 }
 
@@ -47,78 +48,117 @@ export interface EmbeddedOptions {
 /** Starts it, or adopts one whose owner died. Throws, with the reason, while another process owns it. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const paths = pathsOf(options.dataDir);
-  const running = findServer(paths);
-  const { server, url, session } = await connect(paths, running, options);
-  const { rows } = await session.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [OWNER_LOCK]);
-  if (!rows[0]!.mine) {
-    await session.end();
-    const pid = ownerPid(paths);
-    throw new Error(
-      `Another Tollgate${pid === null ? '' : ` (process ${pid})`} runs on ${options.dataDir}. Stop it first, give this one another TOLLGATE_DATA_DIR, ` +
-        'or set DATABASE_URL for both: several gateways share a Postgres of yours, not an embedded one.',
-    );
-  }
-  writeAccess(paths, server, url);
-  const adopted = server.child === null;
-  if (adopted) options.log.warn({ pid: server.pid }, 'adopted the embedded Postgres of a process that died');
-  let stopping = false;
-  session.on('error', (error) => {
-    if (!stopping) options.log.error({ err: error }, 'the embedded Postgres went away; restart Tollgate');
-  });
-  return {
-    url,
-    adopted,
-    stop: async () => {
-      stopping = true;
-      await session.end().catch(() => {});
-      await stopServer(server);
-    },
-  };
+  const { server, session } = await reach(paths, options);
+  if (await claim(session)) return own(paths, server, session, options.log);
+  await session.end();
+  const pid = ownerPid(paths);
+  throw new Error(
+    `Another Tollgate${pid === null ? '' : ` (process ${pid})`} runs on ${paths.dataDir}. Stop it first, give this one another TOLLGATE_DATA_DIR, ` +
+      'or set DATABASE_URL for both: several gateways share a Postgres of yours, not an embedded one.',
+  );
 }
 
-/** Joins the one that runs; starts it for the time being when none does. For commands. */
+/** Joins the one that runs; owns one for the time being when none does. For commands. */
 export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const paths = pathsOf(options.dataDir);
-  const server = findServer(paths);
-  if (server === null) return startEmbedded(options);
-  const { url, session } = await connect(paths, server, options);
-  await session.end();
-  return { url, adopted: false, stop: async () => {} };
+  const { server, session } = await reach(paths, options);
+  if (server.child !== null && (await claim(session))) return own(paths, server, session, options.log);
+  await session.query('SELECT pg_advisory_lock_shared($1)', [GUEST_LOCK]);
+  return { url: urlOf(paths, server.port), adopted: false, stop: () => session.end() };
+}
+
+/** Whether this session owns the server from now on. */
+async function claim(session: pg.Client): Promise<boolean> {
+  const { rows } = await session.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [OWNER_LOCK]);
+  return rows[0]!.mine;
+}
+
+function own(paths: Paths, server: Server, first: pg.Client, log: Logger): EmbeddedPostgres {
+  let session = first;
+  let stopping = false;
+  const keep = (claimed: pg.Client): void => {
+    session = claimed;
+    claimed.once('end', () => void reclaim());
+  };
+  // Postgres ends all sessions when one of them crashes, and an administrator may end this one.
+  const reclaim = async (): Promise<void> => {
+    for (let waited = 0; waited < READY_MS && !stopping && isRunning(server); waited += POLL_MS) {
+      const next = await trySession(paths, server, log).catch(() => null);
+      if (next !== null && (await claim(next).catch(() => false))) return keep(next);
+      await next?.end();
+      await sleep(POLL_MS);
+    }
+    if (!stopping) log.error('the embedded Postgres went away, or another process took it over; restart Tollgate');
+  };
+  keep(first);
+  writeAccess(paths, server.port);
+  const adopted = server.child === null;
+  if (adopted) log.warn({ pid: server.pid }, 'adopted the embedded Postgres of a process that died');
+  const stop = async (): Promise<void> => {
+    stopping = true;
+    await session.query(`SET lock_timeout = ${GUESTS_MS}`).catch(() => {});
+    await session.query('SELECT pg_advisory_lock($1)', [GUEST_LOCK]).catch(() => {});
+    removeAccess(paths);
+    await session.end();
+    await stopServer(server);
+  };
+  return { url: urlOf(paths, server.port), adopted, stop };
 }
 
 /** A session with the server, which is started when none runs. Waits until it takes connections. */
-async function connect(
-  paths: Paths,
-  running: Server | null,
-  { log, settings = {} }: EmbeddedOptions,
-): Promise<{ server: Server; url: string; session: pg.Client }> {
-  let died: string | null = null;
-  let server =
-    running ??
-    (await startServer(paths, settings, (reason) => {
-      died = reason;
-    }));
+async function reach(paths: Paths, options: EmbeddedOptions): Promise<{ server: Server; session: pg.Client }> {
+  let server: Server | null = null;
+  let starts = 0;
   for (let waited = 0; waited < READY_MS; waited += POLL_MS) {
-    if (died !== null) {
-      // Ours lost to one that another process started in the same moment, or really failed.
-      const other = findServer(paths);
-      if (other === null) throw new Error(`The embedded Postgres did not start: ${died}`);
-      [server, died] = [other, null];
+    if (server === null || !isRunning(server)) server = findServer(paths.folder);
+    if (server === null) {
+      if (starts++ === STARTS) throw new Error(`The embedded Postgres did not start: ${lastWords(paths)}`);
+      server = await start(paths, options.settings ?? {});
     }
-    const session = new pg.Client({
-      connectionString: urlOf(paths, server),
-      application_name: 'tollgate-owner',
-      connectionTimeoutMillis: 2_000,
-      keepAlive: true,
-    });
-    try {
-      await session.connect();
-      return { server, url: urlOf(paths, server), session };
-    } catch (error) {
-      log.debug({ err: error }, 'waiting for the embedded Postgres');
-      await session.end().catch(() => {});
-      await sleep(POLL_MS);
-    }
+    const session = await trySession(paths, server, options.log);
+    if (session !== null) return { server, session };
+    await sleep(POLL_MS);
   }
-  throw new Error(`The embedded Postgres took no connection within ${READY_MS / 1000} s; see ${paths.log}`);
+  throw new Error(`The embedded Postgres took no connection within ${READY_MS / 1000} s: ${lastWords(paths)}`);
+}
+
+function start(paths: Paths, settings: Record<string, string>): Promise<Server> {
+  mkdirSync(paths.dataDir, { recursive: true });
+  const binaries = findBinaries();
+  const user = userFor(paths.folder);
+  assertReachable(binaries.postgres, user);
+  assertReachable(paths.dataDir, user);
+  ensureCluster(paths, binaries, user);
+  return startServer(paths, binaries, user, settings);
+}
+
+/** `null`: it takes no connections yet, or any more. Throws when it refuses the password of this folder. */
+async function trySession(paths: Paths, server: Server, log: Logger): Promise<pg.Client | null> {
+  const session = new pg.Client({
+    connectionString: urlOf(paths, server.port),
+    application_name: 'tollgate-owner',
+    connectionTimeoutMillis: 2_000,
+    keepAlive: true,
+  });
+  session.on('error', (error) => log.debug({ err: error }, 'a session with the embedded Postgres was lost'));
+  try {
+    await session.connect();
+    return session;
+  } catch (error) {
+    await session.end();
+    const { code } = error as { code?: string };
+    if (code === '28P01' || code === '28000') {
+      throw new Error(`The Postgres on port ${server.port} does not take the password kept in ${paths.folder}.`, {
+        cause: error,
+      });
+    }
+    log.debug({ err: error }, 'waiting for the embedded Postgres');
+    return null;
+  }
+}
+
+/** The end of the server's log, and where the rest is. */
+function lastWords(paths: Paths): string {
+  const lines = readFileSync(paths.log, 'utf8').trimEnd().split('\n');
+  return `${lines.slice(-3).join(' · ')} (see ${paths.log})`;
 }
