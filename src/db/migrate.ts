@@ -13,7 +13,9 @@ const FOLDER = join(import.meta.dirname, 'migrations');
 const LOCK_TIMEOUT_MS = 5_000;
 /** How long a process waits for another one that migrates. */
 const TURN_TIMEOUT_MS = 120_000;
+const CONNECT_TIMEOUT_MS = 10_000;
 const LOCK_ID = 7_465_113_402;
+const LOCK_NOT_AVAILABLE = '55P03';
 
 /** The database was migrated by a newer release: running an older one on it could corrupt it. */
 export class SchemaNewerError extends Error {
@@ -28,34 +30,61 @@ export class SchemaNewerError extends Error {
 
 /** Brings the database at `url` to the schema of this release. Throws `SchemaNewerError` when it is past it. */
 export async function migrate(url: string, log: Logger): Promise<{ applied: string[] }> {
-  const client = new pg.Client({ connectionString: url, application_name: 'tollgate-migrate' });
+  const client = new pg.Client({
+    connectionString: url,
+    application_name: 'tollgate-migrate',
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    keepAlive: true,
+  });
+  // A lost connection fails the query that runs; without a listener it would end the process as well.
+  client.on('error', () => {});
   await client.connect();
   try {
-    await client.query(`SET statement_timeout = ${TURN_TIMEOUT_MS}`);
-    await client.query('SELECT pg_advisory_lock($1)', [LOCK_ID]);
-    await client.query('SET statement_timeout = 0');
-    await client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
+    await takeTurn(client);
     await client.query('CREATE SCHEMA IF NOT EXISTS tollgate');
     await client.query('SET search_path = tollgate');
     await refuseNewer(client);
-    const applied = await runner({
-      dbClient: client,
-      dir: FOLDER,
-      direction: 'up',
-      count: Number.POSITIVE_INFINITY,
-      migrationsTable: 'migrations',
-      migrationsSchema: 'tollgate',
-      checkOrder: true,
-      singleTransaction: false,
-      // Ours, taken above, waits for its turn; the library's would fail instead.
-      noLock: true,
-      logger: { debug: () => {}, info: () => {}, warn: (text) => log.warn(text), error: (text) => log.error(text) },
-    });
-    for (const { name } of applied) log.info({ migration: name }, 'migrated');
-    return { applied: applied.map(({ name }) => name) };
+    const applied: string[] = [];
+    for (let name = await applyNext(client, log); name !== undefined; name = await applyNext(client, log)) {
+      log.info({ migration: name }, 'migrated');
+      applied.push(name);
+    }
+    return { applied };
   } finally {
     await client.end();
   }
+}
+
+/** Waits while another process migrates. The lock is the session's: it ends with the connection. */
+async function takeTurn(client: pg.Client): Promise<void> {
+  await client.query(`SET statement_timeout = 0; SET lock_timeout = ${TURN_TIMEOUT_MS}`);
+  try {
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK_ID]);
+  } catch (error) {
+    if ((error as { code?: string }).code !== LOCK_NOT_AVAILABLE) throw error;
+    throw new Error(
+      `Another process has been migrating this database for ${TURN_TIMEOUT_MS / 1000} s. See what it waits for (pg_stat_activity), and start again.`,
+      { cause: error },
+    );
+  }
+  await client.query(`SET lock_timeout = ${LOCK_TIMEOUT_MS}`);
+}
+
+/** Applies the first file that was not, in a transaction of its own. Its name; `undefined`: all were. */
+async function applyNext(client: pg.Client, log: Logger): Promise<string | undefined> {
+  const [applied] = await runner({
+    dbClient: client,
+    dir: FOLDER,
+    direction: 'up',
+    count: 1,
+    migrationsTable: 'migrations',
+    migrationsSchema: 'tollgate',
+    checkOrder: true,
+    // Ours, taken above, waits for its turn; the library's would fail instead.
+    noLock: true,
+    logger: { debug: () => {}, info: () => {}, warn: (text) => log.warn(text), error: (text) => log.error(text) },
+  });
+  return applied?.name;
 }
 
 async function refuseNewer(client: pg.Client): Promise<void> {

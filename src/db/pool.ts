@@ -25,7 +25,7 @@ export interface PoolOptions {
   log: Logger;
 }
 
-/** A pool whose connections see the schema `tollgate`. An idle connection that dies is replaced, never a crash. */
+/** A pool whose connections see the schema `tollgate`. A connection that dies is replaced, never a crash. */
 export function createPool(options: PoolOptions): pg.Pool {
   const pool = new pg.Pool({
     connectionString: options.url,
@@ -38,6 +38,8 @@ export function createPool(options: PoolOptions): pg.Pool {
     keepAlive: true,
     types,
   });
+  // The pool listens to idle connections only: one that dies inside a transaction, between two queries, would end us.
+  pool.on('connect', (client) => client.on('error', () => {}));
   pool.on('error', (error) => options.log.warn({ err: error }, 'an idle database connection was lost'));
   return pool;
 }
