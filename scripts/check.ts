@@ -39,7 +39,8 @@ for (const { name, command, repair, output } of failed) {
   console.error(`\n──── ${name}: ${command}\n${output.trim()}\n──── ${name} failed: ${repair}`);
 }
 const passed = `${results.length - failed.length} of ${results.length} checks passed`;
-console.log(`\n${passed} in ${seconds(started)}${failed.map(({ name }) => `, failed: ${name}`).join('')}`);
+const names = failed.length > 0 ? `; failed: ${failed.map(({ name }) => name).join(' · ')}` : '';
+console.log(`\n${passed} in ${seconds(started)}${names}`);
 if (failed.length > 0) process.exitCode = 1;
 
 async function run(check: Check): Promise<Check & { ok: boolean; output: string }> {
