@@ -26,11 +26,10 @@ import { Metrics } from './observe/metrics.ts';
 import { createProviders } from './upstream/registry.ts';
 
 export interface App {
-  http: FastifyInstance;
   owner: bigint;
   writer: LedgerWriter;
-  /** Takes the lease: before `http` listens. */
-  start(): Promise<void>;
+  /** Takes the lease, then listens. Resolves with the URL of the data plane. */
+  listen(): Promise<string>;
   /** Takes no new request, lets what runs finish for at most `limitMs`, settles it, and closes every part. */
   drain(limitMs: number): Promise<void>;
 }
@@ -47,19 +46,63 @@ export interface AppOptions {
 const REAP_MS = 20;
 
 export async function createApp(options: AppOptions): Promise<App> {
+  const { config, pool, log } = options;
+  const parts = await createParts(options);
+  const { gateway, owner, leases, connection } = parts;
+  const http = createServer(options);
+  await registerGateway(http, gateway);
+  await registerCustomer(http, { ...gateway, pool });
+  registerHealth(http, options, gateway);
+  const { admin } = config.server;
+  const adminHttp = typeof admin === 'object' ? createServer(options) : http;
+  if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
+  const servers = [...new Set([http, adminHttp])];
+
+  return {
+    owner,
+    writer: gateway.writer,
+    listen: async () => {
+      await leases.start();
+      if (typeof admin === 'object') await adminHttp.listen(admin);
+      return http.listen({ host: config.server.host, port: config.server.port });
+    },
+    drain: async (limitMs) => {
+      gateway.draining.value = true;
+      const closed = Promise.all(servers.map((server) => server.close()));
+      await gateway.inFlight.drain(limitMs);
+      // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
+      const reaper = setInterval(() => servers.map(({ server }) => server.closeIdleConnections()), REAP_MS);
+      await closed;
+      clearInterval(reaper);
+      await gateway.writer.close();
+      await leases.stop();
+      await connection.close();
+      await gateway.tokens.close();
+      await Promise.all([...gateway.providers.values()].map((provider) => provider.close()));
+      log.debug('all parts are closed');
+    },
+  };
+}
+
+interface Parts {
+  owner: bigint;
+  connection: WriterConnection;
+  leases: Owner;
+  gateway: GatewayDeps;
+}
+
+async function createParts(options: AppOptions): Promise<Parts> {
   const { config, pool, clock, log } = options;
   const creditsPerUsd = BigInt(config.credits.perUsd);
   const owner = mintId(clock);
-  const providers = createProviders(
-    config.providers.map((settings) => ({ ...settings, apiKey: settings.apiKey?.reveal() })),
-    { log, clock },
-  );
+  const settings = config.providers.map((provider) => ({ ...provider, apiKey: provider.apiKey?.reveal() }));
+  const providers = createProviders(settings, { log, clock });
   const readCatalog = () => loadCatalog(pool, { providers: new Set(providers.keys()), markup: config.credits.markup });
   const catalogs = new CatalogCache(await readCatalog(), readCatalog);
+  for (const [entry, reason] of catalogs.current.leftOut) log.info({ entry, reason }, 'catalog entry is not served');
   const connection = new WriterConnection(options.databaseUrl, owner, log);
   const writer = new LedgerWriter({ connection, clock, log });
   const principals = new Principals(pool, clock);
-  const tokens = new TokenCounter({ log });
   const inFlight = new InFlight(clock, (context, relay) => costSoFar(context, relay, creditsPerUsd));
   const leases = new Owner({ pool, owner, writer, clock, log, metered: () => inFlight.metered() });
   const metrics = new Metrics({
@@ -71,7 +114,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     catalogs,
     providers,
     writer,
-    tokens,
+    tokens: new TokenCounter({ log }),
     inFlight,
     metrics,
     clock,
@@ -81,46 +124,29 @@ export async function createApp(options: AppOptions): Promise<App> {
     draining: { value: false },
     entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),
   };
+  return { owner, connection, leases, gateway };
+}
 
-  const http = createHttp({
-    maxBodyBytes: config.server.maxBodyBytes,
-    headersTimeoutMs: config.server.headersTimeoutMs,
-    requestTimeoutMs: config.server.requestTimeoutMs,
-    clock,
-    log,
-  });
-  await registerGateway(http, gateway);
-  await registerCustomer(http, { pool, principals, clock, creditsPerUsd });
-  await registerAdmin(http, { pool, writer, clock, adminKey: options.adminKey, creditsPerUsd });
-  const isAdmin = adminCheck(options.adminKey);
+function createServer({ config, clock, log }: AppOptions): FastifyInstance {
+  const { maxBodyBytes, headersTimeoutMs, requestTimeoutMs } = config.server;
+  return createHttp({ maxBodyBytes, headersTimeoutMs, requestTimeoutMs, clock, log });
+}
+
+function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, gateway: GatewayDeps): void {
   http.get('/healthz', async () => ({ ok: true }));
   http.get('/readyz', async (_request, reply) => {
     const ready = await readiness(pool, clock);
     return reply.status(ready.ok && !gateway.draining.value ? 200 : 503).send(ready);
   });
-  http.get('/metrics', async (request, reply) => {
-    isAdmin(request.headers.authorization);
-    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
-  });
+}
 
-  return {
-    http,
-    owner,
-    writer,
-    start: () => leases.start(),
-    drain: async (limitMs) => {
-      gateway.draining.value = true;
-      const closed = http.close();
-      await inFlight.drain(limitMs);
-      // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
-      const reaper = setInterval(() => http.server.closeIdleConnections(), REAP_MS);
-      await closed;
-      clearInterval(reaper);
-      await writer.close();
-      await leases.stop();
-      await connection.close();
-      await tokens.close();
-      await Promise.all([...providers.values()].map((provider) => provider.close()));
-    },
-  };
+/** What only the owner may see: on the data plane's port, or on one of its own. */
+async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, gateway: GatewayDeps): Promise<void> {
+  const { pool, adminKey } = options;
+  await registerAdmin(http, { ...gateway, pool, adminKey });
+  const check = adminCheck(adminKey);
+  http.get('/metrics', async (request, reply) => {
+    check(request.headers.authorization);
+    return reply.type(gateway.metrics.registry.contentType).send(await gateway.metrics.registry.metrics());
+  });
 }

@@ -8,14 +8,13 @@
  * The embedded Postgres is stopped last: everything before it settles into it.
  */
 import { mkdirSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import { type App, createApp } from './app.ts';
 import { adminKeyOf, demoKeyOf } from './bootstrap.ts';
-import { readCatalogFile } from './catalog/file.ts';
+import { type FileEntry, loadSettings } from './catalog/file.ts';
 import { applyCatalog } from './catalog/store.ts';
-import { type Config, loadConfig } from './config.ts';
+import type { Config } from './config.ts';
 import { type EmbeddedPostgres, startEmbedded } from './db/embedded/index.ts';
 import { migrate } from './db/migrate.ts';
 import { assertServer, createPool } from './db/pool.ts';
@@ -24,6 +23,8 @@ import { endOwner } from './ledger/owners.ts';
 import { assertCreditScale } from './ledger/wallets.ts';
 import { type Clock, skewedClock, systemClock } from './lib/clock.ts';
 import { createLogger, type Logger } from './observe/log.ts';
+
+const SAME_SIGNAL_MS = 1_000;
 
 export interface Running {
   url: string;
@@ -34,7 +35,8 @@ export interface Running {
 }
 
 /** Starts the gateway. Resolves once it listens; throws, with everything closed again, when it cannot. */
-export async function start(config: Config, log: Logger): Promise<Running> {
+export async function start(settings: { config: Config; entries: FileEntry[] }, log: Logger): Promise<Running> {
+  const { config } = settings;
   const clock: Clock = config.clockOffsetMs === 0 ? systemClock : skewedClock(config.clockOffsetMs);
   mkdirSync(config.dataDir, { recursive: true });
   const embedded = config.databaseUrl === null ? await startEmbedded({ dataDir: config.dataDir, log }) : null;
@@ -44,7 +46,7 @@ export async function start(config: Config, log: Logger): Promise<Running> {
     pool = createPool({ url: databaseUrl, max: config.databasePool, applicationName: 'tollgate', log });
     await assertServer(pool);
     await migrate(config.databaseMigrateUrl?.reveal() ?? databaseUrl, log);
-    return await open(config, { clock, log, pool, databaseUrl, embedded });
+    return await open(settings, { clock, log, pool, databaseUrl, embedded });
   } catch (error) {
     await pool?.end();
     await embedded?.stop();
@@ -60,10 +62,13 @@ interface Parts {
   embedded: EmbeddedPostgres | null;
 }
 
-async function open(config: Config, parts: Parts): Promise<Running> {
+async function open({ config, entries }: { config: Config; entries: FileEntry[] }, parts: Parts): Promise<Running> {
   const { pool, log, clock, embedded, databaseUrl } = parts;
   await assertCreditScale(pool, BigInt(config.credits.perUsd));
-  await applyCatalog(pool, readCatalogFile(config.catalogPath, config.env), { force: false, prune: false });
+  const { applied, skipped } = await applyCatalog(pool, entries, { force: false, prune: false });
+  if (applied.length > 0) log.info({ applied }, 'applied the catalog file');
+  if (skipped.length > 0)
+    log.warn({ skipped }, 'entries changed through the admin API are left as they are; see --force');
   for (const owner of formerOwners(config.dataDir)) {
     const holds = await endOwner(pool, owner);
     if (holds > 0) log.warn({ holds }, 'ended the holds of a former run that died');
@@ -74,7 +79,6 @@ async function open(config: Config, parts: Parts): Promise<Running> {
   if (adminKey === null) log.warn('the admin API is off: set TOLLGATE_ADMIN_KEY to switch it on');
   const app: App = await createApp({ config, pool, databaseUrl, adminKey, clock, log });
   recordOwner(config.dataDir, app.owner);
-  await app.start();
   const demo =
     embedded === null
       ? null
@@ -84,9 +88,7 @@ async function open(config: Config, parts: Parts): Promise<Running> {
           clock,
           creditsPerUsd: BigInt(config.credits.perUsd),
         });
-  await app.http.listen({ host: config.server.host, port: config.server.port });
-  const address = app.http.server.address() as AddressInfo;
-  const url = `http://${address.family === 'IPv6' ? `[${address.address}]` : address.address}:${address.port}`;
+  const url = await app.listen();
   return {
     url,
     demo,
@@ -102,28 +104,26 @@ async function open(config: Config, parts: Parts): Promise<Running> {
 
 /** `tollgate serve`: runs until a signal; resolves with the exit status. `print` writes to the person who started it. */
 export async function serve(print: (line: string) => void): Promise<number> {
-  const config = loadConfig();
-  const log = createLogger(config.logLevel);
+  const settings = loadSettings();
+  const log = createLogger(settings.config.logLevel);
   const signal = nextSignal();
-  const running = await start(config, log);
+  const running = await start(settings, log);
   for (const line of banner(running)) print(line);
   log.info({ signal: await signal }, 'draining: no new requests; what runs is finished and settled');
-  const outcome = await Promise.race([running.close().then(() => 0), nextSignal().then(() => 1)]);
+  // A terminal and npm may both pass on the same Ctrl-C: what follows at once is no second wish.
+  const second = sleep(SAME_SIGNAL_MS).then(nextSignal);
+  const outcome = await Promise.race([running.close().then(() => 0), second.then(() => 1)]);
   log.info({ outcome }, 'stopped');
   log.flush();
   await sleep(0);
   return outcome;
 }
 
+/** The next SIGTERM or SIGINT. The listeners stay: without one, a signal would end the process on the spot. */
 function nextSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
-    const heard = (signal: NodeJS.Signals): void => {
-      process.off('SIGTERM', heard);
-      process.off('SIGINT', heard);
-      resolve(signal);
-    };
-    process.on('SIGTERM', heard);
-    process.on('SIGINT', heard);
+    process.on('SIGTERM', resolve);
+    process.on('SIGINT', resolve);
   });
 }
 

@@ -2,6 +2,7 @@
 
 import type { Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
+import type { PriceTable } from '../catalog/rating.ts';
 import { decideModel, type ModelDecision } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { type Context, need } from './context.ts';
@@ -12,6 +13,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const name = need(context, 'request').model;
   const decision = decideModel(context.catalog, need(context, 'principal').plan, name);
   if (!decision.allowed) throw denial(decision, name);
+  if (!pricesText(decision.model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
   context.model = decision.model;
 }
 
@@ -22,6 +24,15 @@ export async function entitleAfresh(context: Context, catalogs: CatalogCache, pr
   if (principal.suspended) throw new TollgateError('account_suspended');
   context.principal = principal;
   entitle(context, catalogs);
+}
+
+/**
+ * Whether text going in and coming out has a price: either each has one, or the request as a whole and tokens none. A
+ * model with only one side priced would give the other away.
+ */
+function pricesText(price: PriceTable): boolean {
+  const sides = [price.input, price.output].filter((side) => side !== undefined).length;
+  return sides === 2 || (sides === 0 && price.request !== undefined);
 }
 
 function denial(decision: Exclude<ModelDecision, { allowed: true }>, name: string): TollgateError {

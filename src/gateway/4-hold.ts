@@ -8,7 +8,7 @@ import { TollgateError } from '../errors.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
-import { formatCredits } from '../lib/money.ts';
+import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputBound, inputEstimate, outputBound } from '../metering/bounds.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import { type Context, need } from './context.ts';
@@ -51,16 +51,18 @@ function holdFor(context: Context, creditsPerUsd: bigint): Hold {
   const body = need(context, 'body');
   const input = inputBound(request, body.length, model);
   const output = outputBound(request, model);
-  const want = boundCharge(input, output, model.price, creditsPerUsd);
+  const bound = boundCharge(input, output, model.price, creditsPerUsd);
+  const want = bound > MAX_NANO ? MAX_NANO : bound;
   const mayClamp = model.whenShort === 'clamp' && !request.structuredOutput;
   const leastOutput = Math.min(output, LEAST_OUTPUT_TOKENS * request.n);
+  const least = boundCharge(input, leastOutput, model.price, creditsPerUsd);
   return {
     verb: 'hold',
     account: principal.account,
     id: context.id,
     key: principal.key,
     want,
-    least: mayClamp ? boundCharge(input, leastOutput, model.price, creditsPerUsd) : want,
+    least: mayClamp && least < want ? least : want,
     floor: charge({ input: inputEstimate(request, body.length, model) }, model.price, creditsPerUsd),
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,

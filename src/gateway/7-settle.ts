@@ -7,6 +7,7 @@ import type { Usage } from '../catalog/units.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import type { Clock } from '../lib/clock.ts';
+import { MAX_NANO } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
 import type { Logger } from '../observe/log.ts';
@@ -32,7 +33,9 @@ export interface Metering {
 export function settle(context: Context, deps: SettleDeps, metering: Metering): Promise<Result | null> {
   const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd);
   const held = need(context, 'held');
-  const amount = metering.source === 'estimated' && rated > held ? held : rated;
+  // What a provider reports is booked, whatever was held; only what cannot be an amount at all is cut.
+  const most = metering.source === 'estimated' ? held : MAX_NANO;
+  const amount = rated > most ? most : rated;
   context.charged = amount;
   context.usageSource = metering.source;
   const receipt = receiptOf(context, metering, held);

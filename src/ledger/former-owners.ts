@@ -25,7 +25,12 @@ const FOLDER = 'gateways';
 export function recordOwner(dataDir: string, owner: bigint): void {
   const folder = join(dataDir, FOLDER);
   mkdirSync(folder, { recursive: true });
-  const note: Note = { owner: owner.toString(), host: hostname(), pid: process.pid, startedAt: startOf(process.pid) ?? '' };
+  const note: Note = {
+    owner: owner.toString(),
+    host: hostname(),
+    pid: process.pid,
+    startedAt: startOf(process.pid) ?? '',
+  };
   writeFileSync(join(folder, `${owner}.json`), JSON.stringify(note), { mode: 0o600 });
 }
 

@@ -13,11 +13,10 @@ export async function openWallet(db: ClientBase, account: bigint, overdraft: big
 
 /** Lets a key spend from its account's wallet until `expiresAt`. */
 export async function addSpender(db: ClientBase, account: bigint, key: bigint, expiresAt: Date | null): Promise<void> {
-  await db.query("INSERT INTO spenders (account_id, key_id, expires_at) VALUES ($1, $2, coalesce($3::timestamptz, 'infinity'))", [
-    account,
-    key,
-    expiresAt,
-  ]);
+  await db.query(
+    "INSERT INTO spenders (account_id, key_id, expires_at) VALUES ($1, $2, coalesce($3::timestamptz, 'infinity'))",
+    [account, key, expiresAt],
+  );
 }
 
 /** Stops a key from spending; effective at the next hold on every gateway. Returns whether the key was active. */

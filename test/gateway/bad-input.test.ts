@@ -35,6 +35,9 @@ afterEach(async () => {
   await expectSettled(world);
 });
 
+/** A key with its last character changed. */
+const mistyped = (key: string): string => key.slice(0, -1) + (key.endsWith('0') ? '1' : '0');
+
 interface Refusal {
   status: number;
   error: { message: string; type: string; param: string | null; code: string };
@@ -57,7 +60,7 @@ describe('keys', () => {
     const first = await post(gateway, revoked.key, JSON.stringify({ ...GOOD, model: 'nope' }));
     expect(first.status).toBe(404);
     await revokeKey(world.pool, revoked.account, revoked.keyId);
-    const keys = [null, 'sk-wrong', `${account.key.slice(0, -1)}0`, revoked.key, ''];
+    const keys = [null, 'sk-wrong', mistyped(account.key), revoked.key, ''];
     const answers = await Promise.all(keys.map(async (key) => refusal(await post(gateway, key, JSON.stringify(GOOD)))));
     for (const answer of answers) expect(answer).toEqual(answers[0]);
     expect(answers[0]).toMatchObject({

@@ -8,7 +8,7 @@ import OpenAI from 'openai';
 import type pg from 'pg';
 import { createAccount } from '../../src/accounts/accounts.ts';
 import { createKey, DEFAULT_SCOPES } from '../../src/accounts/keys.ts';
-import { loadConfig } from '../../src/config.ts';
+import { loadSettings } from '../../src/catalog/file.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import { verifyLedger } from '../../src/ledger/verify.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
@@ -86,7 +86,7 @@ export interface TestGateway {
 /** A gateway in this process. `logFd`: where its log goes, for tests that read it. */
 export async function startGateway(world: World, logFd: number | null = null): Promise<TestGateway> {
   const log = logFd === null ? silentLogger : createLogger('info', logFd);
-  const running = await start(loadConfig(world.env), log);
+  const running = await start(loadSettings(world.env), log);
   return {
     url: running.url,
     close: async () => {
