@@ -1,0 +1,810 @@
+-- Made by `npm run schema` from the migrations. Read it, do not edit it.
+
+-- Sequences
+
+CREATE SEQUENCE migrations_id_seq AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1;
+
+-- Tables
+
+CREATE TABLE accounts (
+  account_id bigint NOT NULL,
+  external_id text,
+  name text NOT NULL,
+  email text,
+  plan text,
+  metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT accounts_pkey PRIMARY KEY (account_id),
+  CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
+  CONSTRAINT account_name_is_short CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+CREATE TABLE allocations (
+  account_id bigint NOT NULL,
+  id uuid NOT NULL,
+  kind smallint NOT NULL,
+  lot_id uuid NOT NULL,
+  amount bigint NOT NULL,
+  CONSTRAINT allocations_pkey PRIMARY KEY (account_id, id, kind, lot_id),
+  CONSTRAINT allocation_is_positive CHECK ((amount > 0))
+);
+
+CREATE TABLE api_keys (
+  key_id bigint NOT NULL,
+  account_id bigint NOT NULL,
+  name text,
+  scopes text[] NOT NULL,
+  secret_hash bytea NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  CONSTRAINT api_keys_pkey PRIMARY KEY (key_id),
+  CONSTRAINT api_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id),
+  CONSTRAINT key_hash_is_sha256 CHECK ((octet_length(secret_hash) = 32)),
+  CONSTRAINT key_scopes_are_known CHECK ((scopes <@ ARRAY['inference'::text, 'read'::text, 'consume'::text, 'billing'::text]))
+);
+
+CREATE TABLE catalog_entries (
+  kind text NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL,
+  body jsonb NOT NULL,
+  source text NOT NULL,
+  file_digest text,
+  author text,
+  deleted boolean DEFAULT false NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT catalog_entries_pkey PRIMARY KEY (kind, name, version),
+  CONSTRAINT catalog_body_is_an_object CHECK ((jsonb_typeof(body) = 'object'::text)),
+  CONSTRAINT catalog_kind_is_known CHECK ((kind = ANY (ARRAY['model'::text, 'operation'::text, 'plan'::text, 'pack'::text]))),
+  CONSTRAINT catalog_source_is_known CHECK ((source = ANY (ARRAY['file'::text, 'api'::text]))),
+  CONSTRAINT catalog_version_is_positive CHECK ((version > 0))
+);
+
+CREATE TABLE catalog_state (
+  only_row boolean DEFAULT true NOT NULL,
+  version bigint DEFAULT 1 NOT NULL,
+  CONSTRAINT catalog_state_pkey PRIMARY KEY (only_row),
+  CONSTRAINT catalog_state_is_one_row CHECK (only_row)
+);
+
+CREATE TABLE credit_scale (
+  only_row boolean DEFAULT true NOT NULL,
+  credits_per_usd bigint NOT NULL,
+  CONSTRAINT credit_scale_pkey PRIMARY KEY (only_row),
+  CONSTRAINT credit_scale_is_in_range CHECK (((credits_per_usd >= 1) AND (credits_per_usd <= 10000))),
+  CONSTRAINT credit_scale_is_one_row CHECK (only_row)
+);
+
+CREATE TABLE entries (
+  account_id bigint NOT NULL,
+  seq bigint NOT NULL,
+  amount bigint NOT NULL,
+  balance_after bigint NOT NULL,
+  key_id bigint,
+  at timestamp with time zone NOT NULL,
+  id uuid NOT NULL,
+  lot_id uuid,
+  kind smallint NOT NULL,
+  debit smallint NOT NULL,
+  credit smallint NOT NULL,
+  receipt bytea,
+  CONSTRAINT entries_pkey PRIMARY KEY (account_id, id, kind),
+  CONSTRAINT entry_kind_is_known CHECK (((kind >= 1) AND (kind <= 6))),
+  CONSTRAINT entry_moves_between_wallet_and_another_book CHECK (((debit <> credit) AND ((1 = debit) OR (1 = credit)))),
+  CONSTRAINT entry_sign_follows_the_books CHECK (((amount = 0) OR ((amount > 0) = (credit = 1))))
+) PARTITION BY RANGE (id);
+
+CREATE TABLE holds (
+  account_id bigint NOT NULL,
+  key_id bigint NOT NULL,
+  amount bigint NOT NULL,
+  floor bigint NOT NULL,
+  metered bigint DEFAULT 0 NOT NULL,
+  owner bigint NOT NULL,
+  opened_at timestamp with time zone NOT NULL,
+  id uuid NOT NULL,
+  on_orphan smallint NOT NULL,
+  frozen bytea NOT NULL,
+  CONSTRAINT holds_pkey PRIMARY KEY (account_id, id),
+  CONSTRAINT hold_amount_is_not_negative CHECK (((amount >= 0) AND (amount <= '1000000000000000000'::bigint))),
+  CONSTRAINT hold_floor_is_within_hold CHECK (((floor >= 0) AND (floor <= amount) AND (metered >= 0))),
+  CONSTRAINT hold_on_orphan_is_known CHECK (((on_orphan >= 0) AND (on_orphan <= 2)))
+) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_cost_delay=0);
+
+CREATE TABLE lots (
+  account_id bigint NOT NULL,
+  lot_id uuid NOT NULL,
+  kind smallint NOT NULL,
+  state smallint NOT NULL,
+  priority integer DEFAULT 0 NOT NULL,
+  granted bigint NOT NULL,
+  remaining bigint NOT NULL,
+  repaid bigint DEFAULT 0 NOT NULL,
+  expired bigint DEFAULT 0 NOT NULL,
+  starts_at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  reference text NOT NULL,
+  reason text,
+  CONSTRAINT lots_pkey PRIMARY KEY (account_id, lot_id),
+  CONSTRAINT lot_is_positive CHECK (((granted > 0) AND (granted <= '1000000000000000000'::bigint))),
+  CONSTRAINT lot_kind_is_known CHECK (((kind >= 10) AND (kind <= 14))),
+  CONSTRAINT lot_reference_is_unique UNIQUE (account_id, reference),
+  CONSTRAINT lot_remainder_is_within_grant CHECK (((remaining >= 0) AND (repaid >= 0) AND (expired >= 0) AND (((remaining + repaid) + expired) <= granted))),
+  CONSTRAINT lot_starts_before_it_expires CHECK ((starts_at < expires_at)),
+  CONSTRAINT lot_state_is_known CHECK (((state >= 0) AND (state <= 3)))
+);
+
+CREATE TABLE migrations (
+  id integer DEFAULT nextval('migrations_id_seq'::regclass) NOT NULL,
+  name character varying(255) NOT NULL,
+  run_on timestamp without time zone NOT NULL,
+  CONSTRAINT migrations_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE owners (
+  owner bigint NOT NULL,
+  lease_until timestamp with time zone NOT NULL,
+  started_at timestamp with time zone NOT NULL,
+  CONSTRAINT owners_pkey PRIMARY KEY (owner)
+) WITH (fillfactor=50);
+
+CREATE TABLE spenders (
+  account_id bigint NOT NULL,
+  key_id bigint NOT NULL,
+  expires_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  state smallint DEFAULT 0 NOT NULL,
+  CONSTRAINT spenders_pkey PRIMARY KEY (account_id, key_id),
+  CONSTRAINT spender_state_is_known CHECK ((state = ANY (ARRAY[0, 1])))
+);
+
+CREATE TABLE wallets (
+  account_id bigint NOT NULL,
+  posted bigint DEFAULT 0 NOT NULL,
+  held bigint DEFAULT 0 NOT NULL,
+  debt bigint DEFAULT 0 NOT NULL,
+  overdraft bigint DEFAULT 0 NOT NULL,
+  dormant bigint DEFAULT 0 NOT NULL,
+  seq bigint DEFAULT 0 NOT NULL,
+  policy_version bigint DEFAULT 1 NOT NULL,
+  head_left bigint DEFAULT 0 NOT NULL,
+  next_change_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  head_lot uuid,
+  status smallint DEFAULT 0 NOT NULL,
+  CONSTRAINT wallets_pkey PRIMARY KEY (account_id),
+  CONSTRAINT wallet_amounts_fit CHECK ((((posted >= '-1000000000000000000'::bigint) AND (posted <= '1000000000000000000'::bigint)) AND (held <= '1000000000000000000'::bigint) AND (overdraft <= '1000000000000000000'::bigint) AND (dormant <= '1000000000000000000'::bigint))),
+  CONSTRAINT wallet_debt_is_not_negative CHECK ((debt >= 0)),
+  CONSTRAINT wallet_debt_leaves_no_live_credit CHECK (((head_left >= 0) AND ((debt = 0) OR (head_left = 0)))),
+  CONSTRAINT wallet_dormant_is_not_negative CHECK ((dormant >= 0)),
+  CONSTRAINT wallet_held_is_not_negative CHECK ((held >= 0)),
+  CONSTRAINT wallet_overdraft_is_not_negative CHECK ((overdraft >= 0)),
+  CONSTRAINT wallet_status_is_known CHECK ((status = ANY (ARRAY[0, 1])))
+) WITH (fillfactor=30, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_cost_delay=0);
+
+CREATE TABLE entries_default PARTITION OF entries DEFAULT;
+
+-- Indexes
+
+CREATE INDEX api_keys_of_account ON tollgate.api_keys USING btree (account_id, key_id);
+
+CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
+
+-- Functions
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_apply(p_op smallint[], p_account bigint[], p_id uuid[], p_key bigint[], p_amount bigint[], p_least bigint[], p_floor bigint[], p_version bigint[], p_catalog bigint[], p_on_orphan smallint[], p_start integer[], p_length integer[], p_data bytea, p_owner bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ord bigint[], OUT outcome smallint[], OUT amount bigint[], OUT available bigint[], OUT held bigint[])
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+DECLARE
+  v_now timestamptz;
+  v_catalog bigint;
+  -- New ids are about as old as the batch: the partitions of other months are left out when the plan starts, however many
+  -- there are. An id from outside, of a gateway whose clock is days off, is no plain one.
+  v_from uuid;
+  v_to uuid;
+  v_distinct boolean;
+  w wallets;
+  o record;
+  r record;
+BEGIN
+  PERFORM FROM wallets WHERE account_id = ANY (p_account) ORDER BY account_id FOR UPDATE;
+  v_now := coalesce(p_at, clock_timestamp());
+  v_from := uuid_floor(v_now - interval '2 days');
+  v_to := uuid_floor(v_now + interval '2 days');
+  SELECT version INTO v_catalog FROM catalog_state;
+  SELECT count(DISTINCT u) = count(*) INTO v_distinct FROM unnest(p_id) u;
+
+  WITH o AS (
+    SELECT u.i, u.op, u.account_id, w.ctid AS wallet, w.posted - w.held AS free, w.overdraft, w.held, w.posted + w.dormant AS book,
+      w.seq, w.head_lot, w.head_left, coalesce(h.amount, 0) AS freed, h.key_id AS hold_key,
+      CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
+      CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
+      v_distinct AND v_now < w.next_change_at AND CASE
+        WHEN u.op IN (1, 2) THEN h.id IS NOT NULL
+        WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
+          AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
+          AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
+            WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
+        ELSE false END AS plain
+    FROM unnest(p_op, p_account, p_id, p_amount) WITH ORDINALITY AS u (op, account_id, id, amount, i)
+      JOIN wallets w ON w.account_id = u.account_id
+      LEFT JOIN holds h ON h.account_id = u.account_id AND h.id = u.id
+      LEFT JOIN spenders s ON u.op = 4 AND s.account_id = u.account_id AND s.key_id = p_key[u.i]
+  ), v AS MATERIALIZED (
+    SELECT i, op, account_id, wallet, seq, hold_key, head_lot, charge, want,
+      bool_and(plain) OVER a AND total(charge) OVER a <= head_left
+        AND (total(want) OVER a = 0 OR total(want) OVER a <= free - total(charge) OVER a + total(freed) OVER a + overdraft) AS fast,
+      total(charge) OVER a AS all_charge, total(want - freed) OVER a AS all_held, count(*) FILTER (WHERE op < 4) OVER a AS all_entries,
+      book - total(charge) OVER r AS balance, free - total(charge + want - freed) OVER r AS free,
+      held + total(want - freed) OVER r AS held, row_number() OVER r AS n
+    FROM o
+    WINDOW r AS (PARTITION BY account_id ORDER BY op = 4, i ROWS UNBOUNDED PRECEDING),
+      a AS (PARTITION BY account_id ORDER BY op = 4, i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+  ), ended AS (
+    DELETE FROM holds h USING (SELECT account_id, p_id[i] AS id FROM v WHERE fast AND op < 4 OFFSET 0) d
+      WHERE h.account_id = d.account_id AND h.id = d.id
+  ), booked AS (
+    INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
+    SELECT account_id, p_id[i], op + 1, seq + n, -charge, balance, 1, 2,
+      CASE WHEN charge > 0 THEN head_lot END, hold_key, v_now, substring(p_data FROM p_start[i] FOR p_length[i])
+    FROM v WHERE fast AND op < 4
+  ), opened AS (
+    INSERT INTO holds (account_id, id, key_id, amount, floor, owner, on_orphan, opened_at, frozen)
+    SELECT account_id, p_id[i], p_key[i], want, least(p_floor[i], want), p_owner, p_on_orphan[i], v_now,
+      substring(p_data FROM p_start[i] FOR p_length[i])
+    FROM v WHERE fast AND op = 4
+  ), moved AS (
+    UPDATE wallets w SET posted = w.posted - d.all_charge, held = w.held + d.all_held,
+      head_left = w.head_left - d.all_charge, seq = w.seq + d.all_entries
+    FROM (SELECT wallet, all_charge, all_held, all_entries FROM v WHERE fast AND n = 1 OFFSET 0) d WHERE w.ctid = d.wallet
+  )
+  SELECT array_agg(i), array_agg(1::smallint), array_agg(charge + want), array_agg(free), array_agg(v.held)
+    INTO ord, outcome, amount, available, held
+    FROM v WHERE fast;
+
+  IF cardinality(ord) = cardinality(p_op) THEN RETURN; END IF;
+
+  FOR o IN
+    SELECT * FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_least, p_floor, p_version, p_catalog, p_on_orphan, p_start,
+        p_length) WITH ORDINALITY
+        AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, start, length, i)
+      WHERE ord IS NULL OR i <> ALL (ord)
+      ORDER BY account_id, op = 4, i
+  LOOP
+    IF w.account_id IS DISTINCT FROM o.account_id THEN
+      PERFORM ledger_store(w);
+      SELECT * INTO w FROM wallets WHERE account_id = o.account_id;
+    END IF;
+    SELECT w, 0::smallint AS outcome, 0::bigint AS amount INTO r;
+    IF w.account_id IS NOT NULL THEN
+      IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
+      CASE o.op
+        WHEN 1 THEN
+          SELECT * INTO r FROM ledger_settle(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 2 THEN
+          SELECT * INTO r FROM ledger_release(w, o.id, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 3 THEN
+          SELECT * INTO r FROM ledger_grant(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 4 THEN
+          SELECT * INTO r FROM ledger_hold(w, o.id, o.key_id, o.amount, o.least, o.floor, o.version, o.catalog, o.on_orphan,
+              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+      END CASE;
+      w := r.w;
+    END IF;
+    ord := ord || o.i;
+    outcome := outcome || r.outcome;
+    amount := amount || r.amount;
+    available := available || coalesce(w.posted - w.held, 0);
+    held := held || coalesce(w.held, 0);
+  END LOOP;
+  PERFORM ledger_store(w);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_book_charge(INOUT w wallets, p_id uuid, p_kind smallint, p_amount bigint, p_key bigint, p_receipt bytea, p_opened_at timestamp with time zone, p_now timestamp with time zone)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  burnt record;
+  v_lot uuid;
+BEGIN
+  IF p_amount >= 0 THEN
+    SELECT * INTO burnt FROM ledger_burn(w, p_amount, p_id, p_kind, p_opened_at, p_now);
+    w := burnt.w;
+    v_lot := burnt.paid_by;
+  ELSE
+    w := ledger_give_back(w, -p_amount, p_id, p_now);
+  END IF;
+  w.seq := w.seq + 1;
+  INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
+    VALUES (w.account_id, p_id, p_kind, w.seq, -p_amount, w.posted + w.dormant, CASE WHEN p_amount < 0 THEN 2 ELSE 1 END,
+            CASE WHEN p_amount < 0 THEN 1 ELSE 2 END, v_lot, p_key, p_now, p_receipt);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_burn(INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT paid_by uuid)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  l lots;
+  v_left bigint := p_amount;
+  v_part bigint;
+  v_lots uuid[] := '{}';
+  v_parts bigint[] := '{}';
+BEGIN
+  IF p_amount <= w.head_left AND p_now < w.next_change_at THEN
+    w.posted := w.posted - p_amount;
+    w.head_left := w.head_left - p_amount;
+    paid_by := CASE WHEN p_amount > 0 THEN w.head_lot END;
+    RETURN;
+  END IF;
+
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND remaining > 0
+             AND (state = 1 OR state = 2 AND expires_at > p_opened_at)
+           ORDER BY state DESC, priority, expires_at, created_at, lot_id LOOP
+    EXIT WHEN v_left = 0;
+    v_part := least(v_left, l.remaining);
+    v_left := v_left - v_part;
+    IF l.state = 1 THEN w.posted := w.posted - v_part; ELSE w.dormant := w.dormant - v_part; END IF;
+    UPDATE lots SET remaining = remaining - v_part WHERE account_id = l.account_id AND lot_id = l.lot_id;
+    IF l.lot_id = w.head_lot THEN w.head_left := w.head_left - v_part; END IF;
+    v_lots := v_lots || l.lot_id;
+    v_parts := v_parts || v_part;
+  END LOOP;
+  w.debt := w.debt + v_left;
+  w.posted := w.posted - v_left;
+  IF cardinality(v_lots) = 1 AND v_left = 0 THEN
+    paid_by := v_lots[1];
+  ELSE
+    INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+      SELECT w.account_id, p_id, p_kind, t.lot_id, t.amount FROM unnest(v_lots, v_parts) AS t (lot_id, amount);
+  END IF;
+  w := ledger_refresh(w, p_now);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_end_owner(p_owner bigint, p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  h holds;
+  w wallets;
+  v_accounts bigint[];
+  v_now timestamptz;
+  v_ended integer := 0;
+BEGIN
+  SELECT array_agg(DISTINCT t.account_id) INTO v_accounts
+    FROM (SELECT account_id FROM holds WHERE owner = p_owner ORDER BY account_id, id LIMIT p_limit) t;
+  PERFORM FROM wallets WHERE account_id = ANY (v_accounts) ORDER BY account_id FOR UPDATE;
+  v_now := clock_timestamp();
+  FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = ANY (v_accounts) ORDER BY account_id, id LIMIT p_limit
+  LOOP
+    IF w.account_id IS DISTINCT FROM h.account_id THEN
+      PERFORM ledger_store(w);
+      SELECT * INTO w FROM wallets WHERE account_id = h.account_id;
+    END IF;
+    IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
+    w := ledger_recover(w, h, v_now);
+    v_ended := v_ended + 1;
+  END LOOP;
+  PERFORM ledger_store(w);
+  DELETE FROM owners o WHERE o.owner = p_owner AND NOT EXISTS (SELECT FROM holds t WHERE t.owner = p_owner);
+  RETURN v_ended;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_give_back(INOUT w wallets, p_amount bigint, p_id uuid, p_now timestamp with time zone)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  l lots;
+  v_left bigint := p_amount;
+  v_part bigint;
+  v_burnt bigint;
+BEGIN
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+  v_part := least(v_left, w.debt);
+  w.debt := w.debt - v_part;
+  w.posted := w.posted + v_part;
+  v_left := v_left - v_part;
+  FOR l IN
+    SELECT t.* FROM lots t
+      WHERE t.account_id = w.account_id AND t.granted > t.remaining + t.expired
+      ORDER BY EXISTS (SELECT FROM allocations a WHERE a.account_id = t.account_id AND a.id = p_id AND a.lot_id = t.lot_id)
+        OR EXISTS (SELECT FROM entries e WHERE e.account_id = t.account_id AND e.id = p_id AND e.lot_id = t.lot_id) DESC,
+        t.priority DESC, t.expires_at DESC, t.created_at DESC, t.lot_id DESC
+  LOOP
+    EXIT WHEN v_left = 0;
+    v_burnt := l.granted - l.repaid - l.expired - l.remaining;
+    v_part := least(v_left, v_burnt + l.repaid);
+    v_left := v_left - v_part;
+    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - greatest(0, v_part - v_burnt),
+        state = CASE WHEN expires_at <= p_now THEN 2 ELSE 1 END
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+    IF l.lot_id = w.head_lot THEN w.head_left := w.head_left + v_part; END IF;
+    IF l.expires_at <= p_now THEN w.dormant := w.dormant + v_part; ELSE w.posted := w.posted + v_part; END IF;
+    IF v_burnt > 0 THEN
+      INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+        VALUES (w.account_id, p_id, 5, l.lot_id, least(v_part, v_burnt));
+    END IF;
+  END LOOP;
+  IF v_left > 0 THEN
+    RAISE EXCEPTION 'late refund of % exceeds what was charged to account %', p_amount, w.account_id;
+  END IF;
+  w := ledger_refresh(w, p_now);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_grant(INOUT w wallets, p_lot uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  t jsonb := convert_from(p_terms, 'UTF8')::jsonb;
+  l lots;
+  v_kind smallint := (t->>'kind')::smallint;
+  v_starts timestamptz := coalesce((t->>'starts_at')::timestamptz, p_now);
+  v_expires timestamptz := coalesce((t->>'expires_at')::timestamptz, 'infinity');
+BEGIN
+  amount := p_amount;
+  SELECT * INTO l FROM lots WHERE account_id = w.account_id AND reference = t->>'reference';
+  IF FOUND THEN
+    outcome := CASE
+      WHEN l.granted <> p_amount THEN 11
+      WHEN l.kind <> v_kind THEN 13
+      WHEN l.expires_at <> v_expires THEN 14
+      WHEN t->>'starts_at' IS NOT NULL AND l.starts_at <> v_starts THEN 15
+      WHEN l.priority <> (t->>'priority')::integer THEN 16
+      ELSE 2 END;
+    RETURN;
+  END IF;
+  IF v_starts >= v_expires OR v_expires <= p_now THEN outcome := 52; RETURN; END IF;
+  INSERT INTO credit_scale (credits_per_usd) VALUES ((t->>'per_usd')::bigint) ON CONFLICT DO NOTHING;
+  IF (t->>'per_usd')::bigint <> (SELECT credits_per_usd FROM credit_scale) THEN outcome := 51; RETURN; END IF;
+
+  w.dormant := w.dormant + p_amount;
+  w.seq := w.seq + 1;
+  INSERT INTO lots (account_id, lot_id, kind, state, priority, granted, remaining, starts_at, expires_at, created_at,
+                    reference, reason)
+    VALUES (w.account_id, p_lot, v_kind, 0, (t->>'priority')::integer, p_amount, p_amount, v_starts, v_expires, p_now,
+            t->>'reference', t->>'reason');
+  INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, at)
+    VALUES (w.account_id, p_lot, 1, w.seq, p_amount, w.posted + w.dormant, v_kind, 1, p_lot, p_now);
+  w := ledger_refresh(w, p_now);
+  outcome := 1;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_heartbeat(p_owner bigint, p_account bigint[], p_id uuid[], p_metered bigint[])
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO owners (owner, lease_until, started_at)
+    VALUES (p_owner, clock_timestamp() + interval '15 seconds', clock_timestamp())
+    ON CONFLICT (owner) DO UPDATE SET lease_until = excluded.lease_until;
+  -- Takes no lock that it would have to wait for: a hold that is being settled needs no note.
+  UPDATE holds h SET metered = u.metered
+    FROM (
+      SELECT t.account_id, t.id, n.metered FROM unnest(p_account, p_id, p_metered) AS n (account_id, id, metered)
+        JOIN holds t ON t.account_id = n.account_id AND t.id = n.id AND t.metered < n.metered
+        FOR UPDATE OF t SKIP LOCKED
+    ) u
+    WHERE h.account_id = u.account_id AND h.id = u.id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_hold(INOUT w wallets, p_id uuid, p_key bigint, p_want bigint, p_least bigint, p_floor bigint, p_version bigint, p_catalog bigint, p_on_orphan smallint, p_frozen bytea, p_owner bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  h holds;
+  v_free bigint := w.posted - w.held + w.overdraft;
+  v_state smallint;
+BEGIN
+  amount := 0;
+  PERFORM FROM entries WHERE account_id = w.account_id AND id = p_id;
+  IF FOUND THEN outcome := 10; RETURN; END IF;
+  SELECT * INTO h FROM holds WHERE account_id = w.account_id AND id = p_id;
+  IF FOUND THEN
+    amount := h.amount;
+    outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN h.amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
+    RETURN;
+  END IF;
+  IF p_version < w.policy_version OR p_catalog < (SELECT version FROM catalog_state) THEN outcome := 30; RETURN; END IF;
+  IF w.status <> 0 THEN outcome := 31; RETURN; END IF;
+  SELECT CASE WHEN expires_at <= p_now THEN 1 ELSE state END INTO v_state
+    FROM spenders WHERE account_id = w.account_id AND key_id = p_key;
+  IF v_state IS DISTINCT FROM 0 THEN outcome := 32; RETURN; END IF;
+  IF p_least > v_free AND p_want > 0 THEN
+    outcome := CASE WHEN p_least > v_free + w.held THEN 40 ELSE 41 END;
+    RETURN;
+  END IF;
+  outcome := 1;
+  amount := CASE WHEN p_want = 0 THEN 0 ELSE least(p_want, v_free) END;
+  w.held := w.held + amount;
+  INSERT INTO holds (account_id, id, key_id, amount, floor, owner, on_orphan, opened_at, frozen)
+    VALUES (w.account_id, p_id, p_key, amount, least(p_floor, amount), p_owner, p_on_orphan, p_now, p_frozen);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_recover(INOUT w wallets, h holds, p_now timestamp with time zone)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  DELETE FROM holds WHERE account_id = h.account_id AND id = h.id;
+  w.held := w.held - h.amount;
+  IF h.on_orphan = 1 THEN
+    w := ledger_book_charge(w, h.id, 3::smallint, 0::bigint, h.key_id, h.frozen, h.opened_at, p_now);
+  ELSE
+    w := ledger_book_charge(w, h.id, 4::smallint,
+      CASE h.on_orphan WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END,
+      h.key_id, h.frozen, h.opened_at, p_now);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_refresh(INOUT w wallets, p_now timestamp with time zone)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  l lots;
+  v_repaid bigint;
+  v_oldest timestamptz;
+BEGIN
+  UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
+
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 0 AND starts_at <= p_now
+           ORDER BY starts_at, created_at, lot_id LOOP
+    v_repaid := least(w.debt, l.remaining);
+    w.debt := w.debt - v_repaid;
+    w.posted := w.posted + l.remaining;
+    w.dormant := w.dormant - l.remaining;
+    UPDATE lots SET state = 1, remaining = remaining - v_repaid, repaid = v_repaid
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 1 AND expires_at <= p_now LOOP
+    w.posted := w.posted - l.remaining;
+    w.dormant := w.dormant + l.remaining;
+    UPDATE lots SET state = 2 WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  -- Holds opened before a lot expired may still be paid by it: it is booked when the last of them has ended.
+  FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 2 ORDER BY expires_at, created_at, lot_id LOOP
+    IF v_oldest IS NULL THEN
+      SELECT coalesce(min(opened_at), 'infinity') INTO v_oldest FROM holds WHERE account_id = w.account_id;
+    END IF;
+    CONTINUE WHEN l.remaining > 0 AND v_oldest < l.expires_at;
+    IF l.remaining > 0 THEN
+      w.dormant := w.dormant - l.remaining;
+      w.seq := w.seq + 1;
+      INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, at)
+      VALUES (w.account_id, uuid_at(p_now), 6, w.seq, -l.remaining, w.posted + w.dormant, 1, 3, l.lot_id, p_now);
+    END IF;
+    UPDATE lots SET state = 3, remaining = 0, expired = expired + remaining
+      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+  END LOOP;
+
+  UPDATE lots SET state = 3 WHERE account_id = w.account_id AND state = 1 AND remaining = 0;
+
+  SELECT lot_id, remaining INTO w.head_lot, w.head_left FROM lots
+    WHERE account_id = w.account_id AND state = 1 ORDER BY priority, expires_at, created_at, lot_id LIMIT 1;
+  w.head_left := coalesce(w.head_left, 0);
+  -- A lot that waits to be booked keeps the wallet due, so that the next operation looks again.
+  SELECT coalesce(min(CASE state WHEN 0 THEN starts_at WHEN 1 THEN expires_at ELSE p_now END), 'infinity')
+    INTO w.next_change_at FROM lots WHERE account_id = w.account_id AND state < 3;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_release(INOUT w wallets, p_id uuid, p_receipt bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  h holds;
+  v_kind smallint;
+BEGIN
+  amount := 0;
+  DELETE FROM holds WHERE account_id = w.account_id AND id = p_id RETURNING * INTO h;
+  IF FOUND THEN
+    w.held := w.held - h.amount;
+    w := ledger_book_charge(w, p_id, 3::smallint, 0::bigint, h.key_id, p_receipt, h.opened_at, p_now);
+    outcome := 1;
+    RETURN;
+  END IF;
+  SELECT kind INTO v_kind FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4)
+    ORDER BY kind LIMIT 1;
+  outcome := CASE WHEN v_kind IS NULL THEN 20 WHEN v_kind = 3 THEN 2 ELSE 50 END;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_settle(INOUT w wallets, p_id uuid, p_amount bigint, p_receipt bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  h holds;
+  ended entries;
+  late entries;
+BEGIN
+  amount := p_amount;
+  DELETE FROM holds WHERE account_id = w.account_id AND id = p_id RETURNING * INTO h;
+  IF FOUND THEN
+    w.held := w.held - h.amount;
+    w := ledger_book_charge(w, p_id, 2::smallint, p_amount, h.key_id, p_receipt, h.opened_at, p_now);
+    outcome := 1;
+    RETURN;
+  END IF;
+  SELECT * INTO ended FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4);
+  IF NOT FOUND THEN outcome := 20; amount := 0; RETURN; END IF;
+  IF ended.kind <> 2 THEN
+    SELECT * INTO late FROM entries WHERE account_id = w.account_id AND id = p_id AND kind = 5;
+    IF NOT FOUND THEN
+      w := ledger_book_charge(w, p_id, 5::smallint, p_amount + ended.amount, ended.key_id, p_receipt, ended.at, p_now);
+      outcome := 3;
+      RETURN;
+    END IF;
+  END IF;
+  amount := -(ended.amount + coalesce(late.amount, 0));
+  outcome := CASE WHEN amount = p_amount THEN 2 ELSE 11 END;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_store(w wallets)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE wallets SET posted = w.posted, held = w.held, debt = w.debt, dormant = w.dormant, seq = w.seq,
+      head_lot = w.head_lot, head_left = w.head_left, next_change_at = w.next_change_at
+    WHERE account_id = w.account_id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_sweep(p_limit integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_owner bigint;
+  v_ended integer := 0;
+BEGIN
+  FOR v_owner IN SELECT owner FROM owners WHERE lease_until <= clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED
+  LOOP
+    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
+  END LOOP;
+  -- A hold whose owner has no lease at all was committed after its gateway was swept.
+  FOR v_owner IN SELECT DISTINCT h.owner FROM holds h WHERE NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner)
+  LOOP
+    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
+  END LOOP;
+  RETURN v_ended;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_verify_account(p_account bigint)
+ RETURNS TABLE(subject text, expected text, found text)
+ LANGUAGE plpgsql
+ STABLE
+AS $function$
+DECLARE
+  w wallets;
+BEGIN
+  SELECT * INTO w FROM wallets WHERE account_id = p_account;
+
+  RETURN QUERY SELECT format('entry %s/%s balance_after', e.id, e.kind), e.running::text, e.balance_after::text
+    FROM (SELECT t.id, t.kind, t.balance_after, sum(t.amount) OVER (ORDER BY t.seq) AS running
+            FROM entries t WHERE t.account_id = p_account) e
+    WHERE e.running <> e.balance_after;
+  RETURN QUERY SELECT format('entry %s/%s seq', e.id, e.kind), e.n::text, e.seq::text
+    FROM (SELECT t.id, t.kind, t.seq, row_number() OVER (ORDER BY t.seq) AS n FROM entries t WHERE t.account_id = p_account) e
+    WHERE e.n <> e.seq;
+  RETURN QUERY SELECT c.subject, c.expected::text, c.found::text FROM (VALUES
+      ('wallet seq', (SELECT count(*) FROM entries WHERE account_id = p_account), w.seq::numeric),
+      ('wallet posted + dormant', (SELECT coalesce(sum(e.amount), 0) FROM entries e WHERE e.account_id = p_account),
+        w.posted::numeric + w.dormant),
+      ('wallet held', (SELECT coalesce(sum(h.amount), 0) FROM holds h WHERE h.account_id = p_account), w.held::numeric),
+      ('wallet posted', (SELECT coalesce(sum(CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END), 0)
+        FROM lots l WHERE l.account_id = p_account AND l.state = 1) - w.debt, w.posted::numeric),
+      ('wallet dormant', (SELECT coalesce(sum(l.remaining), 0) FROM lots l
+        WHERE l.account_id = p_account AND l.state IN (0, 2)), w.dormant::numeric)
+    ) AS c (subject, expected, found) WHERE c.expected <> c.found;
+
+  RETURN QUERY SELECT format('lot %s %s', t.lot_id, t.what), t.expected::text, t.found::text
+    FROM (
+      SELECT l.lot_id, c.what, c.expected, c.found
+        FROM lots l
+        CROSS JOIN LATERAL (
+          SELECT
+            (SELECT coalesce(sum(-e.amount), 0) FROM entries e
+              WHERE e.account_id = p_account AND e.lot_id = l.lot_id AND e.kind IN (2, 4, 5))
+            + (SELECT coalesce(sum(CASE WHEN e.amount < 0 THEN a.amount ELSE -a.amount END), 0)
+                FROM allocations a JOIN entries e ON e.account_id = a.account_id AND e.id = a.id AND e.kind = a.kind
+                WHERE a.account_id = p_account AND a.lot_id = l.lot_id) AS burnt,
+            (SELECT coalesce(sum(e.amount), 0) FROM entries e
+              WHERE e.account_id = p_account AND e.lot_id = l.lot_id AND e.kind = 1) AS granted,
+            (SELECT coalesce(sum(-e.amount), 0) FROM entries e
+              WHERE e.account_id = p_account AND e.lot_id = l.lot_id AND e.kind = 6) AS expired
+        ) s
+        CROSS JOIN LATERAL (VALUES
+          ('granted', s.granted, l.granted::numeric),
+          ('expired', s.expired, l.expired::numeric),
+          ('remaining', s.granted - s.burnt - s.expired - l.repaid,
+            CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END::numeric)
+        ) AS c (what, expected, found)
+        WHERE l.account_id = p_account
+    ) t WHERE t.expected <> t.found;
+
+  RETURN QUERY SELECT format('hold %s owner', h.id), 'a gateway with a lease', h.owner::text
+    FROM holds h WHERE h.account_id = p_account AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.make_partitions(p_ahead integer)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_month timestamp;                                    -- in UTC, whatever the session's zone
+  v_name text;
+  v_made integer := 0;
+BEGIN
+  PERFORM pg_advisory_xact_lock(hashtext('tollgate.make_partitions'));
+  FOR i IN -1 .. p_ahead LOOP
+    v_month := date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i);
+    v_name := 'entries_' || to_char(v_month, 'YYYY_MM');
+    CONTINUE WHEN to_regclass('tollgate.' || v_name) IS NOT NULL;
+    EXECUTE format('CREATE TABLE tollgate.%I (LIKE tollgate.entries INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
+    EXECUTE format('ALTER TABLE tollgate.entries ATTACH PARTITION tollgate.%I FOR VALUES FROM (%L) TO (%L)',
+      v_name, uuid_floor(v_month AT TIME ZONE 'UTC'), uuid_floor((v_month + interval '1 month') AT TIME ZONE 'UTC'));
+    EXECUTE format('CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.%I
+      FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change()', v_name);
+    v_made := v_made + 1;
+  END LOOP;
+  RETURN v_made;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'catalog entries are versions and never change: add a new one' USING ERRCODE = 'restrict_violation';
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.refuse_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  RAISE EXCEPTION 'the ledger is append-only: % of % is refused; correct it with a new entry', TG_OP, TG_TABLE_NAME
+    USING ERRCODE = 'restrict_violation';
+END $function$;
+
+CREATE AGGREGATE total(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0');
+
+CREATE OR REPLACE FUNCTION tollgate.uuid_at(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+AS $function$
+  SELECT (lpad(to_hex((extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || '7'
+    || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.uuid_floor(p_at timestamp with time zone)
+ RETURNS uuid
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT (lpad(to_hex((extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+$function$;
+
+-- Triggers
+
+CREATE TRIGGER allocations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.allocations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER allocations_are_not_truncated BEFORE TRUNCATE ON tollgate.allocations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER catalog_entries_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.catalog_entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
+
+CREATE TRIGGER entries_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entries FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_default FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
