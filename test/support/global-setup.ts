@@ -2,15 +2,13 @@
  * One Postgres for the whole run, with a migrated database that each test file clones. TEST_DATABASE_URL names one of
  * yours instead (its user must be allowed to create databases).
  */
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { startEmbedded } from '../../src/db/embedded/index.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { databaseUrl, TEMPLATE } from './database.ts';
+import { clearLeftovers, dropPostgresFolder, makePostgresFolder } from './postgres-folder.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,9 +18,8 @@ declare module 'vitest' {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_DATABASE_URL;
-  const folder = given === undefined ? mkdtempSync(join(tmpdir(), 'tollgate-test-postgres-')) : null;
-  // As root, Postgres runs as another user, who must be able to enter.
-  if (folder !== null) chmodSync(folder, 0o755);
+  await clearLeftovers();
+  const folder = given === undefined ? makePostgresFolder() : null;
   // Tests do not outlive a crash of the machine: without fsync they take half the time.
   const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', max_connections: '200' };
   const server = folder === null ? null : await startEmbedded({ dataDir: folder, log: silentLogger, settings });
@@ -36,6 +33,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('serverUrl', url);
   return async () => {
     await server?.stop();
-    if (folder !== null) rmSync(folder, { recursive: true, force: true });
+    if (folder !== null) await dropPostgresFolder(folder);
   };
 }
