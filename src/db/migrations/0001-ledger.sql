@@ -100,7 +100,9 @@ CREATE TABLE entries (
   PRIMARY KEY (account_id, id, kind),
   CONSTRAINT entry_kind_is_known CHECK (kind BETWEEN 1 AND 6),
   CONSTRAINT entry_moves_between_wallet_and_another_book CHECK (debit <> credit AND 1 IN (debit, credit)),
-  CONSTRAINT entry_sign_follows_the_books CHECK (amount = 0 OR (amount > 0) = (credit = 1))
+  CONSTRAINT entry_sign_follows_the_books CHECK (amount = 0 OR (amount > 0) = (credit = 1)),
+  CONSTRAINT entry_sign_follows_the_kind CHECK (
+    CASE kind WHEN 1 THEN amount > 0 WHEN 3 THEN amount = 0 WHEN 5 THEN true WHEN 6 THEN amount < 0 ELSE amount <= 0 END)
 ) PARTITION BY RANGE (id);
 
 -- Which lots paid, when it was more than one; what no lot paid of a charge is debt.

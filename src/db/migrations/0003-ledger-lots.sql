@@ -55,9 +55,10 @@ BEGIN
 END $$;
 
 -- Takes `p_amount` from the wallet in burn order: first from lots that expired after the hold was opened, then from
--- live ones; what is left over becomes debt. Records the allocations when it is not the head lot alone that pays.
+-- live ones; what is left over becomes debt. Records the allocations when more than one lot pays, or none pays all.
+-- The caller writes the entry and then refreshes the wallet: what that books as expired comes after the charge.
 CREATE FUNCTION ledger_burn(
-  INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamptz, p_now timestamptz, OUT paid_by uuid
+  INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamptz, OUT paid_by uuid
 ) LANGUAGE plpgsql AS $$
 DECLARE
   l lots;
@@ -66,13 +67,6 @@ DECLARE
   v_lots uuid[] := '{}';
   v_parts bigint[] := '{}';
 BEGIN
-  IF p_amount <= w.head_left AND p_now < w.next_change_at THEN
-    w.posted := w.posted - p_amount;
-    w.head_left := w.head_left - p_amount;
-    paid_by := CASE WHEN p_amount > 0 THEN w.head_lot END;
-    RETURN;
-  END IF;
-
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
   FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND remaining > 0
              AND (state = 1 OR state = 2 AND expires_at > p_opened_at)
@@ -94,18 +88,20 @@ BEGIN
     INSERT INTO allocations (account_id, id, kind, lot_id, amount)
       SELECT w.account_id, p_id, p_kind, t.lot_id, t.amount FROM unnest(v_lots, v_parts) AS t (lot_id, amount);
   END IF;
-  w := ledger_refresh(w, p_now);
 END $$;
 
--- Gives `p_amount` of what request `p_id` was charged back: debt is repaid first, then the lots that paid the charge,
--- then any other that was burnt (what they paid may have become another charge's debt, repaid since). Used when a
--- recovered charge turns out to have been too high.
+-- Gives `p_amount` of what request `p_id` was charged back: debt is repaid first; then each lot that paid the charge
+-- gets up to its share, the last one burnt first; then any other that was burnt or repaid debt (what they paid may have
+-- become another charge's debt, repaid since). Used when a recovered charge turns out to have been too high. The caller
+-- writes the entry and then refreshes the wallet.
 CREATE FUNCTION ledger_give_back(INOUT w wallets, p_amount bigint, p_id uuid, p_now timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
-  l lots;
+  l record;
   v_left bigint := p_amount;
   v_part bigint;
-  v_burnt bigint;
+  v_burnt bigint;                                       -- of the part, what had been burnt; the rest had repaid debt
+  v_lots uuid[] := '{}';
+  v_parts bigint[] := '{}';
 BEGIN
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
   v_part := least(v_left, w.debt);
@@ -113,28 +109,37 @@ BEGIN
   w.posted := w.posted + v_part;
   v_left := v_left - v_part;
   FOR l IN
-    SELECT t.* FROM lots t
-      WHERE t.account_id = w.account_id AND t.granted > t.remaining + t.expired
-      ORDER BY EXISTS (SELECT FROM allocations a WHERE a.account_id = t.account_id AND a.id = p_id AND a.lot_id = t.lot_id)
-        OR EXISTS (SELECT FROM entries e WHERE e.account_id = t.account_id AND e.id = p_id AND e.lot_id = t.lot_id) DESC,
-        t.priority DESC, t.expires_at DESC, t.created_at DESC, t.lot_id DESC
+    WITH charged AS (
+      SELECT a.lot_id, a.amount FROM allocations a WHERE a.account_id = w.account_id AND a.id = p_id
+      UNION ALL SELECT e.lot_id, -e.amount FROM entries e WHERE e.account_id = w.account_id AND e.id = p_id
+    ), spent AS (
+      SELECT t.*, t.granted - t.expired - t.remaining AS room, t.granted - t.expired - t.remaining - t.repaid AS burnt,
+          least(t.granted - t.expired - t.remaining, (SELECT total(c.amount) FROM charged c WHERE c.lot_id = t.lot_id)) AS share
+        FROM lots t WHERE t.account_id = w.account_id
+    )
+    SELECT s.lot_id, s.expires_at, p.room, p.burnt
+      FROM spent s, LATERAL (VALUES
+        (1, s.share, least(s.share, s.burnt)), (2, s.room - s.share, s.burnt - least(s.share, s.burnt))
+      ) AS p (pass, room, burnt)
+      WHERE p.room > 0
+      ORDER BY p.pass, s.priority DESC, s.expires_at DESC, s.created_at DESC, s.lot_id DESC
   LOOP
     EXIT WHEN v_left = 0;
-    v_burnt := l.granted - l.repaid - l.expired - l.remaining;
-    v_part := least(v_left, v_burnt + l.repaid);
+    v_part := least(v_left, l.room);
+    v_burnt := least(v_part, l.burnt);
     v_left := v_left - v_part;
-    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - greatest(0, v_part - v_burnt),
+    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - (v_part - v_burnt),
         state = CASE WHEN expires_at <= p_now THEN 2 ELSE 1 END
-      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+      WHERE account_id = w.account_id AND lot_id = l.lot_id;
     IF l.lot_id = w.head_lot THEN w.head_left := w.head_left + v_part; END IF;
     IF l.expires_at <= p_now THEN w.dormant := w.dormant + v_part; ELSE w.posted := w.posted + v_part; END IF;
-    IF v_burnt > 0 THEN
-      INSERT INTO allocations (account_id, id, kind, lot_id, amount)
-        VALUES (w.account_id, p_id, 5, l.lot_id, least(v_part, v_burnt));
-    END IF;
+    v_lots := v_lots || l.lot_id;
+    v_parts := v_parts || v_burnt;
   END LOOP;
   IF v_left > 0 THEN
     RAISE EXCEPTION 'late refund of % exceeds what was charged to account %', p_amount, w.account_id;
   END IF;
-  w := ledger_refresh(w, p_now);
+  INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+    SELECT w.account_id, p_id, 5, t.lot_id, sum(t.amount) FROM unnest(v_lots, v_parts) AS t (lot_id, amount)
+      GROUP BY t.lot_id HAVING sum(t.amount) > 0;
 END $$;

@@ -43,11 +43,16 @@ CREATE FUNCTION ledger_book_charge(
   p_now timestamptz
 ) LANGUAGE plpgsql AS $$
 DECLARE
+  v_plain boolean := p_amount BETWEEN 0 AND w.head_left AND p_now < w.next_change_at; -- the head lot alone pays
   burnt record;
   v_lot uuid;
 BEGIN
-  IF p_amount >= 0 THEN
-    SELECT * INTO burnt FROM ledger_burn(w, p_amount, p_id, p_kind, p_opened_at, p_now);
+  IF v_plain THEN
+    w.posted := w.posted - p_amount;
+    w.head_left := w.head_left - p_amount;
+    v_lot := CASE WHEN p_amount > 0 THEN w.head_lot END;
+  ELSIF p_amount >= 0 THEN
+    SELECT * INTO burnt FROM ledger_burn(w, p_amount, p_id, p_kind, p_opened_at);
     w := burnt.w;
     v_lot := burnt.paid_by;
   ELSE
@@ -57,6 +62,7 @@ BEGIN
   INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
     VALUES (w.account_id, p_id, p_kind, w.seq, -p_amount, w.posted + w.dormant, CASE WHEN p_amount < 0 THEN 2 ELSE 1 END,
             CASE WHEN p_amount < 0 THEN 1 ELSE 2 END, v_lot, p_key, p_now, p_receipt);
+  IF NOT v_plain THEN w := ledger_refresh(w, p_now); END IF;
 END $$;
 
 CREATE FUNCTION ledger_settle(
@@ -120,8 +126,8 @@ DECLARE
   v_starts timestamptz := coalesce((t->>'starts_at')::timestamptz, p_now);
   v_expires timestamptz := coalesce((t->>'expires_at')::timestamptz, 'infinity');
 BEGIN
-  amount := p_amount;
   SELECT * INTO l FROM lots WHERE account_id = w.account_id AND reference = t->>'reference';
+  amount := coalesce(l.granted, 0);
   IF FOUND THEN
     outcome := CASE
       WHEN l.granted <> p_amount THEN 11
@@ -136,6 +142,7 @@ BEGIN
   INSERT INTO credit_scale (credits_per_usd) VALUES ((t->>'per_usd')::bigint) ON CONFLICT DO NOTHING;
   IF (t->>'per_usd')::bigint <> (SELECT credits_per_usd FROM credit_scale) THEN outcome := 51; RETURN; END IF;
 
+  amount := p_amount;
   w.dormant := w.dormant + p_amount;
   w.seq := w.seq + 1;
   INSERT INTO lots (account_id, lot_id, kind, state, priority, granted, remaining, starts_at, expires_at, created_at,

@@ -1,0 +1,165 @@
+/** A ledger on a real Postgres for tests of its verbs: accounts, operations with short forms, and a clock in seconds. */
+import type pg from 'pg';
+import { expect } from 'vitest';
+import {
+  applyOperations,
+  type Grant,
+  type Hold,
+  type Operation,
+  type Release,
+  type Settle,
+} from '../../src/ledger/operations.ts';
+import type { EntryKind, Result } from '../../src/ledger/outcomes.ts';
+import { ENTRIES, type EntryRow, toEntry } from '../../src/ledger/read.ts';
+import { verifyLedger } from '../../src/ledger/verify.ts';
+import { addSpender, openWallet } from '../../src/ledger/wallets.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { type Uuid, uuidv7 } from '../../src/lib/ids.ts';
+import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+
+/** The gateway that the holds of these tests belong to. */
+export const OWNER = 7n;
+export const KEY = 1n;
+export const OTHER_KEY = 2n;
+export const newId = (): Uuid => uuidv7(systemClock);
+
+/** Second 0 of the tests' time. Money is judged by the instant that is passed along, so that no test waits for one. */
+const BASE_MS = Date.UTC(2030, 0, 1);
+export const second = (seconds: number): Date => new Date(BASE_MS + seconds * 1000);
+
+export function hold(account: bigint, id: Uuid, want: bigint, more: Partial<Hold> = {}): Hold {
+  return {
+    verb: 'hold',
+    account,
+    id,
+    key: KEY,
+    want,
+    least: want,
+    floor: 0n,
+    policyVersion: 1n,
+    catalogVersion: 1n,
+    onOrphan: 'charge_metered',
+    frozen: Buffer.from('frozen'),
+    ...more,
+  };
+}
+
+export function settle(account: bigint, id: Uuid, amount: bigint): Settle {
+  return { verb: 'settle', account, id, amount, receipt: Buffer.from('receipt') };
+}
+
+export function release(account: bigint, id: Uuid): Release {
+  return { verb: 'release', account, id, receipt: Buffer.from('released') };
+}
+
+export function grant(account: bigint, amount: bigint, more: Partial<Grant> = {}): Grant {
+  const id = more.id ?? newId();
+  return {
+    verb: 'grant',
+    account,
+    id,
+    amount,
+    kind: 'topup',
+    reference: id,
+    priority: 0,
+    startsAt: null,
+    expiresAt: null,
+    reason: null,
+    creditsPerUsd: 1000n,
+    ...more,
+  };
+}
+
+export interface WalletRow {
+  posted: bigint;
+  held: bigint;
+  debt: bigint;
+  dormant: bigint;
+  seq: bigint;
+}
+
+export type EntryLine = [kind: EntryKind, amount: bigint, balanceAfter: bigint, lots: Record<string, bigint>];
+
+export interface LedgerRig {
+  database: TestDatabase;
+  pool: pg.Pool;
+  client: pg.PoolClient;
+  /** An account with two active keys. */
+  newAccount(overdraft?: bigint): Promise<bigint>;
+  apply(operations: Operation[], at?: number): Promise<Result[]>;
+  one(operation: Operation, at?: number): Promise<Result>;
+  /** Ends an open hold as the sweep does when its gateway died. */
+  recover(account: bigint, id: Uuid, at?: number): Promise<void>;
+  wallet(account: bigint): Promise<WalletRow>;
+  /** What is left of each lot, by reference; of the lot being burnt the wallet knows. */
+  lots(account: bigint): Promise<Record<string, bigint>>;
+  /** The entries in the order of their effect: kind, amount, balance after it, and what each lot gave or got. */
+  entries(account: bigint): Promise<EntryLine[]>;
+  expectClean(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openLedger(): Promise<LedgerRig> {
+  const database = await createTestDatabase();
+  const { pool } = database;
+  const client = await pool.connect();
+  await client.query("INSERT INTO owners VALUES ($1, 'infinity', now())", [OWNER]);
+  let accounts = 0n;
+  const rig: LedgerRig = {
+    database,
+    pool,
+    client,
+    newAccount: async (overdraft = 0n) => {
+      const account = ++accounts;
+      await openWallet(client, account, overdraft);
+      for (const key of [KEY, OTHER_KEY]) await addSpender(client, account, key, null);
+      return account;
+    },
+    apply: (operations, at = 0) => applyOperations(client, operations, OWNER, second(at)),
+    one: async (operation, at = 0) => (await rig.apply([operation], at))[0]!,
+    recover: async (account, id, at = 0) => {
+      const { rowCount } = await client.query(
+        `SELECT ledger_store(ledger_recover(
+           CASE WHEN $3 >= w.next_change_at THEN ledger_refresh(w, $3) ELSE w END, h, $3))
+           FROM wallets w JOIN holds h USING (account_id) WHERE account_id = $1 AND h.id = $2`,
+        [account, id, second(at)],
+      );
+      expect(rowCount, 'the hold is open').toBe(1);
+    },
+    wallet: async (account) => {
+      const { rows } = await client.query<WalletRow>(
+        'SELECT posted, held, debt, dormant, seq FROM wallets WHERE account_id = $1',
+        [account],
+      );
+      return rows[0]!;
+    },
+    lots: async (account) => {
+      const { rows } = await client.query<{ reference: string; remaining: bigint }>(
+        `SELECT reference, CASE WHEN lot_id = head_lot THEN head_left ELSE remaining END AS remaining
+           FROM lots JOIN wallets USING (account_id) WHERE account_id = $1`,
+        [account],
+      );
+      return Object.fromEntries(rows.map((row) => [row.reference, row.remaining]));
+    },
+    entries: async (account) => {
+      const { rows } = await client.query<EntryRow>(`${ENTRIES} WHERE e.account_id = $1 ORDER BY e.seq`, [account]);
+      const lots = await client.query<{ lot_id: Uuid; reference: string }>(
+        'SELECT lot_id, reference FROM lots WHERE account_id = $1',
+        [account],
+      );
+      const names = new Map(lots.rows.map((row) => [row.lot_id, row.reference]));
+      return rows.map(toEntry).map((entry) => {
+        const shares = entry.lots.map((share) => [names.get(share.lot)!, share.amount]);
+        return [entry.kind, entry.amount, entry.balanceAfter, Object.fromEntries(shares)];
+      });
+    },
+    expectClean: async () => {
+      expect((await verifyLedger(pool)).differences).toEqual([]);
+    },
+    close: async () => {
+      client.release();
+      await database.drop();
+    },
+  };
+  return rig;
+}
