@@ -81,7 +81,7 @@ function refusal(outcome: Outcome): TollgateError {
 function reused(field: string): TollgateError {
   return new TollgateError('reference_reused', {
     param: field,
-    message: `This reference granted credits before, with another ${field}. Repeat the first request exactly, or use a new reference.`,
+    message: `This reference granted credits before, with another value for '${field}'. Repeat the first request exactly, or use a new reference.`,
   });
 }
 

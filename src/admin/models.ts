@@ -12,13 +12,14 @@ interface ByName {
   Params: { '*': string };
 }
 
+const PRICES = '/prices';
 const MOST_NAME_CHARS = 200;
 
 export function registerModels(scope: FastifyInstance, { pool }: AdminDeps): void {
   scope.get<ByName>('/models/*', async (request) => {
     const path = request.params['*'];
-    const name = path.replace(/\/prices$/, '');
-    const versions = await entryVersions(pool, 'model', name);
+    const name = path.endsWith(PRICES) ? path.slice(0, -PRICES.length) : path;
+    const versions = isName(name) ? await entryVersions(pool, 'model', name) : [];
     if (versions[0] === undefined || versions[0].deleted) throw noSuch('model', name);
     if (name === path) return presentModel(name, versions);
     return { data: versions.filter(({ deleted }) => !deleted).map(presentPrice), has_more: false, next_cursor: null };
@@ -26,13 +27,16 @@ export function registerModels(scope: FastifyInstance, { pool }: AdminDeps): voi
 
   scope.put<ByName>('/models/*', async (request) => {
     const name = request.params['*'];
-    if (name === '' || name.length > MOST_NAME_CHARS || name.includes('\0')) {
-      throw invalidField('model', `must be a name of 1 to ${MOST_NAME_CHARS} characters`);
-    }
+    if (!isName(name))
+      throw invalidField('model', `must have 1 to ${MOST_NAME_CHARS} characters and not end in ${PRICES}`);
     const entry = readInput(modelEntry, numbersAsText(request.body));
     await putEntry(pool, 'model', name, entry, 'admin');
     return presentModel(name, await entryVersions(pool, 'model', name));
   });
+}
+
+function isName(name: string): boolean {
+  return name !== '' && name.length <= MOST_NAME_CHARS && !name.includes('\0') && !name.endsWith(PRICES);
 }
 
 function presentModel(name: string, versions: Versions) {

@@ -32,10 +32,14 @@ export const credits = (least: bigint) =>
       message: `must be ${least > 0n ? 'above 0' : '0 or more'} and at most 10⁹, with at most 9 decimals`,
     });
 
+const LATEST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
+const INSTANT = 'must be a time from 1970 to 9999 such as 2030-01-31T00:00:00Z';
+
 /** RFC 3339 with its offset → an instant. */
 export const instant = z.iso
-  .datetime({ offset: true, error: 'must be a time such as 2030-01-31T00:00:00Z' })
-  .transform((value) => new Date(value));
+  .datetime({ offset: true, error: INSTANT })
+  .transform((value) => new Date(value))
+  .refine((at) => at.getTime() >= 0 && at.getTime() <= LATEST_MS, INSTANT);
 
 const MOST_PER_PAGE = 200;
 const DEFAULT_PER_PAGE = 20;

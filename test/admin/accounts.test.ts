@@ -1,6 +1,6 @@
 /** Accounts and keys through the admin API. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createCustomer, createRig, errorBody, type Rig } from './rig.ts';
+import { createCustomer, createRig, errorBody, nextMillisecond, type Rig } from './rig.ts';
 
 let rig: Rig;
 beforeAll(async () => {
@@ -61,7 +61,10 @@ test('ten equal creations at once make one account', async () => {
 
 test('accounts are listed newest first, page by page', async () => {
   const ids: unknown[] = [];
-  for (const name of ['one', 'two', 'three']) ids.unshift((await rig.admin('POST', '/accounts', { name })).body.id);
+  for (const name of ['one', 'two', 'three']) {
+    ids.unshift((await rig.admin('POST', '/accounts', { name })).body.id);
+    await nextMillisecond();
+  }
   const first = await rig.admin('GET', '/accounts?limit=2');
   expect((first.body.data as { id: string }[]).map(({ id }) => id)).toEqual(ids.slice(0, 2));
   expect(first.body.has_more).toBe(true);
@@ -156,6 +159,7 @@ test('a key is shown once, with its scopes; lists never show it', async () => {
   });
   const expiresAt = '2100-01-01T00:00:00.000Z';
   const given = { name: 'ci', scopes: ['read', 'read'], expires_at: '2100-01-01T02:00:00+02:00' };
+  await nextMillisecond();
   const other = await rig.admin('POST', path, given);
   expect(other.body).toMatchObject({ name: 'ci', scopes: ['read'], expires_at: expiresAt });
   const listed = await rig.admin('GET', path);

@@ -160,6 +160,11 @@ export async function openRequest(rig: Rig, customer: Customer, credits: string)
   };
 }
 
+/** Waits for another millisecond: ids are ordered by time, within one by chance. */
+export function nextMillisecond(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 2));
+}
+
 /** The whole body of an error. */
 export function errorBody(code: string, type: string, param: string | null, message: unknown): Json {
   return { error: { message, type, param, code } };
