@@ -118,15 +118,6 @@ export async function changeAccount(pool: Pool, id: bigint, change: AccountChang
     const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE`, [id]);
     if (rows[0] === undefined) return;
     const next = { ...toAccount(rows[0]), ...change };
-    if (change.externalId !== undefined) {
-      const taken = await db.query('SELECT FROM accounts WHERE external_id = $1 AND account_id <> $2', [
-        next.externalId,
-        id,
-      ]);
-      if (taken.rowCount !== 0) {
-        throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });
-      }
-    }
     await db.query(
       'UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6 WHERE account_id = $1',
       [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId],
@@ -134,6 +125,9 @@ export async function changeAccount(pool: Pool, id: bigint, change: AccountChang
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
     if (change.status !== undefined) await setWalletStatus(db, id, change.status);
     if (change.plan !== undefined) await raisePolicyVersion(db, id);
+  }).catch((error) => {
+    if ((error as { constraint?: unknown }).constraint !== 'account_external_id_is_unique') throw error;
+    throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });
   });
   return findAccount(pool, id);
 }
