@@ -130,11 +130,14 @@ test('a lock file whose pid a stranger has now, as after a power cut, stops nobo
   await postgres.stop();
 });
 
-test('a start during a stop waits for it', async () => {
+test('a start during a stop waits for it, and then starts anew', async () => {
   const first = await start();
-  const [, second] = await Promise.all([first.stop(), spawnOwner('start', dataDir)]);
-  if (second.refused !== undefined) expect(second.refused).toContain('Another Tollgate');
-  else expect(await second.end('SIGTERM')).toBe(0);
+  const pid = serverPid(dataDir);
+  const [, second] = await Promise.all([first.stop(), start()]);
+  expect(second.adopted).toBe(false);
+  expect(serverPid(dataDir)).not.toBe(pid);
+  expect(await ask(second.url, 'SELECT min(answer) FROM kept')).toBe(42);
+  await second.stop();
 });
 
 test('a folder of another major version is refused with what to do', async () => {

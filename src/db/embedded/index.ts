@@ -26,6 +26,9 @@ const READY_MS = 120_000;
 const POLL_MS = 50;
 /** A start may lose its port to a stranger, or the folder to another process of ours. */
 const STARTS = 3;
+/** Postgres needs a moment to see that an owner has died, or to stop for one that is leaving. */
+const CLAIM_MS = 3_000;
+const LOCK_NOT_AVAILABLE = '55P03';
 /** How long a stopping owner waits for commands that have joined. */
 const GUESTS_MS = 5_000;
 
@@ -48,9 +51,12 @@ export interface EmbeddedOptions {
 /** Starts it, or adopts one whose owner died. Throws, with the reason, while another process owns it. */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const paths = pathsOf(options.dataDir);
-  const { server, session } = await reach(paths, options);
-  if (await claim(session)) return own(paths, server, session, options.log);
-  await session.end();
+  const owned = await enter(paths, options, async (server, session) => {
+    if (await claim(session)) return own(paths, server, session, options.log);
+    await session.end();
+    return null;
+  });
+  if (owned !== null) return owned;
   const pid = ownerPid(paths);
   throw new Error(
     `Another Tollgate${pid === null ? '' : ` (process ${pid})`} runs on ${paths.dataDir}. Stop it first, give this one another TOLLGATE_DATA_DIR, ` +
@@ -61,16 +67,41 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 /** Joins the one that runs; owns one for the time being when none does. For commands. */
 export async function joinEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
   const paths = pathsOf(options.dataDir);
-  const { server, session } = await reach(paths, options);
-  if (server.child !== null && (await claim(session))) return own(paths, server, session, options.log);
-  await session.query('SELECT pg_advisory_lock_shared($1)', [GUEST_LOCK]);
-  return { url: urlOf(paths, server.port), adopted: false, stop: () => session.end() };
+  return enter(paths, options, async (server, session) => {
+    if (server.child !== null && (await claim(session))) return own(paths, server, session, options.log);
+    await session.query('SELECT pg_advisory_lock_shared($1)', [GUEST_LOCK]);
+    return { url: urlOf(paths, server.port), adopted: false, stop: () => session.end() };
+  });
 }
 
-/** Whether this session owns the server from now on. */
+/** Takes a lock by `work`, and once more on a new server when the one that was found is just being stopped. */
+async function enter<T>(
+  paths: Paths,
+  options: EmbeddedOptions,
+  work: (server: Server, session: pg.Client) => Promise<T>,
+): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    const { server, session } = await reach(paths, options);
+    try {
+      return await work(server, session);
+    } catch (error) {
+      await session.end();
+      if (tries === STARTS) throw error;
+      options.log.debug({ err: error }, 'the embedded Postgres was being stopped');
+    }
+  }
+}
+
+/** Whether this session owns the server from now on. Throws when the session is lost. */
 async function claim(session: pg.Client): Promise<boolean> {
-  const { rows } = await session.query<{ mine: boolean }>('SELECT pg_try_advisory_lock($1) AS mine', [OWNER_LOCK]);
-  return rows[0]!.mine;
+  await session.query(`SET lock_timeout = ${CLAIM_MS}`);
+  try {
+    await session.query('SELECT pg_advisory_lock($1)', [OWNER_LOCK]);
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === LOCK_NOT_AVAILABLE) return false;
+    throw error;
+  }
 }
 
 function own(paths: Paths, server: Server, first: pg.Client, log: Logger): EmbeddedPostgres {
@@ -90,8 +121,8 @@ function own(paths: Paths, server: Server, first: pg.Client, log: Logger): Embed
     }
     if (!stopping) log.error('the embedded Postgres went away, or another process took it over; restart Tollgate');
   };
-  keep(first);
   writeAccess(paths, server.port);
+  keep(first);
   const adopted = server.child === null;
   if (adopted) log.warn({ pid: server.pid }, 'adopted the embedded Postgres of a process that died');
   const stop = async (): Promise<void> => {
@@ -99,8 +130,9 @@ function own(paths: Paths, server: Server, first: pg.Client, log: Logger): Embed
     await session.query(`SET lock_timeout = ${GUESTS_MS}`).catch(() => {});
     await session.query('SELECT pg_advisory_lock($1)', [GUEST_LOCK]).catch(() => {});
     removeAccess(paths);
-    await session.end();
+    // The lock ends with the server: whoever waits for it starts a new one instead of adopting this one.
     await stopServer(server);
+    await session.end();
   };
   return { url: urlOf(paths, server.port), adopted, stop };
 }
