@@ -92,7 +92,15 @@ CREATE TABLE entries (
   CONSTRAINT entries_pkey PRIMARY KEY (account_id, id, kind),
   CONSTRAINT entry_kind_is_known CHECK (((kind >= 1) AND (kind <= 6))),
   CONSTRAINT entry_moves_between_wallet_and_another_book CHECK (((debit <> credit) AND ((1 = debit) OR (1 = credit)))),
-  CONSTRAINT entry_sign_follows_the_books CHECK (((amount = 0) OR ((amount > 0) = (credit = 1))))
+  CONSTRAINT entry_sign_follows_the_books CHECK (((amount = 0) OR ((amount > 0) = (credit = 1)))),
+  CONSTRAINT entry_sign_follows_the_kind CHECK (
+CASE kind
+    WHEN 1 THEN (amount > 0)
+    WHEN 3 THEN (amount = 0)
+    WHEN 5 THEN true
+    WHEN 6 THEN (amount < 0)
+    ELSE (amount <= 0)
+END)
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE holds (
@@ -307,11 +315,16 @@ CREATE OR REPLACE FUNCTION tollgate.ledger_book_charge(INOUT w wallets, p_id uui
  LANGUAGE plpgsql
 AS $function$
 DECLARE
+  v_plain boolean := p_amount BETWEEN 0 AND w.head_left AND p_now < w.next_change_at; -- the head lot alone pays
   burnt record;
   v_lot uuid;
 BEGIN
-  IF p_amount >= 0 THEN
-    SELECT * INTO burnt FROM ledger_burn(w, p_amount, p_id, p_kind, p_opened_at, p_now);
+  IF v_plain THEN
+    w.posted := w.posted - p_amount;
+    w.head_left := w.head_left - p_amount;
+    v_lot := CASE WHEN p_amount > 0 THEN w.head_lot END;
+  ELSIF p_amount >= 0 THEN
+    SELECT * INTO burnt FROM ledger_burn(w, p_amount, p_id, p_kind, p_opened_at);
     w := burnt.w;
     v_lot := burnt.paid_by;
   ELSE
@@ -321,9 +334,10 @@ BEGIN
   INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
     VALUES (w.account_id, p_id, p_kind, w.seq, -p_amount, w.posted + w.dormant, CASE WHEN p_amount < 0 THEN 2 ELSE 1 END,
             CASE WHEN p_amount < 0 THEN 1 ELSE 2 END, v_lot, p_key, p_now, p_receipt);
+  IF NOT v_plain THEN w := ledger_refresh(w, p_now); END IF;
 END $function$;
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_burn(INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT paid_by uuid)
+CREATE OR REPLACE FUNCTION tollgate.ledger_burn(INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamp with time zone, OUT paid_by uuid)
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
@@ -334,13 +348,6 @@ DECLARE
   v_lots uuid[] := '{}';
   v_parts bigint[] := '{}';
 BEGIN
-  IF p_amount <= w.head_left AND p_now < w.next_change_at THEN
-    w.posted := w.posted - p_amount;
-    w.head_left := w.head_left - p_amount;
-    paid_by := CASE WHEN p_amount > 0 THEN w.head_lot END;
-    RETURN;
-  END IF;
-
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
   FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND remaining > 0
              AND (state = 1 OR state = 2 AND expires_at > p_opened_at)
@@ -362,7 +369,6 @@ BEGIN
     INSERT INTO allocations (account_id, id, kind, lot_id, amount)
       SELECT w.account_id, p_id, p_kind, t.lot_id, t.amount FROM unnest(v_lots, v_parts) AS t (lot_id, amount);
   END IF;
-  w := ledger_refresh(w, p_now);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_end_owner(p_owner bigint, p_limit integer)
@@ -400,10 +406,12 @@ CREATE OR REPLACE FUNCTION tollgate.ledger_give_back(INOUT w wallets, p_amount b
  LANGUAGE plpgsql
 AS $function$
 DECLARE
-  l lots;
+  l record;
   v_left bigint := p_amount;
   v_part bigint;
-  v_burnt bigint;
+  v_burnt bigint;                                       -- of the part, what had been burnt; the rest had repaid debt
+  v_lots uuid[] := '{}';
+  v_parts bigint[] := '{}';
 BEGIN
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
   v_part := least(v_left, w.debt);
@@ -411,30 +419,39 @@ BEGIN
   w.posted := w.posted + v_part;
   v_left := v_left - v_part;
   FOR l IN
-    SELECT t.* FROM lots t
-      WHERE t.account_id = w.account_id AND t.granted > t.remaining + t.expired
-      ORDER BY EXISTS (SELECT FROM allocations a WHERE a.account_id = t.account_id AND a.id = p_id AND a.lot_id = t.lot_id)
-        OR EXISTS (SELECT FROM entries e WHERE e.account_id = t.account_id AND e.id = p_id AND e.lot_id = t.lot_id) DESC,
-        t.priority DESC, t.expires_at DESC, t.created_at DESC, t.lot_id DESC
+    WITH charged AS (
+      SELECT a.lot_id, a.amount FROM allocations a WHERE a.account_id = w.account_id AND a.id = p_id
+      UNION ALL SELECT e.lot_id, -e.amount FROM entries e WHERE e.account_id = w.account_id AND e.id = p_id
+    ), spent AS (
+      SELECT t.*, t.granted - t.expired - t.remaining AS room, t.granted - t.expired - t.remaining - t.repaid AS burnt,
+          least(t.granted - t.expired - t.remaining, (SELECT total(c.amount) FROM charged c WHERE c.lot_id = t.lot_id)) AS share
+        FROM lots t WHERE t.account_id = w.account_id
+    )
+    SELECT s.lot_id, s.expires_at, p.room, p.burnt
+      FROM spent s, LATERAL (VALUES
+        (1, s.share, least(s.share, s.burnt)), (2, s.room - s.share, s.burnt - least(s.share, s.burnt))
+      ) AS p (pass, room, burnt)
+      WHERE p.room > 0
+      ORDER BY p.pass, s.priority DESC, s.expires_at DESC, s.created_at DESC, s.lot_id DESC
   LOOP
     EXIT WHEN v_left = 0;
-    v_burnt := l.granted - l.repaid - l.expired - l.remaining;
-    v_part := least(v_left, v_burnt + l.repaid);
+    v_part := least(v_left, l.room);
+    v_burnt := least(v_part, l.burnt);
     v_left := v_left - v_part;
-    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - greatest(0, v_part - v_burnt),
+    UPDATE lots SET remaining = remaining + v_part, repaid = repaid - (v_part - v_burnt),
         state = CASE WHEN expires_at <= p_now THEN 2 ELSE 1 END
-      WHERE account_id = l.account_id AND lot_id = l.lot_id;
+      WHERE account_id = w.account_id AND lot_id = l.lot_id;
     IF l.lot_id = w.head_lot THEN w.head_left := w.head_left + v_part; END IF;
     IF l.expires_at <= p_now THEN w.dormant := w.dormant + v_part; ELSE w.posted := w.posted + v_part; END IF;
-    IF v_burnt > 0 THEN
-      INSERT INTO allocations (account_id, id, kind, lot_id, amount)
-        VALUES (w.account_id, p_id, 5, l.lot_id, least(v_part, v_burnt));
-    END IF;
+    v_lots := v_lots || l.lot_id;
+    v_parts := v_parts || v_burnt;
   END LOOP;
   IF v_left > 0 THEN
     RAISE EXCEPTION 'late refund of % exceeds what was charged to account %', p_amount, w.account_id;
   END IF;
-  w := ledger_refresh(w, p_now);
+  INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+    SELECT w.account_id, p_id, 5, t.lot_id, sum(t.amount) FROM unnest(v_lots, v_parts) AS t (lot_id, amount)
+      GROUP BY t.lot_id HAVING sum(t.amount) > 0;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_grant(INOUT w wallets, p_lot uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
@@ -448,8 +465,8 @@ DECLARE
   v_starts timestamptz := coalesce((t->>'starts_at')::timestamptz, p_now);
   v_expires timestamptz := coalesce((t->>'expires_at')::timestamptz, 'infinity');
 BEGIN
-  amount := p_amount;
   SELECT * INTO l FROM lots WHERE account_id = w.account_id AND reference = t->>'reference';
+  amount := coalesce(l.granted, 0);
   IF FOUND THEN
     outcome := CASE
       WHEN l.granted <> p_amount THEN 11
@@ -464,6 +481,7 @@ BEGIN
   INSERT INTO credit_scale (credits_per_usd) VALUES ((t->>'per_usd')::bigint) ON CONFLICT DO NOTHING;
   IF (t->>'per_usd')::bigint <> (SELECT credits_per_usd FROM credit_scale) THEN outcome := 51; RETURN; END IF;
 
+  amount := p_amount;
   w.dormant := w.dormant + p_amount;
   w.seq := w.seq + 1;
   INSERT INTO lots (account_id, lot_id, kind, state, priority, granted, remaining, starts_at, expires_at, created_at,
