@@ -29,6 +29,11 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     requestTimeout: options.requestTimeoutMs,
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 512 },
+    // A path that is no URL never reaches the handlers below.
+    frameworkErrors: (thrown, request, reply) => {
+      const error = toPublicError(thrown);
+      return reply.status(error.status).header('x-request-id', request.id).send(error.body());
+    },
     clientErrorHandler: (error, socket) => answerBrokenClient(error, socket),
     http: {
       maxHeaderSize: MAX_HEADER_BYTES,

@@ -128,6 +128,7 @@ describe('URLs and methods', () => {
     ['POST', '/v1/chat/completions/'],
     ['DELETE', '/v1/models/plain'],
     ['GET', '/nothing'],
+    ['GET', '/broken/%E0%A4%A'],
   ])('%s %s is unknown_url', async (method, path) => {
     const response = await fetch(gateway.url + path, { method, headers: { authorization: `Bearer ${account.key}` } });
     expect(await refusal(response)).toMatchObject({ status: 404, error: { code: 'unknown_url' } });
