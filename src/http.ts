@@ -1,6 +1,6 @@
 /** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
 import type { Socket } from 'node:net';
-import { type FastifyInstance, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import { type ErrorCode, TollgateError } from './errors.ts';
 import type { Clock } from './lib/clock.ts';
 import { publicUuid, uuidv7 } from './lib/ids.ts';
@@ -30,10 +30,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     exposeHeadRoutes: false,
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 512 },
     // A path that is no URL never reaches the handlers below.
-    frameworkErrors: (thrown, request, reply) => {
-      const error = toPublicError(thrown);
-      return reply.status(error.status).header('x-request-id', request.id).send(error.body());
-    },
+    frameworkErrors: (thrown, request, reply) => answer(toPublicError(thrown), request, reply),
     clientErrorHandler: (error, socket) => answerBrokenClient(error, socket),
     http: {
       maxHeaderSize: MAX_HEADER_BYTES,
@@ -46,16 +43,20 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     if (error.code === 'internal_error') {
       options.log.error({ req: request.id, err: thrown, route: request.routeOptions.url }, 'request failed');
     }
-    return reply.status(error.status).headers(error.headers()).header('x-request-id', request.id).send(error.body());
+    return answer(error, request, reply);
   });
   app.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?', 1)[0]!;
     const error = new TollgateError('unknown_url', {
       message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served; see the documentation for the list.`,
     });
-    return reply.status(error.status).header('x-request-id', request.id).send(error.body());
+    return answer(error, request, reply);
   });
   return app;
+}
+
+function answer(error: TollgateError, request: { id: string }, reply: FastifyReply): FastifyReply {
+  return reply.status(error.status).headers(error.headers()).header('x-request-id', request.id).send(error.body());
 }
 
 /** Fastify's own refusals under our codes. */
