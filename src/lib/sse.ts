@@ -2,21 +2,27 @@
  * Server-sent events as bytes: frames are found, not decoded, so that they can be passed on as they came. A frame ends
  * with a blank line; lines end with LF, CR or CRLF. Chunks may split a frame anywhere.
  *
- *   between frames ──bytes without an end──▶ carrying (kept, copied once more per chunk at most) ──end found──▶ between
+ *   between frames ──bytes without an end──▶ carrying (kept as they came) ──end found──▶ between frames (copied once)
  */
 
 const LF = 0x0a;
 const CR = 0x0d;
 
 /** A frame grew past the limit: the stream is not what it claims to be. */
-export class FrameTooLargeError extends Error {}
+export class FrameTooLargeError extends Error {
+  constructor(maxFrameBytes: number) {
+    super(`a frame of the stream is larger than ${maxFrameBytes} bytes`);
+    this.name = 'FrameTooLargeError';
+  }
+}
 
+/** Cuts a stream into frames. One within a chunk is a view of it; one that chunks split is copied once. */
 export class FrameSplitter {
   readonly #maxFrameBytes: number;
   /** The beginning of a frame whose end has not come. */
   #carried: Buffer[] = [];
   #carriedBytes = 0;
-  /** How far the end was looked for: the last bytes of what is carried, enough to see a blank line that was split. */
+  /** The last bytes of what is carried, enough to see a blank line that was split. */
   #tail = Buffer.alloc(0);
 
   constructor(maxFrameBytes: number) {
@@ -40,6 +46,7 @@ export class FrameSplitter {
     for (;;) {
       const end = find(chunk, start);
       if (end < 0) break;
+      if (end - start > this.#maxFrameBytes) throw new FrameTooLargeError(this.#maxFrameBytes);
       onFrame(chunk.subarray(start, end));
       start = end;
     }
@@ -64,6 +71,7 @@ export class FrameSplitter {
     }
     this.#carried.push(chunk.subarray(0, end));
     const frame = Buffer.concat(this.#carried);
+    if (frame.length > this.#maxFrameBytes) throw new FrameTooLargeError(this.#maxFrameBytes);
     this.#reset();
     onFrame(frame);
     return end;
@@ -72,7 +80,7 @@ export class FrameSplitter {
   #carry(bytes: Buffer): void {
     this.#carriedBytes += bytes.length;
     if (this.#carriedBytes > this.#maxFrameBytes) {
-      throw new FrameTooLargeError(`a frame of the stream is larger than ${this.#maxFrameBytes} bytes`);
+      throw new FrameTooLargeError(this.#maxFrameBytes);
     }
     this.#carried.push(bytes);
     this.#tail = Buffer.concat([this.#tail, bytes.subarray(-3)]).subarray(-3);
@@ -122,29 +130,35 @@ function lineEnd(bytes: Buffer, at: number): number {
 }
 
 const DATA = Buffer.from('data:');
+const LINE_FEED = Buffer.from('\n');
 
 /** The data of a frame: its `data` fields, joined by LF; `null` when it has none (a comment, a bare event). */
 export function frameData(frame: Buffer): Buffer | null {
   const start = frame.subarray(0, 3).equals(BOM) ? 3 : 0;
   // The usual frame is one data line and a blank one.
-  if (frame.subarray(start, start + 5).equals(DATA) && frame.indexOf(LF, start) === frame.length - 2) {
-    return frame.subarray(valueStart(frame, start + 5), frame.length - 2);
+  if (startsData(frame, start) && frame.indexOf(LF, start) === frame.length - 2 && !frame.includes(CR, start)) {
+    return frame.subarray(valueStart(frame, start + DATA.length), frame.length - 2);
   }
   const lines: Buffer[] = [];
   let at = start;
   while (at < frame.length) {
     let end = at;
     while (end < frame.length && frame[end] !== LF && frame[end] !== CR) end++;
-    if (frame.subarray(at, at + 5).equals(DATA)) lines.push(frame.subarray(valueStart(frame, at + 5), end));
-    else if (end - at === 4 && frame.subarray(at, end).toString('latin1') === 'data') lines.push(Buffer.alloc(0));
+    if (startsData(frame, at)) lines.push(frame.subarray(valueStart(frame, at + DATA.length), end), LINE_FEED);
+    else if (frame.toString('latin1', at, end) === 'data') lines.push(LINE_FEED);
     at = end + (frame[end] === CR && frame[end + 1] === LF ? 2 : 1);
   }
   if (lines.length === 0) return null;
-  return lines.length === 1 ? lines[0]! : Buffer.from(lines.map((line) => line.toString()).join('\n'));
+  return lines.length === 2 ? lines[0]! : Buffer.concat(lines.slice(0, -1));
 }
 
 const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
 
 function valueStart(frame: Buffer, at: number): number {
   return frame[at] === 0x20 ? at + 1 : at;
+}
+
+function startsData(frame: Buffer, at: number): boolean {
+  for (let i = 0; i < DATA.length; i++) if (frame[at + i] !== DATA[i]) return false;
+  return true;
 }

@@ -24,7 +24,9 @@ export function inputBound(request: ChatRequest, bodyBytes: number, model: Limit
 
 /** What a request of that many bytes likely is in input tokens: what is charged when nobody says how many there were. */
 export function inputEstimate(request: ChatRequest, bodyBytes: number, model: Limits): number {
-  return Math.min(Math.ceil(bodyBytes / BYTES_PER_TOKEN), inputBound(request, bodyBytes, model));
+  const { dataBytes, likelyTokens } = request.parts;
+  const likely = Math.ceil((bodyBytes - dataBytes) / BYTES_PER_TOKEN) + likelyTokens;
+  return Math.min(likely, inputBound(request, bodyBytes, model));
 }
 
 /** The most output tokens of all choices together: the client's own limit, else the model's. */

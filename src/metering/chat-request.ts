@@ -2,9 +2,12 @@
  * A chat completion request as the gateway needs it: the few fields that bear on routing and cost, and where they stand
  * in the bytes. Everything else stays as it came. What could cost and cannot be priced is refused, with its `param`.
  */
+
 import { isUtf8 } from 'node:buffer';
 import { TollgateError } from '../errors.ts';
+import { isObject, type Json } from '../lib/json.ts';
 import { type Member, scanObject } from '../lib/json-scan.ts';
+import { countParts, type MessageParts } from './message-parts.ts';
 
 /** A range of the body. */
 export interface Span {
@@ -23,8 +26,8 @@ export interface ChatRequest {
   outputLimit: number | null;
   /** Structured output must not be cut: a clamp would make it invalid. */
   structuredOutput: boolean;
-  /** Parts of messages that are not text, by what bounds them. */
-  parts: { images: number; unbounded: number };
+  /** Parts of messages that are not text. */
+  parts: MessageParts;
   /** Where the fields that may be edited stand. */
   spans: {
     model: Span;
@@ -37,10 +40,14 @@ export interface ChatRequest {
 }
 
 /**
- * Top-level fields that move or bound cost. One of them given twice, in whatever case or escape, is refused: two parsers
- * could read two different requests.
+ * Features whose cost lies outside the tokens of one model, and that this release has no price for: searches, plugins,
+ * answers of other models, drafts that are billed and not returned.
  */
+const UNPRICED = ['web_search_options', 'search_parameters', 'plugins', 'moderation', 'audio', 'models', 'best_of'];
+
+/** Top-level fields that move or bound cost. */
 const COST_FIELDS = new Set([
+  ...UNPRICED,
   'model',
   'messages',
   'n',
@@ -50,44 +57,40 @@ const COST_FIELDS = new Set([
   'max_completion_tokens',
   'service_tier',
   'modalities',
-  'audio',
-  'web_search_options',
-  'moderation',
   'prediction',
   'tools',
   'functions',
   'response_format',
   'reasoning_effort',
   'verbosity',
-  'best_of',
 ]);
 
-/** Features whose cost lies outside the tokens, and that this release has no price for. */
-const UNPRICED = ['web_search_options', 'moderation', 'audio'];
 const FREE_TIERS = new Set<unknown>([undefined, null, 'auto', 'default']);
+/** Tools that the client runs itself; the others are run, and billed, by the provider. */
+const CLIENT_TOOLS = new Set<unknown>([undefined, 'function', 'custom']);
 const MOST_CHOICES = 128;
-
-type Json = Record<string, unknown>;
+const MOST_MODEL_NAME_CHARS = 200;
 
 /** Reads and checks a body. Throws `invalid_json` or `invalid_request` with `param`. */
 export function parseChatRequest(body: Buffer): ChatRequest {
   const json = parseObject(body);
   const { members, end } = scanObject(body);
-  refuseTwice(members);
+  refuseAmbiguous(members, body);
   refuseUnpriced(json);
   const span = (key: string): Span | null => {
     const member = members.find((candidate) => candidate.key === key);
     return member === undefined ? null : { start: member.valueStart, end: member.valueEnd };
   };
   const model = json.model;
-  if (typeof model !== 'string' || model === '') throw invalid('model', 'must be the name of a model');
+  if (typeof model !== 'string' || model === '' || model.length > MOST_MODEL_NAME_CHARS) {
+    throw invalid('model', 'must be the name of a model');
+  }
   if (!Array.isArray(json.messages) || json.messages.length === 0) {
     throw invalid('messages', 'must be an array with at least one message');
   }
   const stream = flag(json, 'stream');
   const options = json.stream_options;
-  if (options !== undefined && options !== null && !isObject(options))
-    throw invalid('stream_options', 'must be an object');
+  if ((options ?? null) !== null && !isObject(options)) throw invalid('stream_options', 'must be an object');
   const format = json.response_format;
   const limits = [limit(json, 'max_tokens'), limit(json, 'max_completion_tokens')].filter((value) => value !== null);
   return {
@@ -121,31 +124,39 @@ function parseObject(body: Buffer): Json {
   return json;
 }
 
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function invalid(param: string, message: string): TollgateError {
   return new TollgateError('invalid_request', { param, message: `Invalid value for '${param}': ${message}.` });
 }
 
-function refuseTwice(members: readonly Member[]): void {
+/**
+ * A field that bears on cost, given twice or in another case, is read differently by different parsers: ours and the
+ * provider's must see the same request. The same goes for one that is spelled with escapes (see `isMisread`).
+ */
+function refuseAmbiguous(members: readonly Member[], body: Buffer): void {
   const seen = new Set<string>();
-  for (const { key } of members) {
-    const name = key.toLowerCase();
+  for (const { key, keyStart } of members) {
+    // Upper case first: letters that have the same capital are the same to a parser that ignores case.
+    const name = key.toUpperCase().toLowerCase();
     if (!COST_FIELDS.has(name)) continue;
     if (seen.has(name)) throw invalid(name, 'the field is given twice');
     seen.add(name);
+    const plain = body.toString('latin1', keyStart + 1, keyStart + 1 + name.length) === name;
+    if (!plain) throw invalid(name, 'the name of the field must be spelled in small letters, without escapes');
   }
 }
 
 function refuseUnpriced(json: Json): void {
   for (const field of UNPRICED) {
-    if (json[field] !== undefined && json[field] !== null) throw invalid(field, 'this gateway has no price for it');
+    if ((json[field] ?? null) !== null) throw invalid(field, 'this gateway has no price for it');
   }
   if (!FREE_TIERS.has(json.service_tier)) throw invalid('service_tier', 'this gateway has a price for "default" only');
-  if (Array.isArray(json.modalities) && json.modalities.some((modality) => modality !== 'text')) {
+  const modalities = json.modalities ?? [];
+  if (!Array.isArray(modalities) || modalities.some((modality) => modality !== 'text')) {
     throw invalid('modalities', 'this gateway has a price for "text" only');
+  }
+  const tools = Array.isArray(json.tools) ? json.tools : [];
+  if (tools.some((tool) => isObject(tool) && !CLIENT_TOOLS.has(tool.type))) {
+    throw invalid('tools', 'this gateway has no price for tools other than functions');
   }
 }
 
@@ -171,18 +182,4 @@ function choices(json: Json): number {
     throw invalid('n', `must be a whole number from 1 to ${MOST_CHOICES}`);
   }
   return value;
-}
-
-/** Counts the parts whose tokens their bytes in the body do not bound. */
-function countParts(messages: readonly unknown[]): ChatRequest['parts'] {
-  const parts = { images: 0, unbounded: 0 };
-  for (const message of messages) {
-    if (!isObject(message) || !Array.isArray(message.content)) continue;
-    for (const part of message.content) {
-      const type = isObject(part) ? part.type : undefined;
-      if (type === 'image_url') parts.images++;
-      else if (type !== 'text' && type !== 'refusal' && type !== 'input_audio') parts.unbounded++;
-    }
-  }
-  return parts;
 }
