@@ -13,6 +13,8 @@ import { formatCredits } from '../lib/money.ts';
 
 export interface AttemptFacts {
   provider: string;
+  /** The provider's own name of the model. */
+  model?: string;
   /** `null`: no answer came. */
   status: number | null;
   outcome: string;
@@ -62,7 +64,12 @@ export function encodeFrozen(facts: FrozenFacts): Buffer {
 }
 
 export function encodeReceipt(r: ReceiptFacts): Buffer {
-  const attempts = r.attempts.map((a) => [a.provider, a.status, a.outcome, a.ms]);
+  // A provider that knows the model by the same name need not have it said twice.
+  const attempts = r.attempts.map((a) =>
+    a.model === undefined || a.model === r.model
+      ? [a.provider, a.status, a.outcome, a.ms]
+      : [a.provider, a.status, a.outcome, a.ms, a.model],
+  );
   const rest = JSON.stringify([
     r.held.toString(),
     r.usage,
@@ -87,7 +94,7 @@ type Packed = [
   source?: 'p' | 'e',
   clamped?: number,
   disconnect?: 'aborted' | 'drained' | 0,
-  attempts?: [string, number | null, string, number][],
+  attempts?: [provider: string, status: number | null, outcome: string, ms: number, model?: string][],
 ];
 
 /** Reads a receipt, or what was frozen with a hold: then `held` is null. Throws on a form of another version. */
@@ -120,7 +127,13 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     usageSource: source === 'p' ? 'provider' : 'estimated',
     clampedTo: clamped === 0 || clamped === undefined ? null : clamped,
     disconnect: disconnect === 0 || disconnect === undefined ? null : disconnect,
-    attempts: (attempts ?? []).map(([provider, status, outcome, ms]) => ({ provider, status, outcome, ms })),
+    attempts: (attempts ?? []).map(([provider, status, outcome, ms, providerModel]) => ({
+      provider,
+      model: providerModel ?? model,
+      status,
+      outcome,
+      ms,
+    })),
   };
   return { ...frozen, settled };
 }
@@ -161,7 +174,7 @@ export interface Receipt {
   clamped_to: number | null;
   disconnect: 'aborted' | 'drained' | null;
   lots: { lot_id: string; credits: string }[];
-  attempts: AttemptFacts[];
+  attempts: Omit<AttemptFacts, 'model'>[];
   created_at: string;
   settled_at: string | null;
 }
@@ -177,7 +190,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     endpoint: facts.endpoint,
     model: facts.model,
     provider: settled?.attempts.at(-1)?.provider ?? null,
-    provider_model: null,
+    provider_model: settled?.attempts.at(-1)?.model ?? null,
     status: source.status,
     stream: facts.stream,
     usage: served === null ? {} : totals(served.usage),
@@ -189,7 +202,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     clamped_to: settled?.clampedTo ?? null,
     disconnect: settled?.disconnect ?? null,
     lots: source.lots,
-    attempts: settled === null ? [] : [...settled.attempts],
+    attempts: (settled?.attempts ?? []).map(({ provider, status, outcome, ms }) => ({ provider, status, outcome, ms })),
     created_at: new Date(facts.createdAt).toISOString(),
     settled_at: source.settledAt?.toISOString() ?? null,
   };

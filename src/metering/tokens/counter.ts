@@ -2,9 +2,11 @@
  * Counts tokens where a provider did not. In a worker thread, never on the event loop: tokenising can take seconds.
  *
  *   idle ──count──▶ working (one worker, started at the first count) ──answer──▶ idle
- *                     └── no answer within the deadline, or too much is asked ──▶ estimated by length
+ *                     ├── no answer by the deadline, or too much is asked ──▶ estimated by length
+ *                     └── the worker dies ──▶ all that wait are estimated; the next count starts another
  */
 import { Worker } from 'node:worker_threads';
+import { systemClock } from '../../lib/clock.ts';
 import type { Logger } from '../../observe/log.ts';
 
 const DEADLINE_MS = 2_000;
@@ -12,17 +14,21 @@ const DEADLINE_MS = 2_000;
 const MOST_WAITING = 64;
 /** Longer texts are estimated: counting them would hold up the others. */
 const MOST_CHARS = 1024 * 1024;
-const CHARS_PER_TOKEN = 4;
+/** English and code are about four bytes a token, other scripts about four bytes too: fewer letters, of more bytes. */
+const BYTES_PER_TOKEN = 4;
 
 export interface CountRequest {
   id: number;
-  texts: string[];
+  text: string;
   model: string;
+  /** When nobody waits for the answer any more: milliseconds since the epoch. */
+  deadline: number;
 }
 
 export interface CountAnswer {
   id: number;
-  tokens: number;
+  /** `null`: not counted by the deadline. */
+  tokens: number | null;
 }
 
 export class TokenCounter {
@@ -35,31 +41,34 @@ export class TokenCounter {
     this.#log = options.log;
   }
 
-  /** Tokens of the texts together, or an estimate from their length. Never throws. */
-  async count(texts: string[], model: string): Promise<number> {
-    let chars = 0;
-    for (const text of texts) chars += text.length;
-    const estimate = Math.ceil(chars / CHARS_PER_TOKEN);
-    if (chars > MOST_CHARS || this.#waiting.size >= MOST_WAITING) return estimate;
-    return (await this.#ask(texts, model)) ?? estimate;
+  /** Tokens of the texts together, in the encoding of a model, or an estimate from their length. Never throws. */
+  async count(texts: readonly string[], model: string): Promise<number> {
+    const text = texts.join('');
+    if (text === '') return 0;
+    const worthCounting = text.length <= MOST_CHARS && this.#waiting.size < MOST_WAITING;
+    const counted = worthCounting ? await this.#ask(text, model) : null;
+    return counted ?? Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
   }
 
+  /** Stops the worker; what waits is estimated. */
   async close(): Promise<void> {
-    await this.#worker?.terminate();
+    const worker = this.#worker;
+    this.#giveUp();
+    await worker?.terminate();
   }
 
-  #ask(texts: string[], model: string): Promise<number | null> {
+  #ask(text: string, model: string): Promise<number | null> {
     return new Promise((resolve) => {
       const id = this.#next++;
-      const deadline = setTimeout(() => answer(null), DEADLINE_MS);
+      const timer = setTimeout(() => answer(null), DEADLINE_MS);
       const answer = (tokens: number | null): void => {
-        clearTimeout(deadline);
+        clearTimeout(timer);
         this.#waiting.delete(id);
         resolve(tokens);
       };
       this.#waiting.set(id, answer);
       this.#worker ??= this.#start();
-      this.#worker.postMessage({ id, texts, model } satisfies CountRequest);
+      this.#worker.postMessage({ id, text, model, deadline: systemClock.now() + DEADLINE_MS } satisfies CountRequest);
     });
   }
 
@@ -67,13 +76,20 @@ export class TokenCounter {
     const worker = new Worker(new URL('./worker.ts', import.meta.url));
     worker.on('message', ({ id, tokens }: CountAnswer) => this.#waiting.get(id)?.(tokens));
     worker.on('error', (error) => {
-      this.#log.warn({ err: error }, 'the token counter failed; counts are estimated until it runs again');
-      for (const answer of this.#waiting.values()) answer(null);
+      this.#log.warn(
+        { err: error },
+        'the token counter failed: what waited is estimated, the next count starts another',
+      );
     });
     worker.on('exit', () => {
-      if (this.#worker === worker) this.#worker = null;
+      if (this.#worker === worker) this.#giveUp();
     });
     worker.unref();
     return worker;
+  }
+
+  #giveUp(): void {
+    this.#worker = null;
+    for (const answer of this.#waiting.values()) answer(null);
   }
 }

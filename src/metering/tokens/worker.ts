@@ -1,6 +1,7 @@
 /** The worker of the token counter. Text is cut into short chunks, because the tokeniser is quadratic in one long word. */
 import { parentPort } from 'node:worker_threads';
 import { get_encoding, type Tiktoken, type TiktokenEncoding } from 'tiktoken';
+import { systemClock } from '../../lib/clock.ts';
 import type { CountAnswer, CountRequest } from './counter.ts';
 
 const CHUNK_CHARS = 1024;
@@ -29,18 +30,20 @@ function chunkEnd(text: string, start: number): number {
   return last >= 0xd800 && last <= 0xdbff ? most - 1 : most;
 }
 
-function count(text: string, encoding: Tiktoken): number {
+/** Tokens of a text; `null` when the deadline passed before it was counted. */
+function count({ text, model, deadline }: CountRequest): number | null {
+  const encoding = encodingOf(model);
   let tokens = 0;
   for (let start = 0; start < text.length; ) {
+    if (systemClock.now() > deadline) return null;
     const end = chunkEnd(text, start);
-    // Special tokens are ordinary text here: a prompt that names one must not throw.
+    // Special tokens are ordinary text here: an answer that names one must not throw.
     tokens += encoding.encode_ordinary(text.slice(start, end)).length;
     start = end;
   }
   return tokens;
 }
 
-parentPort!.on('message', ({ id, texts, model }: CountRequest) => {
-  const tokens = count(texts.join(''), encodingOf(model));
-  parentPort!.postMessage({ id, tokens } satisfies CountAnswer);
+parentPort!.on('message', (request: CountRequest) => {
+  parentPort!.postMessage({ id: request.id, tokens: count(request) } satisfies CountAnswer);
 });
