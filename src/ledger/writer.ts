@@ -12,6 +12,7 @@
  * Order within a batch: settles, releases and grants, then holds in the order of arrival. Bounds: `maxQueued` operations
  * in all, `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, the others `settleTimeoutMs`.
  */
+import { setImmediate } from 'node:timers/promises';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Uuid } from '../lib/ids.ts';
@@ -135,7 +136,7 @@ export class LedgerWriter {
       this.#deadlines ??= setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
       if (!this.#busy) {
         this.#busy = true;
-        queueMicrotask(() => void this.#run());
+        void this.#run();
       }
     });
   }
@@ -143,6 +144,8 @@ export class LedgerWriter {
   /** Sends batches until nothing waits. One call at a time: `#busy` is true exactly while this runs. */
   async #run(): Promise<void> {
     while (this.#urgent.length + this.#holds.length > 0) {
+      // What other sockets have brought by now goes along: a turn of the event loop, no timer.
+      await setImmediate();
       const batch = this.#takeBatch();
       this.#inFlight = batch;
       for (const pending of batch) pending.sent = true;
@@ -175,6 +178,7 @@ export class LedgerWriter {
   #answer(pending: Pending, result: Result): void {
     if (!pending.abandoned) pending.resolve(result);
     else if (pending.operation.verb === 'hold') this.#releaseStray(pending.operation);
+    else this.#live.delete(pending.operation.id);
   }
 
   /** A hold nobody waits for any more: it may have been committed, so it is released; unknown is a fine answer too. */
