@@ -1,0 +1,168 @@
+/** A receipt says again, years later and without the catalog, what was charged and why; and it is small. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { charge, rate } from '../../src/catalog/rating.ts';
+import { UNITS } from '../../src/catalog/units.ts';
+import {
+  decodeReceipt,
+  encodeFrozen,
+  encodeReceipt,
+  type FrozenFacts,
+  presentReceipt,
+  type ReceiptFacts,
+  type ReceiptSource,
+} from '../../src/metering/receipt.ts';
+
+const frozen: FrozenFacts = {
+  endpoint: 'chat',
+  model: 'gpt-4o-mini',
+  priceVersion: 3,
+  price: { input: 200_000_000_000_000_000n, output: 800_000_000_000_000_000n },
+  stream: true,
+  createdAt: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+};
+
+const facts: ReceiptFacts = {
+  ...frozen,
+  held: 13_107_200_000n,
+  usage: { input: 1234, output: 567 },
+  usageSource: 'provider',
+  clampedTo: null,
+  disconnect: null,
+  attempts: [{ provider: 'main', model: 'gpt-4o-mini', status: 200, outcome: 'streamed', ms: 812 }],
+};
+
+const source = (bytes: Buffer, more: Partial<ReceiptSource> = {}): ReceiptSource => ({
+  requestId: 'req_1',
+  accountId: 'acct_1',
+  keyId: 'key_1',
+  status: 'settled',
+  bytes,
+  held: null,
+  charged: 700_400_000n,
+  lots: [{ lot_id: 'lot_1', credits: '0.7004' }],
+  settledAt: new Date(Date.UTC(2026, 0, 2, 3, 4, 6)),
+  ...more,
+});
+
+describe('a receipt', () => {
+  it('is what it was, after it was kept', () => {
+    const text = fc.string({ maxLength: 20 });
+    const tokens = fc.integer({ min: 0, max: 1_000_000_000 });
+    const any = fc.record({
+      endpoint: fc.constantFrom('chat', 'embeddings'),
+      model: text,
+      priceVersion: fc.nat(),
+      price: fc.dictionary(fc.constantFrom(...UNITS), fc.bigInt(0n, 10n ** 24n)),
+      stream: fc.boolean(),
+      createdAt: fc.integer({ min: 0, max: 4e12 }),
+      held: fc.bigInt(0n, 10n ** 18n),
+      usage: fc.dictionary(fc.constantFrom(...UNITS), tokens),
+      usageSource: fc.constantFrom('provider', 'estimated'),
+      clampedTo: fc.option(fc.integer({ min: 1, max: 1e6 })),
+      disconnect: fc.constantFrom(null, 'aborted', 'drained'),
+      attempts: fc.array(
+        fc.record({ provider: text, model: text, status: fc.option(fc.nat(599)), outcome: text, ms: fc.nat() }),
+        { maxLength: 3 },
+      ),
+    });
+    fc.assert(
+      fc.property(any, (generated) => {
+        const receipt = generated as ReceiptFacts;
+        expect(decodeReceipt(encodeReceipt(receipt)).settled).toEqual(receipt);
+      }),
+    );
+  });
+
+  it('of a plain request takes at most 250 bytes', () => {
+    expect(encodeReceipt(facts).length).toBeLessThanOrEqual(250);
+    expect(encodeFrozen(frozen).length).toBeLessThanOrEqual(150);
+  });
+
+  it('of a form of another release is refused, not misread', () => {
+    expect(() => decodeReceipt(Buffer.from('[9,"chat"]'))).toThrow(/version 9/);
+  });
+
+  it('has lines that add up to the charge, from the price it was frozen at', () => {
+    const kept = decodeReceipt(encodeReceipt(facts)).settled!;
+    expect(rate(kept.usage, kept.price, 1000n).charge).toBe(charge(facts.usage, facts.price, 1000n));
+  });
+});
+
+describe('a receipt as it is shown', () => {
+  it('of a settled request says all', () => {
+    const usage = {
+      input: 10,
+      cached_input: 20,
+      cache_write: 5,
+      output: 7,
+      reasoning: 9,
+      input_audio: 3,
+      output_audio: 2,
+    };
+    const attempts = [
+      { provider: 'main', model: 'gpt-4o-mini', status: 503, outcome: 'refused', ms: 20 },
+      { provider: 'spare', model: 'their-name', status: 200, outcome: 'streamed', ms: 700 },
+    ];
+    const shown = presentReceipt(source(encodeReceipt({ ...facts, usage, attempts, clampedTo: 99 })), 1000n);
+    expect(shown).toMatchObject({
+      request_id: 'req_1',
+      endpoint: 'chat',
+      model: 'gpt-4o-mini',
+      provider: 'spare',
+      provider_model: 'their-name',
+      status: 'settled',
+      stream: true,
+      usage: {
+        input_tokens: 38,
+        cached_input_tokens: 20,
+        cache_write_tokens: 5,
+        output_tokens: 18,
+        reasoning_tokens: 9,
+        input_audio_tokens: 3,
+        output_audio_tokens: 2,
+      },
+      usage_source: 'provider',
+      price_version: 3,
+      held: '13.1072',
+      charged: '0.7004',
+      clamped_to: 99,
+      disconnect: null,
+      lots: [{ lot_id: 'lot_1', credits: '0.7004' }],
+      created_at: '2026-01-02T03:04:05.678Z',
+      settled_at: '2026-01-02T03:04:06.000Z',
+    });
+    expect(shown.attempts).toEqual(attempts.map(({ model: _, ...attempt }) => attempt));
+    expect(shown.lines.map(({ unit, quantity }) => [unit, quantity])).toEqual(
+      UNITS.filter((unit) => unit in usage).map((unit) => [unit, usage[unit as keyof typeof usage]]),
+    );
+  });
+
+  it('of a released request has no usage and no lines', () => {
+    const bytes = encodeReceipt({ ...facts, usage: {}, attempts: [] });
+    const shown = presentReceipt(source(bytes, { status: 'released', charged: 0n, lots: [] }), 1000n);
+    expect(shown).toMatchObject({
+      status: 'released',
+      usage: {},
+      usage_source: null,
+      lines: [],
+      charged: '0',
+      provider: null,
+    });
+  });
+
+  it.each(['held', 'recovered'] as const)('of a %s request is made of what its hold froze', (status) => {
+    const shown = presentReceipt(source(encodeFrozen(frozen), { status, held: 5_000_000_000n }), 1000n);
+    expect(shown).toMatchObject({
+      status,
+      endpoint: 'chat',
+      model: 'gpt-4o-mini',
+      price_version: 3,
+      held: '5',
+      usage: {},
+      usage_source: status === 'recovered' ? 'recovered' : null,
+      lines: [],
+      attempts: [],
+    });
+  });
+});

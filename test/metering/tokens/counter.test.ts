@@ -1,0 +1,67 @@
+/** Counting never throws, never waits for long, and never holds up the process. */
+import { get_encoding } from 'tiktoken';
+import { afterEach, describe, expect, it } from 'vitest';
+import { TokenCounter } from '../../../src/metering/tokens/counter.ts';
+import { silentLogger } from '../../../src/observe/log.ts';
+
+let counter = new TokenCounter({ log: silentLogger });
+afterEach(async () => {
+  await counter.close();
+  counter = new TokenCounter({ log: silentLogger });
+});
+
+describe('tokens are counted', () => {
+  it.each([
+    ['gpt-4o-mini', 'o200k_base'],
+    ['a model nobody knows', 'o200k_base'],
+    ['gpt-4-turbo', 'cl100k_base'],
+    ['gpt-4', 'cl100k_base'],
+    ['gpt-3.5-turbo', 'cl100k_base'],
+    ['gpt-4.1', 'o200k_base'],
+  ] as const)('of %s in %s', async (model, encoding) => {
+    const text = 'Die Größe der Würfel: 漢字 😀 function f(x) { return x + 1; }';
+    const tokenizer = get_encoding(encoding);
+    expect(await counter.count([text.slice(0, 9), text.slice(9)], model)).toBe(tokenizer.encode_ordinary(text).length);
+    tokenizer.free();
+  });
+
+  it('of long text as of short: cut at spaces, the count stays the same', async () => {
+    const text = 'The quick brown fox jumps over the lazy dog. '.repeat(500);
+    const tokenizer = get_encoding('o200k_base');
+    expect(await counter.count([text], 'gpt-4o')).toBe(tokenizer.encode_ordinary(text).length);
+    tokenizer.free();
+  });
+
+  it('of names of special tokens as of text', async () => {
+    expect(await counter.count(['<|endoftext|>'], 'gpt-4o')).toBe(7);
+  });
+
+  it('of pairs of surrogates that a cut would split', async () => {
+    // Each is one token; the cut after 1024 units of an odd offset falls inside of one.
+    expect(await counter.count([`a${'😀'.repeat(1000)}`], 'gpt-4o')).toBe(1001);
+  });
+
+  it('of nothing at once', async () => {
+    expect(await counter.count([], 'gpt-4o')).toBe(0);
+    expect(await counter.count([''], 'gpt-4o')).toBe(0);
+  });
+});
+
+describe('tokens are estimated by length', () => {
+  it('where the text is too long to count', async () => {
+    expect(await counter.count(['x'.repeat(1024 * 1024 + 1)], 'gpt-4o')).toBe(Math.ceil((1024 * 1024 + 1) / 4));
+  });
+
+  it('where too many wait', async () => {
+    const texts = Array.from({ length: 100 }, () => 'a b c d e f g h');
+    const counts = await Promise.all(texts.map((text) => counter.count([text], 'gpt-4o')));
+    expect(counts.slice(0, 64)).toEqual(Array(64).fill(8));
+    expect(counts.slice(64)).toEqual(Array(36).fill(4));
+  });
+
+  it('where the counter is closed while they wait', async () => {
+    const waiting = counter.count(['one two three four five'], 'gpt-4o');
+    await counter.close();
+    expect(await waiting).toBe(Math.ceil(23 / 4));
+  });
+});
