@@ -1,5 +1,5 @@
 /** Samples → medians over the rounds → the table, or the object of the contract. */
-import { BARE, DIRECT, HTTP_PROXY, TOLLGATE } from './rig.ts';
+import { BARE, DIRECT, DISPATCH, HTTP_PROXY, TOLLGATE } from './rig.ts';
 import { CONNECTIONS, type Sample } from './rounds.ts';
 import { median, quantile } from './statistics.ts';
 import { MODES, type Mode } from './workload.ts';
@@ -18,7 +18,7 @@ export interface Report extends Record<Mode, ModeReport> {
   gate: 'ok' | 'fail';
 }
 
-const ORDER = [DIRECT, BARE, HTTP_PROXY, TOLLGATE];
+const ORDER = [DIRECT, BARE, DISPATCH, HTTP_PROXY, TOLLGATE];
 
 /** Of the measured rounds: round 0 is never looked at. */
 class Samples {
@@ -119,7 +119,7 @@ export function table(all: readonly Sample[]): string {
     return [
       `${TITLES[mode]}; ${CONNECTIONS} keep-alive connections, ${samples.of(TOLLGATE).length} rounds`,
       ...aligned([head, ...rows]),
-      `R1 = ${summary.r1} of bare · ${summary.vs_http_proxy} of ${HTTP_PROXY} · one request alone: ` +
+      `R1 = ${summary.r1} of bare · ${rounded(median(samples.ratios(TOLLGATE, DISPATCH)))} of ${DISPATCH} · ${summary.vs_http_proxy} of ${HTTP_PROXY} · one request alone: ` +
         `+${summary.added_p50_ms} ms p50, +${summary.added_p99_ms} ms p99`,
       `CPU seconds per 1,000 requests: bare ${cpu.bare}, gateway ${cpu.gateway}, database ${cpu.database} · ` +
         `${summary.wal_bytes_per_request} bytes of WAL a request`,

@@ -40,6 +40,7 @@ export interface Database {
 /** The names that the report compares. */
 export const DIRECT = 'direct';
 export const BARE = 'bare Fastify + undici';
+export const DISPATCH = 'bare, by dispatch';
 export const HTTP_PROXY = '@fastify/http-proxy';
 export const TOLLGATE = 'Tollgate';
 export const tollgateWith = (accounts: number): string =>
@@ -75,6 +76,7 @@ export class Rig {
     this.#mock = mock.child;
     const upstream = `http://127.0.0.1:${mock.ready.port}`;
     const bare = await this.#start<{ port: number }>('contenders/bare.ts', [upstream]);
+    const dispatch = await this.#start<{ port: number }>('contenders/dispatch.ts', [upstream]);
     const httpProxy = await this.#start<{ port: number }>('contenders/http-proxy.ts', [upstream]);
     const tollgate = await this.#startTollgate(upstream);
     const add = (
@@ -87,6 +89,7 @@ export class Rig {
     };
     add(DIRECT, mock, accounts, false);
     add(BARE, bare, accounts, false);
+    add(DISPATCH, dispatch, accounts, false);
     add(HTTP_PROXY, httpProxy, accounts, false);
     add(TOLLGATE, tollgate, accounts, true);
     for (const other of others) add(tollgateWith(other), tollgate, other, true);

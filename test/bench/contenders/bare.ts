@@ -1,45 +1,17 @@
 /**
- * The yardstick: the least a proxy on Fastify and undici can do, done well. No key, no metering: the body as a buffer,
- * undici's dispatch, the answer's bytes as they come, with backpressure.
+ * The yardstick: a bare proxy as a good engineer writes it on Fastify and undici. No key, no metering: the body as a
+ * buffer, `request` of an undici pool, the answer's body sent on as a stream.
  */
-import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import { fastify } from 'fastify';
-import { type Dispatcher, Pool } from 'undici';
+import { Pool } from 'undici';
 import { listen, serveParent } from '../child.ts';
 
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'host']);
 
-class Relay implements Dispatcher.DispatchHandler {
-  readonly #response: ServerResponse;
+type Headers = Record<string, string | string[] | undefined>;
 
-  constructor(response: ServerResponse) {
-    this.#response = response;
-  }
-
-  onRequestStart(): void {}
-
-  onResponseStart(_controller: Dispatcher.DispatchController, status: number, headers: IncomingHttpHeaders): void {
-    this.#response.writeHead(status, endToEnd(headers));
-  }
-
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#response.write(chunk)) return;
-    controller.pause();
-    this.#response.once('drain', () => controller.resume());
-  }
-
-  onResponseEnd(): void {
-    this.#response.end();
-  }
-
-  onResponseError(): void {
-    if (this.#response.headersSent) this.#response.destroy();
-    else this.#response.writeHead(502).end();
-  }
-}
-
-function endToEnd(headers: IncomingHttpHeaders): IncomingHttpHeaders {
-  const kept: IncomingHttpHeaders = {};
+function endToEnd(headers: Headers): Headers {
+  const kept: Headers = {};
   for (const name in headers) if (!HOP_BY_HOP.has(name)) kept[name] = headers[name];
   return kept;
 }
@@ -48,11 +20,14 @@ const pool = new Pool(process.argv[2]!, { connections: 256, pipelining: 1 });
 const app = fastify();
 app.removeAllContentTypeParsers();
 app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-app.post('/v1/*', (request, reply) => {
-  reply.hijack();
-  const headers = endToEnd(request.headers);
-  const body = request.body as Buffer;
-  pool.dispatch({ method: 'POST', path: request.url, headers, body }, new Relay(reply.raw));
+app.post('/v1/*', async (request, reply) => {
+  const { statusCode, headers, body } = await pool.request({
+    method: 'POST',
+    path: request.url,
+    headers: endToEnd(request.headers),
+    body: request.body as Buffer,
+  });
+  return reply.code(statusCode).headers(endToEnd(headers)).send(body);
 });
 await app.ready();
 
