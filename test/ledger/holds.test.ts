@@ -131,9 +131,7 @@ describe('what exceeds the balance', () => {
     await ledger.apply([hold(account, a, 5n), hold(account, b, 5n)]);
     await expect(ledger.one(settle(account, a, -1n))).rejects.toThrow('entry_sign_follows_the');
     await ledger.one(settle(account, b, 5n));
-    await expect(ledger.apply([settle(account, a, -1n), grant(account, 1n)])).rejects.toThrow(
-      'entry_sign_follows_the',
-    );
+    await expect(ledger.apply([settle(account, a, -1n), grant(account, 1n)])).rejects.toThrow('entry_sign_follows_the');
   });
 });
 

@@ -1,6 +1,8 @@
 /** A ledger on a real Postgres for tests of its verbs: accounts, operations with short forms, and a clock in seconds. */
-import type pg from 'pg';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
 import { expect } from 'vitest';
+import { WriterConnection } from '../../src/ledger/connection.ts';
 import {
   applyOperations,
   type Grant,
@@ -103,6 +105,8 @@ export async function openLedger(): Promise<LedgerRig> {
   const database = await createTestDatabase();
   const { pool } = database;
   const client = await pool.connect();
+  // As the writer's connection has it.
+  await client.query('SET plan_cache_mode = force_generic_plan');
   await client.query("INSERT INTO owners VALUES ($1, 'infinity', now())", [OWNER]);
   let accounts = 0n;
   const rig: LedgerRig = {
@@ -162,4 +166,54 @@ export async function openLedger(): Promise<LedgerRig> {
     },
   };
   return rig;
+}
+
+/** Waits until `condition` holds; gives up loudly. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 1_000; tries++) {
+    if (await condition()) return;
+    await sleep(10);
+  }
+  throw new Error(`never happened: ${what}`);
+}
+
+/** Locks an account's wallet from a session of its own, so that the ledger waits. */
+export async function lockWallet(url: string, account: bigint): Promise<{ unlock(): Promise<void> }> {
+  const session = new pg.Client({ connectionString: url, options: '-c search_path=tollgate' });
+  await session.connect();
+  await session.query('BEGIN');
+  await session.query('SELECT FROM wallets WHERE account_id = $1 FOR UPDATE', [account]);
+  return {
+    unlock: async () => {
+      await session.query('ROLLBACK');
+      await session.end();
+    },
+  };
+}
+
+/** Whether a writer's call waits for a lock. */
+export async function writerWaits(pool: pg.Pool): Promise<boolean> {
+  const { rowCount } = await pool.query(
+    `SELECT FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = 'tollgate-writer' AND wait_event_type = 'Lock'`,
+  );
+  return rowCount! > 0;
+}
+
+/** Ends the sessions of all writers on this database, as an administrator or a failing server would. */
+export async function killWriters(pool: pg.Pool): Promise<void> {
+  await pool.query(
+    `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      WHERE datname = current_database() AND application_name = 'tollgate-writer'`,
+  );
+}
+
+/** The writer's real connection, which also notes each call it makes. */
+export class NotedConnection extends WriterConnection {
+  readonly calls: Operation[][] = [];
+
+  override apply(operations: readonly Operation[]): Promise<Result[]> {
+    this.calls.push([...operations]);
+    return super.apply(operations);
+  }
 }

@@ -1,0 +1,159 @@
+/**
+ * The beat of one gateway: it keeps the lease, ends what is stray, and sweeps others only after a whole lease without a
+ * break. The timer of the beat and the clock are the test's; the database and its failures are real.
+ */
+import type pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { createPool } from '../../src/db/pool.ts';
+import { applyOperations } from '../../src/ledger/operations.ts';
+import { type Metered, Owner } from '../../src/ledger/owners.ts';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import type { Uuid } from '../../src/lib/ids.ts';
+import { silentLogger } from '../../src/observe/log.ts';
+import { type FaultyProxy, startProxy } from './proxy.ts';
+import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, until } from './rig.ts';
+
+const ME = 1_001n;
+const DEAD = 1_002n;
+const BEAT_MS = 5_000;
+
+let ledger: LedgerRig;
+let proxy: FaultyProxy;
+let pool: pg.Pool;
+let connection: NotedConnection;
+let writer: LedgerWriter;
+let owner: Owner;
+let account: bigint;
+let metered: Metered[];
+/** The beat that is planned: the test says when it begins. */
+let nextBeat: (() => void) | null;
+const clock = { nowMs: 0, now: () => clock.nowMs };
+
+beforeAll(async () => {
+  ledger = await openLedger();
+  proxy = await startProxy(ledger.database.url);
+});
+afterAll(async () => {
+  await ledger.expectClean();
+  await proxy.close();
+  await ledger.close();
+});
+beforeEach(async () => {
+  const timer = globalThis.setTimeout;
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms?: number) => {
+    if (ms !== BEAT_MS) return timer(work, ms);
+    nextBeat = work;
+    return timer(() => {}, 0);
+  }) as typeof setTimeout);
+  pool = createPool({ url: proxy.url, max: 2, applicationName: 'tollgate-test', log: silentLogger });
+  connection = new NotedConnection(ledger.database.url, ME, silentLogger);
+  writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
+  account = await ledger.newAccount();
+  await writer.grant(grant(account, 1_000n));
+  metered = [];
+  clock.nowMs = 0;
+  owner = new Owner({ pool, owner: ME, writer, clock, log: silentLogger, metered: () => metered });
+  await owner.start();
+});
+afterEach(async () => {
+  await owner.stop();
+  await writer.close();
+  await connection.close();
+  await pool.end();
+  vi.restoreAllMocks();
+  // What a test left open is ended, so that the next one begins without it.
+  await ledger.pool.query('SELECT ledger_end_owner($1, 100), ledger_end_owner($2, 100)', [ME, DEAD]);
+});
+
+/** One whole beat: it is over when the next one is planned. */
+async function beat(): Promise<void> {
+  const begin = nextBeat!;
+  nextBeat = null;
+  begin();
+  await until('the beat is over', () => nextBeat !== null);
+}
+
+async function holdOfDead(): Promise<Uuid> {
+  const id = newId();
+  await ledger.pool.query('INSERT INTO owners VALUES ($1, clock_timestamp(), clock_timestamp())', [DEAD]);
+  await applyOperations(ledger.client, [hold(account, id, 40n, { floor: 10n })], DEAD);
+  return id;
+}
+
+async function isOpen(id: Uuid): Promise<boolean> {
+  return (await ledger.pool.query('SELECT FROM holds WHERE id = $1', [id])).rowCount === 1;
+}
+
+async function leaseSeconds(): Promise<number | undefined> {
+  const { rows } = await ledger.pool.query<{ seconds: number }>(
+    'SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 AS seconds FROM owners WHERE owner = $1',
+    [ME],
+  );
+  return rows[0]?.seconds;
+}
+
+const age = (id: Uuid): Promise<unknown> =>
+  ledger.pool.query(`UPDATE holds SET opened_at = opened_at - interval '1 minute' WHERE id = $1`, [id]);
+
+it('takes a lease of 15 s, renews it, and gives it up when it stops without a hold', async () => {
+  expect(await leaseSeconds()).toBeGreaterThan(10);
+  await ledger.pool.query('UPDATE owners SET lease_until = clock_timestamp() WHERE owner = $1', [ME]);
+  await beat();
+  expect(await leaseSeconds()).toBeGreaterThan(10);
+  await owner.stop();
+  expect(await leaseSeconds()).toBeUndefined();
+});
+
+it('leaves the lease to run out when it stops with a hold open', async () => {
+  await writer.hold(hold(account, newId(), 10n));
+  await owner.stop();
+  expect(await leaseSeconds()).toBeGreaterThan(0);
+});
+
+it('notes what its streams have metered', async () => {
+  const id = newId();
+  await writer.hold(hold(account, id, 40n));
+  metered = [{ account, id, amount: 12n }];
+  await beat();
+  const { rows } = await ledger.pool.query('SELECT metered FROM holds WHERE id = $1', [id]);
+  expect(rows).toEqual([{ metered: 12n }]);
+});
+
+it('releases holds in its name that it does not know, once they are 5 s old; those it works on it leaves', async () => {
+  const [live, stray, fresh] = [newId(), newId(), newId()];
+  await writer.hold(hold(account, live, 10n));
+  await applyOperations(ledger.client, [hold(account, stray, 10n), hold(account, fresh, 10n)], ME);
+  await age(live);
+  await age(stray);
+  await beat();
+  expect([await isOpen(live), await isOpen(stray), await isOpen(fresh)]).toEqual([true, false, true]);
+  expect((await ledger.entries(account)).at(-1)!.slice(0, 2)).toEqual(['release', 0n]);
+});
+
+it('sweeps nobody before it was leased for 15 s, then whoever is dead', async () => {
+  const id = await holdOfDead();
+  clock.nowMs = 14_999;
+  await beat();
+  expect(await isOpen(id)).toBe(true);
+  clock.nowMs = 15_000;
+  await beat();
+  expect(await isOpen(id)).toBe(false);
+});
+
+it('that lost the database waits for a whole lease again: every gateway needs the time to say that it lives', async () => {
+  const id = await holdOfDead();
+  proxy.mode = 'refuse';
+  proxy.cut();
+  clock.nowMs = 15_000;
+  await beat();
+  proxy.mode = 'forward';
+  clock.nowMs = 20_000;
+  await beat();
+  clock.nowMs = 34_999;
+  await beat();
+  expect(await isOpen(id)).toBe(true);
+  clock.nowMs = 35_000;
+  await beat();
+  expect(await isOpen(id)).toBe(false);
+});

@@ -1,0 +1,167 @@
+/** Connections that die before, while and after a call, and locks that cross: the same answers, and nothing twice. */
+import pg from 'pg';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import type { Uuid } from '../../src/lib/ids.ts';
+import { silentLogger } from '../../src/observe/log.ts';
+import { type FaultyProxy, startProxy } from './proxy.ts';
+import {
+  grant,
+  hold,
+  killWriters,
+  type LedgerRig,
+  lockWallet,
+  NotedConnection,
+  newId,
+  OWNER,
+  openLedger,
+  settle,
+  until,
+  writerWaits,
+} from './rig.ts';
+
+let ledger: LedgerRig;
+let proxy: FaultyProxy;
+let account: bigint;
+let connection: NotedConnection;
+let writer: LedgerWriter;
+/** A hold of 10 that is open. */
+let open: Uuid;
+
+beforeAll(async () => {
+  ledger = await openLedger();
+  proxy = await startProxy(ledger.database.url);
+});
+afterAll(async () => {
+  await ledger.expectClean();
+  await proxy.close();
+  await ledger.close();
+});
+beforeEach(async () => {
+  account = await ledger.newAccount();
+  await ledger.one(grant(account, 1_000n));
+  connection = new NotedConnection(proxy.url, OWNER, silentLogger);
+  writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
+  open = newId();
+  await writer.hold(hold(account, open, 10n));
+});
+afterEach(async () => {
+  proxy.mode = 'forward';
+  await writer.close();
+  await connection.close();
+});
+
+const kinds = async (): Promise<string[]> => (await ledger.entries(account)).map((entry) => entry[0]);
+
+async function expectOneCharge(): Promise<void> {
+  expect(await kinds()).toEqual(['grant', 'charge']);
+  expect(await ledger.wallet(account)).toMatchObject({ posted: 993n, held: 0n });
+}
+
+describe('a connection that is killed', () => {
+  it('before the call: the call goes over a new one', async () => {
+    await killWriters(ledger.pool);
+    expect(await writer.settle(settle(account, open, 7n))).toMatchObject({ outcome: 'done', amount: 7n });
+    await expectOneCharge();
+  });
+
+  it('while the call waits: it goes again, once the other attempt is gone', async () => {
+    const lock = await lockWallet(ledger.database.url, account);
+    const settled = writer.settle(settle(account, open, 7n));
+    await until('the call waits', () => writerWaits(ledger.pool));
+    await killWriters(ledger.pool);
+    await lock.unlock();
+    expect(await settled).toMatchObject({ outcome: 'done', amount: 7n });
+    await expectOneCharge();
+    expect(connection.calls.length).toBeGreaterThan(2);
+  });
+
+  it('after the commit, before the answer: the same amount again, and nothing moves', async () => {
+    proxy.mode = 'no answers';
+    const asked = newId();
+    const settled = writer.settle(settle(account, open, 7n));
+    const held = writer.hold(hold(account, asked, 20n));
+    await until('the call is committed', async () => (await kinds()).length === 2);
+    proxy.mode = 'forward';
+    proxy.cut();
+    expect(await settled).toMatchObject({ outcome: 'repeated', amount: 7n });
+    expect(await held).toMatchObject({ outcome: 'repeated', amount: 20n });
+    expect(await ledger.wallet(account)).toMatchObject({ posted: 993n, held: 20n });
+    expect(await kinds()).toEqual(['grant', 'charge']);
+  });
+});
+
+describe('a connection that goes half-open', () => {
+  it('is given up: the hold is told in time, the settle is answered over a new one', async () => {
+    proxy.mode = 'freeze';
+    const settled = writer.settle(settle(account, open, 7n));
+    const held = writer.hold(hold(account, newId(), 20n));
+    await expect(held).rejects.toThrow(expect.objectContaining({ code: 'ledger_unavailable' }));
+    proxy.mode = 'forward';
+    expect(await settled).toMatchObject({ outcome: 'done', amount: 7n });
+    await expectOneCharge();
+  });
+
+  it('after the server had committed: the hold nobody waited for is released', async () => {
+    proxy.mode = 'no answers';
+    const id = newId();
+    const held = writer.hold(hold(account, id, 20n));
+    await expect(held).rejects.toThrow(expect.objectContaining({ code: 'ledger_unavailable' }));
+    expect(await ledger.wallet(account)).toMatchObject({ held: 30n });
+    proxy.mode = 'forward';
+    await until('it is released', () => !writer.isLive(id));
+    expect(await ledger.wallet(account)).toMatchObject({ posted: 1_000n, held: 10n });
+  });
+});
+
+it('a database that is away and comes back answers what waited', async () => {
+  proxy.mode = 'refuse';
+  proxy.cut();
+  const settled = writer.settle(settle(account, open, 7n));
+  await until('it was tried', () => connection.calls.length > 3);
+  proxy.mode = 'forward';
+  expect(await settled).toMatchObject({ outcome: 'done', amount: 7n });
+  await expectOneCharge();
+});
+
+describe('deadlocks', () => {
+  it('with a session that locks in another order: the batch that was the victim goes again', async () => {
+    const other = await ledger.newAccount();
+    await ledger.one(grant(other, 1_000n));
+    const session = new pg.Client({ connectionString: ledger.database.url, options: '-c search_path=tollgate' });
+    await session.connect();
+    await session.query("SET deadlock_timeout = '60s'"); // so that the writer is the one to notice
+    await session.query('BEGIN');
+    await session.query('SELECT FROM wallets WHERE account_id = $1 FOR UPDATE', [other]);
+    const results = Promise.all([
+      writer.settle(settle(account, open, 7n)),
+      writer.grant(grant(other, 5n, { reference: 'more' })),
+    ]);
+    await until('the writer waits for the other account', () => writerWaits(ledger.pool));
+    await session.query('SELECT FROM wallets WHERE account_id = $1 FOR UPDATE', [account]);
+    await session.query('COMMIT');
+    await session.end();
+    expect((await results).map((result) => result.outcome)).toEqual(['done', 'done']);
+    await expectOneCharge();
+    expect(connection.calls.length).toBe(3);
+  });
+
+  it('do not happen between writers, whatever the order their operations arrive in', async () => {
+    const second = new NotedConnection(ledger.database.url, OWNER, silentLogger);
+    const twin = new LedgerWriter({ connection: second, clock: systemClock, log: silentLogger });
+    const accounts: bigint[] = [];
+    for (let i = 0; i < 6; i++) accounts.push(await ledger.newAccount());
+    for (const id of accounts) await ledger.one(grant(id, 1_000n));
+    const rounds = 25;
+    for (let round = 0; round < rounds; round++) {
+      const there = accounts.map((id) => writer.hold(hold(id, newId(), 1n)));
+      const back = accounts.toReversed().map((id) => twin.hold(hold(id, newId(), 1n)));
+      await Promise.all([...there, ...back]);
+    }
+    await twin.close();
+    await second.close();
+    expect(second.calls.length).toBe(rounds);
+    for (const id of accounts) expect((await ledger.wallet(id)).held).toBe(BigInt(2 * rounds));
+  });
+});
