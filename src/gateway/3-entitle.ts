@@ -14,6 +14,12 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const decision = decideModel(context.catalog, need(context, 'principal').plan, name);
   if (!decision.allowed) throw denial(decision, name);
   if (!pricesText(decision.model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
+  if (need(context, 'request').parts.audio > 0 && decision.model.price.input_audio === undefined) {
+    throw new TollgateError('invalid_request', {
+      param: 'messages',
+      message: `Invalid value for 'messages': the model ${JSON.stringify(name)} has no price for audio here.`,
+    });
+  }
   context.model = decision.model;
 }
 

@@ -34,6 +34,7 @@ export async function forward(context: Context, deps: ForwardDeps): Promise<Rela
     relayed = await attempt(context, deps, provider, route.model);
     context.attempts.push({
       provider: provider.name,
+      model: route.model,
       status: statusOf(relayed),
       outcome: outcomeOf(relayed),
       ms: deps.clock.now() - startedAt,

@@ -10,23 +10,40 @@ export interface MeterDeps {
   tokens: TokenCounter;
 }
 
-/** Reads the usage of a whole JSON answer; `null` is a body too large to read. */
-export async function meterBody(context: Context, deps: MeterDeps, body: Buffer | null): Promise<Metering> {
+/**
+ * Reads the usage of a whole JSON answer. `body` null is one too large to read. Null: the answer is an error in the form
+ * of a success, as some providers send it, and reports no usage: nothing was served.
+ */
+export async function meterBody(context: Context, deps: MeterDeps, body: Buffer | null): Promise<Metering | null> {
   if (body === null) return estimate(context, deps, []);
   const read = readChatJson(body);
   if (read.reported !== null) return { usage: normalise(read.reported), source: 'provider' };
-  return estimate(context, deps, read.generatedText);
+  return read.isError ? null : estimate(context, deps, read.generatedText);
 }
 
-/** Reads the usage of a stream, or of what came of it; `null`: nothing came. */
-export async function meterStream(
+/** Reads the usage of a stream that ended whole. */
+export async function meterStream(context: Context, deps: MeterDeps, reader: ChatStreamReader): Promise<Metering> {
+  const reported = reader.usage();
+  if (reported !== null) return { usage: normalise(reported), source: 'provider' };
+  return estimate(context, deps, reader.generatedText());
+}
+
+/**
+ * Reads the usage of a stream that was cut; `reader` null: nothing came. Some providers report running usage with every
+ * frame, which lags behind what was sent: then the larger count of the output is charged.
+ */
+export async function meterCutStream(
   context: Context,
   deps: MeterDeps,
   reader: ChatStreamReader | null,
 ): Promise<Metering> {
   const reported = reader?.usage() ?? null;
-  if (reported !== null) return { usage: normalise(reported), source: 'provider' };
-  return estimate(context, deps, reader?.generatedText() ?? []);
+  const counted = await estimate(context, deps, reader?.generatedText() ?? []);
+  if (reported === null) return counted;
+  const usage = normalise(reported);
+  const output = (usage.output ?? 0) + (usage.reasoning ?? 0);
+  if ((counted.usage.output ?? 0) <= output) return { usage, source: 'provider' };
+  return { usage: { ...usage, output: (counted.usage.output ?? 0) - (usage.reasoning ?? 0) }, source: 'estimated' };
 }
 
 async function estimate(context: Context, deps: MeterDeps, generated: string[]): Promise<Metering> {

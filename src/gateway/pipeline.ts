@@ -18,7 +18,7 @@ import type { Relayed } from './6-relay.ts';
 import { release, type SettleDeps, settle } from './7-settle.ts';
 import { errorFrame, errorOf, redactedBody } from './8-fail.ts';
 import { type Context, need } from './context.ts';
-import { type MeterDeps, meterBody, meterStream } from './meter.ts';
+import { type MeterDeps, meterBody, meterCutStream, meterStream } from './meter.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
 export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps {
@@ -70,7 +70,8 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
   switch (relayed.kind) {
     case 'whole': {
       context.status = relayed.status;
-      const result = await settle(context, deps, await meterBody(context, deps, relayed.body));
+      const metering = await meterBody(context, deps, relayed.body);
+      const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
       if (response.headersSent) response.end(relayed.rest);
       else if (relayed.body !== null) {
         sendBody(response, relayed.status, relayed.body, { ...relayed.headers, ...chargeHeaders(context, result) });
@@ -85,7 +86,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       return;
     case 'abandoned':
       context.disconnect = 'aborted';
-      if (relayed.sent) await settle(context, deps, await meterStream(context, deps, relayed.reader));
+      if (relayed.sent) await settle(context, deps, await meterCutStream(context, deps, relayed.reader));
       else await release(context, deps);
       response.destroy();
       return;
@@ -133,7 +134,7 @@ function endFailed(
   const timedOut = relayed.kind === 'failed' && relayed.failure.kind === 'timeout' && relayed.failure.sent;
   const billable = relayed.reached || (timedOut && need(context, 'model').onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
-  return meterStream(context, deps, reader).then((metering) => settle(context, deps, metering));
+  return meterCutStream(context, deps, reader).then((metering) => settle(context, deps, metering));
 }
 
 function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {
