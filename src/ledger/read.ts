@@ -61,43 +61,51 @@ function toLot(row: LotRow): Lot {
   };
 }
 
-/** The balance now, by the database's clock: lots that expired or started since the last operation are counted so. */
+interface BalanceRow extends LotRow {
+  posted: bigint;
+  held: bigint;
+  debt: bigint;
+  overdraft: bigint;
+  /** Due to start, and ended, since the last operation looked. */
+  starting: boolean;
+  ended: boolean;
+  start_order: bigint;
+}
+
+/**
+ * The balance now, by the database's clock. Lots that started or expired since the last operation are counted as the
+ * next one will count them: those that start repay debt, in the order they started.
+ */
 export async function readBalance(pool: Pool, account: bigint): Promise<Balance | null> {
-  const { rows } = await pool.query<{
-    posted: bigint;
-    held: bigint;
-    debt: bigint;
-    overdraft: bigint;
-    lots: bigint;
-  }>(
-    `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS t), w AS (SELECT * FROM wallets WHERE account_id = $1)
-     SELECT w.held, w.overdraft,
-       greatest(0, w.debt - due.starting) AS debt,
-       w.posted + due.starting - due.ending AS posted
-     FROM w, LATERAL (
-       SELECT coalesce(sum(l.remaining) FILTER (WHERE l.state = 0 AND l.starts_at <= now.t AND l.expires_at > now.t), 0)::bigint
-           AS starting,
-         coalesce(sum(CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END)
-           FILTER (WHERE l.state = 1 AND l.expires_at <= now.t), 0)::bigint AS ending
-       FROM lots l, now WHERE l.account_id = $1 AND l.state < 3) due`,
+  const { rows } = await pool.query<BalanceRow>(
+    `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS t)
+     SELECT w.posted, w.held, w.debt, w.overdraft, ${LOT_COLUMNS},
+       l.state = 0 AND l.starts_at <= now.t AS starting, l.expires_at <= now.t AS ended,
+       row_number() OVER (ORDER BY l.starts_at, l.created_at, l.lot_id) AS start_order
+     FROM wallets w CROSS JOIN now LEFT JOIN lots l ON l.account_id = w.account_id AND l.state < 2
+     WHERE w.account_id = $1
+     ORDER BY l.priority, l.expires_at, l.created_at, l.lot_id`,
     [account],
   );
   const wallet = rows[0];
   if (wallet === undefined) return null;
-  const lots = await pool.query<LotRow>(
-    `SELECT ${LOT_COLUMNS} FROM lots l JOIN wallets w USING (account_id)
-      WHERE l.account_id = $1 AND l.state < 2 AND l.expires_at > clock_timestamp()
-      ORDER BY l.priority, l.expires_at, l.created_at, l.lot_id`,
-    [account],
-  );
-  const open = lots.rows.map(toLot).filter((lot) => lot.remaining > 0n);
+  let { posted, debt } = wallet;
+  const starting = rows.filter((row) => row.starting).sort((a, b) => Number(a.start_order - b.start_order));
+  for (const row of starting) {
+    const repaid = row.remaining < debt ? row.remaining : debt;
+    debt -= repaid;
+    posted += row.remaining;
+    row.remaining -= repaid;
+  }
+  for (const row of rows) if (row.ended) posted -= row.remaining;
+  const open = rows.filter((row) => row.remaining > 0n && !row.ended).map(toLot);
   const expiring = open.filter((lot) => lot.expiresAt !== null);
   const first = expiring.reduce<Lot | null>((a, b) => (a === null || b.expiresAt! < a.expiresAt! ? b : a), null);
   return {
-    posted: wallet.posted,
+    posted,
     held: wallet.held,
-    available: wallet.posted - wallet.held,
-    debt: wallet.debt,
+    available: posted - wallet.held,
+    debt,
     overdraft: wallet.overdraft,
     lots: open,
     nextExpiry: first === null ? null : { at: first.expiresAt!, amount: first.remaining },
