@@ -16,7 +16,8 @@ const KEY_CHARS = PREFIX.length + PUBLIC_CHARS + 1 + SECRET_CHARS + CHECKSUM_CHA
 
 /** A presented key, taken apart. */
 export interface PresentedKey {
-  key: bigint;
+  /** The public characters: what follows `key_` in its id. */
+  name: string;
   secretHash: Buffer;
 }
 
@@ -24,7 +25,7 @@ export interface PresentedKey {
 export function mintKey(key: bigint): { text: string; secretHash: Buffer } {
   let secret = '';
   for (let i = 0; i < SECRET_CHARS; i++) secret += BASE62[randomInt(62)];
-  const body = `${PREFIX}${publicId('key', key).slice('key_'.length)}-${secret}`;
+  const body = `${PREFIX}${keyNameOf(key)}-${secret}`;
   return { text: body + checksum(body), secretHash: hashSecret(secret) };
 }
 
@@ -33,8 +34,18 @@ export function parseKey(text: string): PresentedKey | null {
   if (text.length !== KEY_CHARS || !text.startsWith(PREFIX)) return null;
   const body = text.slice(0, -CHECKSUM_CHARS);
   if (checksum(body) !== text.slice(-CHECKSUM_CHARS)) return null;
-  const key = parsePublicId('key', `key_${body.slice(PREFIX.length, PREFIX.length + PUBLIC_CHARS)}`);
-  return key === null ? null : { key, secretHash: hashSecret(body.slice(-SECRET_CHARS)) };
+  const name = body.slice(PREFIX.length, PREFIX.length + PUBLIC_CHARS);
+  return { name, secretHash: hashSecret(body.slice(-SECRET_CHARS)) };
+}
+
+/** The id of the key with those public characters; `null`: no key can have them. */
+export function keyIdOf(name: string): bigint | null {
+  return parsePublicId('key', `key_${name}`);
+}
+
+/** The public characters of a key. */
+export function keyNameOf(key: bigint): string {
+  return publicId('key', key).slice('key_'.length);
 }
 
 function hashSecret(secret: string): Buffer {

@@ -8,7 +8,7 @@
 import { timingSafeEqual } from 'node:crypto';
 import type { Pool } from 'pg';
 import type { Clock } from '../lib/clock.ts';
-import { parseKey } from './key-format.ts';
+import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
 
 export const SCOPES = ['inference', 'read', 'consume', 'billing'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -49,7 +49,8 @@ interface Row {
 export class Principals {
   readonly #pool: Pool;
   readonly #clock: Clock;
-  readonly #cache = new Map<bigint, Cached>();
+  /** By the public characters of the key, so that the hot path need not read them as a number. */
+  readonly #cache = new Map<string, Cached>();
   readonly #unknown = new Map<bigint, number>();
   readonly #loading = new Map<bigint, Promise<Cached | null>>();
 
@@ -69,17 +70,21 @@ export class Principals {
       timingSafeEqual(NO_HASH, NO_HASH);
       return null;
     }
-    const cached = this.#cache.get(presented.key);
+    const cached = this.#cache.get(presented.name);
     if (cached !== undefined) return verified(cached, presented.secretHash);
-    return this.#loadKnown(presented.key).then((loaded) => verified(loaded, presented.secretHash));
+    return this.#loadKnown(keyIdOf(presented.name)).then((loaded) => verified(loaded, presented.secretHash));
   }
 
-  /** Reads a principal afresh: after `stale_policy`, and before a denial from the cache is sent. */
+  /**
+   * Reads a principal afresh: after `stale_policy`, and before a denial from the cache is sent. Joins no read that began
+   * before, which could be older than what made it stale.
+   */
   async reload(principal: Principal): Promise<Principal | null> {
-    return (await this.#load(principal.key))?.principal ?? null;
+    return (await this.#read(principal.key))?.principal ?? null;
   }
 
-  async #loadKnown(key: bigint): Promise<Cached | null> {
+  async #loadKnown(key: bigint | null): Promise<Cached | null> {
+    if (key === null) return null;
     const unknownUntil = this.#unknown.get(key);
     if (unknownUntil !== undefined && unknownUntil > this.#clock.now()) return null;
     return this.#load(key);
@@ -105,7 +110,8 @@ export class Principals {
       values: [key],
     });
     const row = rows[0];
-    this.#cache.delete(key);
+    const name = keyNameOf(key);
+    this.#cache.delete(name);
     if (row === undefined) {
       remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
       return null;
@@ -120,7 +126,7 @@ export class Principals {
       scopes: row.scopes,
     };
     const cached = { principal, secretHash: row.secret_hash };
-    remember(this.#cache, key, cached, CACHE_LIMIT);
+    remember(this.#cache, name, cached, CACHE_LIMIT);
     return cached;
   }
 }
@@ -132,7 +138,7 @@ function verified(cached: Cached | null, secretHash: Buffer): Principal | null {
 }
 
 /** Adds to a bounded map; the entry that has been in it longest makes room. */
-function remember<V>(map: Map<bigint, V>, key: bigint, value: V, limit: number): void {
+function remember<K, V>(map: Map<K, V>, key: K, value: V, limit: number): void {
   if (map.size >= limit) map.delete(map.keys().next().value!);
   map.set(key, value);
 }

@@ -1,6 +1,6 @@
 /** The ledger gate passes when all is exact, and names what is not: a gate that cannot fail proves nothing. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { parseKey } from '../../src/accounts/key-format.ts';
+import { keyIdOf, parseKey } from '../../src/accounts/key-format.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import type { Hold } from '../../src/ledger/operations.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
@@ -24,7 +24,7 @@ beforeAll(async () => {
   connection = new WriterConnection(database.url, 1n, silentLogger);
   writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const keys = await seedAccounts(database.pool, database.url, 3);
-  const { key } = parseKey(keys[1]!)!;
+  const key = keyIdOf(parseKey(keys[1]!)!.name)!;
   const { rows } = await database.pool.query<{ version: bigint }>('SELECT version FROM catalog_state');
   hold = {
     ...{ verb: 'hold', account: key, key, id: uuidv7(systemClock), want: 10n ** 9n, least: 1n, floor: 1n },

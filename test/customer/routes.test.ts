@@ -66,7 +66,7 @@ test('a settled request has a receipt that explains its charge', async () => {
     endpoint: 'chat',
     model: 'plain',
     provider: 'demo',
-    provider_model: null,
+    provider_model: 'plain',
     status: 'settled',
     stream: false,
     usage: {

@@ -51,6 +51,10 @@ async function refusal(response: Response): Promise<Refusal> {
 }
 
 const GOOD = { model: 'strict', messages: [{ role: 'user', content: 'hi' }] };
+const AUDIO = JSON.stringify({
+  model: 'strict',
+  messages: [{ role: 'user', content: [{ type: 'input_audio', input_audio: { data: 'UklGRg==', format: 'wav' } }] }],
+});
 const withField = (field: string, json: string): string =>
   `{"model":"strict","messages":[{"role":"user","content":"hi"}],"${field}":${json}}`;
 
@@ -95,6 +99,7 @@ describe('bodies', () => {
     ['n: 1000000', withField('n', '1000000'), 400, 'invalid_request', 'n'],
     ['stream: "yes"', withField('stream', '"yes"'), 400, 'invalid_request', 'stream'],
     ['an unpriced tier', withField('service_tier', '"priority"'), 400, 'invalid_request', 'service_tier'],
+    ['audio, which the model has no price for', AUDIO, 400, 'invalid_request', 'messages'],
     ['an unpriced tool', withField('web_search_options', '{}'), 400, 'invalid_request', 'web_search_options'],
   ])('%s', async (_name, body, status, code, param) => {
     const answer = await refusal(await post(gateway, account.key, body));

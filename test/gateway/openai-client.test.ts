@@ -9,6 +9,7 @@ import {
   createWorld,
   eventually,
   expectSettled,
+  get,
   startGateway,
   type TestAccount,
   type TestGateway,
@@ -122,6 +123,35 @@ describe('answers are passed on and charged exactly', () => {
     world.upstream.script('usageZero');
     await openai.chat.completions.create({ model: 'plain', messages });
     expect(await chargedTo(world, account.account)).toBe(0n);
+  });
+
+  it('an error in the form of a success is passed on, and charged nothing', async () => {
+    await fresh();
+    world.upstream.script(({ response }) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end('{"error":{"message":"overloaded","type":"server_error","param":null,"code":null}}');
+    });
+    const { response } = await openai.chat.completions.create({ model: 'plain', messages }).withResponse();
+    expect(response.headers.get('x-tollgate-charged')).toBe('0');
+    expect(await chargedTo(world, account.account)).toBe(0n);
+  });
+
+  it('a receipt names the provider’s model, the attempts and the lots', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    const { response } = await openai.chat.completions.create({ model: 'plain', messages }).withResponse();
+    const receipt = await get(gateway, account.key, `/account/v1/requests/${response.headers.get('x-request-id')}`);
+    expect(receipt).toMatchObject({
+      ...{ account_id: account.accountId, model: 'plain', provider: 'scripted', provider_model: 'plain-upstream' },
+      ...{ status: 'settled', usage_source: 'provider', charged: '0.018', disconnect: null },
+      usage: { input_tokens: 12, output_tokens: 3, cached_input_tokens: 0 },
+      lines: [
+        { unit: 'input', quantity: 12, unit_price_usd: '1', per: 1_000_000, credits: '0.012' },
+        { unit: 'output', quantity: 3, unit_price_usd: '2', per: 1_000_000, credits: '0.006' },
+      ],
+      lots: [{ credits: '0.018' }],
+      attempts: [{ provider: 'scripted', status: 200, outcome: 'whole' }],
+    });
   });
 
   it('a route that is down gives way to the next', async () => {
