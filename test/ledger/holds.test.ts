@@ -80,6 +80,24 @@ it('what a batch settles and releases is free for the holds of the same batch, w
   expect(results.map((result) => result.available)).toEqual([0n, 30n, 70n]);
 });
 
+it('what a batch charges is not free for the holds of the same batch', async () => {
+  const account = await accountWith(100n);
+  const id = newId();
+  await ledger.one(hold(account, id, 40n));
+  const [settled, held] = await ledger.apply([settle(account, id, 30n), hold(account, newId(), 71n)]);
+  expect([settled!.outcome, held!.outcome]).toEqual(['done', 'insufficient_credits']);
+});
+
+it('the same operation twice in a batch is done once', async () => {
+  const account = await accountWith(100n);
+  const id = newId();
+  const outcomes = async (...batch: Parameters<LedgerRig['apply']>[0]) =>
+    (await ledger.apply(batch)).map((result) => result.outcome);
+  expect(await outcomes(hold(account, id, 40n), hold(account, id, 40n))).toEqual(['done', 'repeated']);
+  expect(await outcomes(settle(account, id, 30n), settle(account, id, 30n))).toEqual(['done', 'repeated']);
+  expect(await ledger.wallet(account)).toMatchObject({ posted: 70n, held: 0n });
+});
+
 it('a lower overdraft refuses new holds and leaves what is owed as it is', async () => {
   const account = await accountWith(0n, 50n);
   const id = newId();

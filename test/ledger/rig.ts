@@ -25,8 +25,11 @@ export const KEY = 1n;
 export const OTHER_KEY = 2n;
 export const newId = (): Uuid => uuidv7(systemClock);
 
-/** Second 0 of the tests' time. Money is judged by the instant that is passed along, so that no test waits for one. */
-const BASE_MS = Date.UTC(2030, 0, 1);
+/**
+ * Second 0 of the tests' time: now, since ids are as old as what they name. Money is judged by the instant that is passed
+ * along, so that no test waits for one.
+ */
+const BASE_MS = Math.floor(Date.now() / 1000) * 1000;
 export const second = (seconds: number): Date => new Date(BASE_MS + seconds * 1000);
 
 export function hold(account: bigint, id: Uuid, want: bigint, more: Partial<Hold> = {}): Hold {
