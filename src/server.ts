@@ -146,7 +146,7 @@ function banner(running: Running): string[] {
     `  curl ${running.url}/account/v1/balance -H ${key}`,
     '',
     '  # the receipt of the last request:',
-    `  curl ${running.url}/account/v1/requests?limit=1 -H ${key}`,
+    `  curl '${running.url}/account/v1/requests?limit=1' -H ${key}`,
     '',
   ];
 }

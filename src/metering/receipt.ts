@@ -179,6 +179,9 @@ export interface Receipt {
   settled_at: string | null;
 }
 
+/** Endpoints are kept by a short name, and shown as the path that was called. */
+const PATHS: Record<string, string> = { chat: '/v1/chat/completions' };
+
 export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Receipt {
   const facts = decodeReceipt(source.bytes);
   const settled = source.status === 'recovered' ? null : facts.settled;
@@ -187,7 +190,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     request_id: source.requestId,
     account_id: source.accountId,
     key_id: source.keyId,
-    endpoint: facts.endpoint,
+    endpoint: PATHS[facts.endpoint] ?? facts.endpoint,
     model: facts.model,
     provider: settled?.attempts.at(-1)?.provider ?? null,
     provider_model: settled?.attempts.at(-1)?.model ?? null,

@@ -63,7 +63,7 @@ test('a settled request has a receipt that explains its charge', async () => {
     request_id: request.id,
     account_id: customer.id,
     key_id: customer.keyId,
-    endpoint: 'chat',
+    endpoint: '/v1/chat/completions',
     model: 'plain',
     provider: 'demo',
     provider_model: 'plain',

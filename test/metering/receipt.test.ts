@@ -107,7 +107,7 @@ describe('a receipt as it is shown', () => {
     const shown = presentReceipt(source(encodeReceipt({ ...facts, usage, attempts, clampedTo: 99 })), 1000n);
     expect(shown).toMatchObject({
       request_id: 'req_1',
-      endpoint: 'chat',
+      endpoint: '/v1/chat/completions',
       model: 'gpt-4o-mini',
       provider: 'spare',
       provider_model: 'their-name',
@@ -155,7 +155,7 @@ describe('a receipt as it is shown', () => {
     const shown = presentReceipt(source(encodeFrozen(frozen), { status, held: 5_000_000_000n }), 1000n);
     expect(shown).toMatchObject({
       status,
-      endpoint: 'chat',
+      endpoint: '/v1/chat/completions',
       model: 'gpt-4o-mini',
       price_version: 3,
       held: '5',
