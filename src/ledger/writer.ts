@@ -143,9 +143,8 @@ export class LedgerWriter {
 
   /** Sends batches until nothing waits. One call at a time: `#busy` is true exactly while this runs. */
   async #run(): Promise<void> {
-    while (this.#urgent.length + this.#holds.length > 0) {
-      // What other sockets have brought by now goes along: a turn of the event loop, no timer.
-      await setImmediate();
+    // Before each batch a turn of the event loop, no timer: what other sockets have brought by then goes along.
+    for (await setImmediate(); this.#urgent.length + this.#holds.length > 0; await setImmediate()) {
       const batch = this.#takeBatch();
       this.#inFlight = batch;
       for (const pending of batch) pending.sent = true;

@@ -61,6 +61,8 @@ it('a hold of nothing is granted to an empty wallet, to one in debt and to one w
   await ledger.one(settle(account, id, 25n));
   expect(await ledger.one(hold(account, newId(), 0n))).toMatchObject({ outcome: 'done', available: -15n });
   expect((await ledger.one(hold(account, newId(), 1n, { least: 0n }))).outcome).toBe('insufficient_credits');
+  const beside = await ledger.apply([hold(account, newId(), 1n), hold(account, newId(), 0n)]);
+  expect(beside.map((result) => result.outcome)).toEqual(['insufficient_credits', 'done']);
 });
 
 it('holds that fit as a set are all taken; where they do not, they are decided in the order of arrival', async () => {

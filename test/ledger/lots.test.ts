@@ -176,6 +176,19 @@ describe('expiry', () => {
     await ledger.one(settle(account, id, 5n), 11);
     expect(await ledger.wallet(account)).toMatchObject({ posted: -5n, debt: 5n, dormant: 0n });
   });
+
+  it('nor does such a hold keep it from being booked, once the older ones have ended', async () => {
+    const account = await ledger.newAccount(10n);
+    const older = newId();
+    await ledger.one(lot(account, 'a', 10n, { expiresAt: second(10) }));
+    await ledger.one(hold(account, older, 5n), 9);
+    await ledger.one(hold(account, newId(), 0n), 10);
+    await ledger.one(settle(account, older, 5n), 11);
+    expect((await ledger.entries(account)).slice(1)).toEqual([
+      ['charge', -5n, 5n, { a: 5n }],
+      ['expire', -5n, 0n, { a: 5n }],
+    ]);
+  });
 });
 
 describe('a lot that starts', () => {
