@@ -66,6 +66,10 @@ export class Relay implements UpstreamListener {
   /** The terminal frame, or the last chunk of a large body: not sent before the charge is committed. */
   #withheld: Buffer | null = null;
   #errorSent = false;
+  /** Pieces of a stream that the current turn has brought. */
+  #arrived: Buffer[] = [];
+  /** Until it has drained, the provider is not read. */
+  #clientIsSlow = false;
   #draining: NodeJS.Timeout | null = null;
 
   constructor(options: RelayOptions) {
@@ -95,7 +99,9 @@ export class Relay implements UpstreamListener {
   onData(chunk: Buffer): boolean {
     switch (this.#mode) {
       case 'stream':
-        return this.#relayFrames(chunk);
+        // What one read of the socket brings in several pieces is looked at, and sent on, as one: before the next read.
+        if (this.#arrived.push(chunk) === 1) process.nextTick(() => this.#relayArrived());
+        return !this.#clientIsSlow;
       case 'pass':
         return this.#pass(chunk);
       case 'error':
@@ -109,6 +115,7 @@ export class Relay implements UpstreamListener {
   }
 
   onEnd(): void {
+    this.#relayArrived();
     if (this.#mode === 'stream') {
       this.#endStream();
     } else if (this.#mode === 'error') {
@@ -121,6 +128,7 @@ export class Relay implements UpstreamListener {
   }
 
   onFailure(failure: UpstreamFailure): void {
+    this.#relayArrived();
     this.#finish({ kind: 'failed', failure, reader: this.#reader, reached: this.#options.response.headersSent });
   }
 
@@ -132,6 +140,7 @@ export class Relay implements UpstreamListener {
       this.abandon();
     } else {
       this.#draining = setTimeout(() => this.abandon(), DRAIN_MS);
+      this.#clientIsSlow = false;
       this.attempt?.resume();
     }
   }
@@ -139,6 +148,7 @@ export class Relay implements UpstreamListener {
   /** Gives the attempt up: the client left, or the gateway stops. */
   abandon(): void {
     if (this.#mode === 'over') return;
+    this.#relayArrived();
     const sent = this.attempt?.sent ?? false;
     this.attempt?.abort();
     this.#finish({ kind: 'abandoned', reader: this.#reader, sent });
@@ -156,7 +166,14 @@ export class Relay implements UpstreamListener {
     this.#bytes += chunk.length;
   }
 
-  #relayFrames(chunk: Buffer): boolean {
+  #relayArrived(): void {
+    if (this.#arrived.length === 0 || this.#mode !== 'stream') return;
+    const chunk = this.#arrived.length === 1 ? this.#arrived[0]! : Buffer.concat(this.#arrived);
+    this.#arrived = [];
+    this.#relayFrames(chunk);
+  }
+
+  #relayFrames(chunk: Buffer): void {
     const reader = this.#reader!;
     const out: Buffer[] = [];
     try {
@@ -166,9 +183,9 @@ export class Relay implements UpstreamListener {
     } catch (cause) {
       this.attempt?.abort();
       this.onFailure({ kind: 'protocol', sent: true, cause });
-      return true;
+      return;
     }
-    return out.length === 0 || this.#write(joined(out));
+    if (out.length > 0) this.#write(joined(out));
   }
 
   #relayFrame(frame: Buffer, out: Buffer[]): void {
@@ -218,8 +235,12 @@ export class Relay implements UpstreamListener {
         ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
       });
     }
-    if (response.write(bytes)) return true;
-    response.once('drain', () => this.attempt?.resume());
+    if (response.write(bytes) || this.#clientIsSlow) return !this.#clientIsSlow;
+    this.#clientIsSlow = true;
+    response.once('drain', () => {
+      this.#clientIsSlow = false;
+      this.attempt?.resume();
+    });
     return false;
   }
 }
