@@ -8,6 +8,7 @@ import { CatalogCache } from './catalog/cache.ts';
 import { loadCatalog } from './catalog/store.ts';
 import type { Config } from './config.ts';
 import { registerCustomer } from './customer/routes.ts';
+import { promptly } from './db/pool.ts';
 import { entitleAfresh } from './gateway/3-entitle.ts';
 import { costSoFar } from './gateway/7-settle.ts';
 import { InFlight } from './gateway/in-flight.ts';
@@ -16,6 +17,7 @@ import { registerGateway } from './gateway/routes.ts';
 import { createHttp } from './http.ts';
 import { WriterConnection } from './ledger/connection.ts';
 import { Owner } from './ledger/owners.ts';
+import { keepPartitions } from './ledger/partitions.ts';
 import { LedgerWriter } from './ledger/writer.ts';
 import type { Clock } from './lib/clock.ts';
 import { mintId } from './lib/ids.ts';
@@ -44,6 +46,8 @@ export interface AppOptions {
 }
 
 const REAP_MS = 20;
+/** How long clients may take to read their last bytes once all is settled. */
+const PATIENCE_MS = 5_000;
 
 export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, log } = options;
@@ -57,23 +61,29 @@ export async function createApp(options: AppOptions): Promise<App> {
   const adminHttp = typeof admin === 'object' ? createServer(options) : http;
   if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
   const servers = [...new Set([http, adminHttp])];
+  let endPartitions: () => void = () => {};
 
   return {
     owner,
     writer: gateway.writer,
     listen: async () => {
       await leases.start();
+      endPartitions = keepPartitions(pool, log);
       if (typeof admin === 'object') await adminHttp.listen(admin);
       return http.listen({ host: config.server.host, port: config.server.port });
     },
     drain: async (limitMs) => {
       gateway.draining.value = true;
+      endPartitions();
       const closed = Promise.all(servers.map((server) => server.close()));
       await gateway.inFlight.drain(limitMs);
       // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
+      // One whose client does not read its answer would never be idle.
       const reaper = setInterval(() => servers.map(({ server }) => server.closeIdleConnections()), REAP_MS);
+      const patience = setTimeout(() => servers.map(({ server }) => server.closeAllConnections()), PATIENCE_MS);
       await closed;
       clearInterval(reaper);
+      clearTimeout(patience);
       await gateway.writer.close();
       await leases.stop();
       await connection.close();
@@ -97,7 +107,8 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const owner = mintId(clock);
   const settings = config.providers.map((provider) => ({ ...provider, apiKey: provider.apiKey?.reveal() }));
   const providers = createProviders(settings, { log, clock });
-  const readCatalog = () => loadCatalog(pool, { providers: new Set(providers.keys()), markup: config.credits.markup });
+  const built = { providers: new Set(providers.keys()), markup: config.credits.markup };
+  const readCatalog = () => promptly(loadCatalog(pool, built));
   const catalogs = new CatalogCache(await readCatalog(), readCatalog);
   for (const [entry, reason] of catalogs.current.leftOut) log.info({ entry, reason }, 'catalog entry is not served');
   const connection = new WriterConnection(options.databaseUrl, owner, log);
@@ -120,6 +131,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     clock,
     log,
     creditsPerUsd,
+    isLeased: () => leases.isLeased,
     insufficientStatus: config.errors.insufficientCreditsStatus,
     draining: { value: false },
     entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),

@@ -28,6 +28,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     keepAliveTimeout: KEEP_ALIVE_MS,
     requestTimeout: options.requestTimeoutMs,
     exposeHeadRoutes: false,
+    // A request that comes while we stop is answered by its route, in our own form.
+    return503OnClosing: false,
     routerOptions: { ignoreTrailingSlash: false, maxParamLength: 512 },
     // A path that is no URL never reaches the handlers below.
     frameworkErrors: (thrown, request, reply) => answer(toPublicError(thrown), request, reply),

@@ -8,7 +8,8 @@ export function adminCheck(adminKey: string | null): (authorization: string | un
   return (authorization) => {
     if (expected === null) throw new TollgateError('admin_disabled');
     const presented = /^bearer (.+)$/i.exec(authorization ?? '')?.[1] ?? '';
-    if (!timingSafeEqual(hash('sha256', presented.trim(), 'buffer'), expected)) {
+    const same = timingSafeEqual(hash('sha256', presented.trim(), 'buffer'), expected);
+    if (!same || presented === '') {
       throw new TollgateError('invalid_admin_key');
     }
   };

@@ -34,16 +34,17 @@ export function authenticate(
 
 /**
  * The principal for a call that only reads: always as the database has it now, because no hold will verify the cache. A
- * suspended account may read. Throws `invalid_api_key` or `scope_missing`.
+ * suspended account may read. One of the scopes will do. Throws `invalid_api_key` or `scope_missing`.
  */
 export async function authenticateReader(
   headers: IncomingHttpHeaders,
   principals: Principals,
-  scope: Scope,
+  ...scopes: [Scope, ...Scope[]]
 ): Promise<Principal> {
   const key = presentedKey(headers);
   const found = key === null ? null : await principals.find(key);
   const fresh = found === null ? null : await principals.reload(found);
+  const scope = scopes.find((one) => fresh?.scopes.includes(one)) ?? scopes[0];
   return accept(fresh === null ? null : { ...fresh, suspended: false }, scope);
 }
 

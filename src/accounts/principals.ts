@@ -7,6 +7,7 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Pool } from 'pg';
+import { promptly } from '../db/pool.ts';
 import type { Clock } from '../lib/clock.ts';
 import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
 
@@ -100,7 +101,7 @@ export class Principals {
   }
 
   async #read(key: bigint): Promise<Cached | null> {
-    const { rows } = await this.#pool.query<Row>({
+    const reading = this.#pool.query<Row>({
       name: 'principal',
       text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, a.plan, w.policy_version, w.status <> 0 AS suspended,
                s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended
@@ -109,7 +110,7 @@ export class Principals {
              WHERE k.key_id = $1`,
       values: [key],
     });
-    const row = rows[0];
+    const row = (await promptly(reading)).rows[0];
     const name = keyNameOf(key);
     this.#cache.delete(name);
     if (row === undefined) {

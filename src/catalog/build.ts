@@ -65,6 +65,7 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
       .filter(({ provider }) => options.providers.has(provider))
       .map(({ provider, model }) => ({ provider, model })),
     maxOutputTokens: entry.max_output_tokens ?? DEFAULT_MAX_OUTPUT_TOKENS,
+    statesMaxOutput: entry.max_output_tokens !== undefined,
     contextWindow: entry.context_window ?? null,
     // What a model thinks is billed, and not seen before the end: one that has a price for it is read to the end.
     onDisconnect: entry.on_disconnect ?? (price.reasoning === undefined ? 'abort' : 'drain'),

@@ -14,6 +14,8 @@ export interface Model {
   routes: readonly Route[];
   /** Tokens of one choice. */
   maxOutputTokens: number;
+  /** Whether the catalog states it; else it is our guess, which the provider has to be told. */
+  statesMaxOutput: boolean;
   /** Tokens of input and output together; `null`: not known. */
   contextWindow: number | null;
   onDisconnect: 'abort' | 'drain';

@@ -1,9 +1,11 @@
 /** Connections to Postgres: one small pool for reads and slow work. The ledger's writer has a connection of its own. */
 import pg from 'pg';
+import { TollgateError } from '../errors.ts';
 import type { Logger } from '../observe/log.ts';
 
 const CONNECT_TIMEOUT_MS = 2_000;
 const STATEMENT_TIMEOUT_MS = 10_000;
+const PROMPT_MS = 1_800;
 const OLDEST_SERVER = 150_000;
 
 /** bigint columns are `bigint`; numeric stays text: no float ever holds money. */
@@ -34,7 +36,7 @@ export function createPool(options: PoolOptions): pg.Pool {
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
-    options: '-c search_path=tollgate',
+    options: '-c search_path=tollgate -c idle_in_transaction_session_timeout=5000',
     keepAlive: true,
     types,
   });
@@ -60,6 +62,24 @@ export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient
     throw error;
   } finally {
     client.release(broken);
+  }
+}
+
+/**
+ * The answer to a read that a request waits for; throws `ledger_unavailable` when the database is away or does not
+ * answer within 1.8 s, so that the client hears so within 2.
+ */
+export async function promptly<T>(read: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error('the database did not answer in time')), PROMPT_MS);
+  });
+  try {
+    return await Promise.race([read, late]);
+  } catch (cause) {
+    throw cause instanceof TollgateError ? cause : new TollgateError('ledger_unavailable', { cause });
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -1,2 +1,2 @@
 /** Step 1: the presented API key → a principal. The customer API takes the same keys, so the rules are in accounts. */
-export { authenticate } from '../accounts/authenticate.ts';
+export { authenticate, authenticateReader } from '../accounts/authenticate.ts';

@@ -22,12 +22,15 @@ export interface HoldDeps {
   writer: LedgerWriter;
   creditsPerUsd: bigint;
   insufficientStatus: number;
+  /** Whether this gateway's lease is good: others would end its holds under it. */
+  isLeased: () => boolean;
   /** Reads policy and catalog again, and entitles again: throws when that now denies. */
   entitleAfresh: (context: Context) => Promise<void>;
 }
 
 /** Fills `hold`, `held` and `clampedTo`. Throws when nothing can be held; then no hold exists. */
 export async function hold(context: Context, deps: HoldDeps): Promise<void> {
+  if (!deps.isLeased()) throw new TollgateError('ledger_unavailable');
   for (let tries = 0; ; tries++) {
     const asked = holdFor(context, deps.creditsPerUsd);
     const result = await deps.writer.hold(asked);
@@ -39,7 +42,8 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
       throw denial(result, asked, deps.insufficientStatus);
     context.hold = asked;
     context.held = result.amount;
-    if (result.amount < asked.want) context.clampedTo = affordable(context, result.amount, deps.creditsPerUsd);
+    context.clampedTo =
+      result.amount < asked.want ? affordable(context, result.amount, deps.creditsPerUsd) : unheldLimit(context);
     return;
   }
 }
@@ -76,6 +80,17 @@ function holdFor(context: Context, creditsPerUsd: bigint): Hold {
       createdAt: context.startedAt,
     }),
   };
+}
+
+/**
+ * The limit that must be sent upstream so that no more is generated than is held for: where the client asked for more than
+ * the model gives, or where neither it nor the catalog says how much that is. `null`: none.
+ */
+function unheldLimit(context: Context): number | null {
+  const { outputLimit } = need(context, 'request');
+  const { maxOutputTokens, statesMaxOutput } = need(context, 'model');
+  if (outputLimit === null) return statesMaxOutput ? null : maxOutputTokens;
+  return outputLimit > maxOutputTokens ? maxOutputTokens : null;
 }
 
 /** The output limit, per choice, whose bound fits into what was granted. */

@@ -106,5 +106,5 @@ function noRoute(): Relayed {
     sent: false,
     cause: new Error('no provider of this model is configured'),
   };
-  return { kind: 'failed', failure, reader: null, reached: false };
+  return { kind: 'failed', failure, reader: null, bytes: 0, reached: false };
 }

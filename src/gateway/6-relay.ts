@@ -13,6 +13,7 @@ import { FrameSplitter } from '../lib/sse.ts';
 import { ChatStreamReader } from '../metering/readers/chat.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../upstream/types.ts';
+import { redactedBody } from './redact.ts';
 
 /** Bodies up to this size are held whole, and carry their charge in headers. */
 const WHOLE_BODY_BYTES = 1024 * 1024;
@@ -23,6 +24,10 @@ const ERROR_BODY_BYTES = 256 * 1024;
 const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 /** A drained stream is read at most this long after the client left. */
 const DRAIN_MS = 120_000;
+/** A stream whose answer is complete is read this much longer after the client left: its usage is all that is missing. */
+const USAGE_MS = 2_000;
+/** A client that takes nothing for this long has left, whatever its connection says. */
+const STALL_MS = 60_000;
 
 /** How an attempt ended. `reached`: some of it went to the client, so that no other route may be tried. */
 export type Relayed =
@@ -30,14 +35,16 @@ export type Relayed =
       kind: 'whole';
       status: number;
       headers: Record<string, string | string[]>;
+      /** `null`: too large to be kept. */
       body: Buffer | null;
+      bytes: number;
       rest: Buffer | null;
     }
   | { kind: 'streamed'; reader: ChatStreamReader; rest: Buffer | null; status: number }
   | { kind: 'cut_short'; reader: ChatStreamReader; reached: boolean; status: number; errorSent: boolean }
   | { kind: 'refused'; status: number; body: Buffer }
-  | { kind: 'failed'; failure: UpstreamFailure; reader: ChatStreamReader | null; reached: boolean }
-  | { kind: 'abandoned'; reader: ChatStreamReader | null; sent: boolean };
+  | { kind: 'failed'; failure: UpstreamFailure; reader: ChatStreamReader | null; bytes: number; reached: boolean }
+  | { kind: 'abandoned'; reader: ChatStreamReader | null; bytes: number; sent: boolean };
 
 export interface RelayOptions {
   response: ServerResponse;
@@ -65,12 +72,14 @@ export class Relay implements UpstreamListener {
   #splitter: FrameSplitter | null = null;
   /** The terminal frame, or the last chunk of a large body: not sent before the charge is committed. */
   #withheld: Buffer | null = null;
+  /** The provider said that it failed, and whether the client was told so. */
+  #broken = false;
   #errorSent = false;
   /** Pieces of a stream that the current turn has brought. */
   #arrived: Buffer[] = [];
   /** Until it has drained, the provider is not read. */
   #clientIsSlow = false;
-  #draining: NodeJS.Timeout | null = null;
+  #limited: NodeJS.Timeout | null = null;
 
   constructor(options: RelayOptions) {
     this.#options = options;
@@ -87,7 +96,7 @@ export class Relay implements UpstreamListener {
     const type = headers['content-type'];
     if (status >= 400) {
       this.#mode = 'error';
-    } else if (typeof type === 'string' && type.startsWith('text/event-stream')) {
+    } else if (typeof type === 'string' && type.toLowerCase().startsWith('text/event-stream')) {
       this.#mode = 'stream';
       this.#reader = new ChatStreamReader();
       this.#splitter = new FrameSplitter(MAX_FRAME_BYTES);
@@ -123,26 +132,33 @@ export class Relay implements UpstreamListener {
     } else {
       const whole = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
       const body = this.#bytes > READABLE_BODY_BYTES ? null : whole;
-      this.#finish({ kind: 'whole', status: this.#status, headers: this.#headers, body, rest: this.#withheld });
+      const { rest, bytes } = { rest: this.#withheld, bytes: this.#bytes };
+      this.#finish({ kind: 'whole', status: this.#status, headers: this.#headers, body, bytes, rest });
     }
   }
 
   onFailure(failure: UpstreamFailure): void {
     this.#relayArrived();
-    this.#finish({ kind: 'failed', failure, reader: this.#reader, reached: this.#options.response.headersSent });
+    const reached = this.#options.response.headersSent;
+    this.#finish({ kind: 'failed', failure, reader: this.#reader, bytes: this.#bytes, reached });
   }
 
-  /** The client went away. What is not a stream is finished, so that it can be charged exactly. */
+  /**
+   * The client went away. What is not a stream is finished, so that it can be charged exactly; so is a stream whose text
+   * has ended, since nobody may read an answer and leave before the usage that charges it.
+   */
   clientGone(): void {
     if (this.#mode === 'over') return;
+    this.#relayArrived();
     const streams = this.#mode === 'stream' || (this.#mode === 'waiting' && this.#options.streamAsked);
-    if (streams && this.#options.onDisconnect === 'abort') {
+    const abort = streams && this.#options.onDisconnect === 'abort';
+    if (abort && !this.#reader?.finished) {
       this.abandon();
-    } else {
-      this.#draining = setTimeout(() => this.abandon(), DRAIN_MS);
-      this.#clientIsSlow = false;
-      this.attempt?.resume();
+      return;
     }
+    if (streams) this.#limit(abort ? USAGE_MS : DRAIN_MS);
+    this.#clientIsSlow = false;
+    this.attempt?.resume();
   }
 
   /** Gives the attempt up: the client left, or the gateway stops. */
@@ -151,13 +167,19 @@ export class Relay implements UpstreamListener {
     this.#relayArrived();
     const sent = this.attempt?.sent ?? false;
     this.attempt?.abort();
-    this.#finish({ kind: 'abandoned', reader: this.#reader, sent });
+    this.#finish({ kind: 'abandoned', reader: this.#reader, bytes: this.#bytes, sent });
+  }
+
+  /** Gives the attempt up unless it ends, or the reason to limit it does, within so long. `null`: no limit. */
+  #limit(ms: number | null): void {
+    if (this.#limited !== null) clearTimeout(this.#limited);
+    this.#limited = ms === null ? null : setTimeout(() => this.abandon(), ms);
   }
 
   #finish(relayed: Relayed): void {
     if (this.#mode === 'over') return;
     this.#mode = 'over';
-    if (this.#draining !== null) clearTimeout(this.#draining);
+    this.#limit(null);
     this.#options.done(relayed);
   }
 
@@ -191,8 +213,13 @@ export class Relay implements UpstreamListener {
   #relayFrame(frame: Buffer, out: Buffer[]): void {
     const kind = this.#reader!.frame(frame);
     if (kind === 'done') this.#withheld = frame;
-    else if (kind !== 'usage-only' || this.#options.usageAsked) out.push(frame);
-    this.#errorSent ||= kind === 'error';
+    else if (kind === 'error') {
+      // An error before anything else is no answer: another route may have one.
+      this.#broken = true;
+      if (!this.#options.response.headersSent && out.length === 0) return;
+      this.#errorSent = true;
+      out.push(redactedBody(frame));
+    } else if (kind !== 'usage-only' || this.#options.usageAsked) out.push(frame);
   }
 
   #endStream(): void {
@@ -200,10 +227,12 @@ export class Relay implements UpstreamListener {
     const rest = this.#splitter!.rest();
     if (rest.length > 0) this.#relayFrames(Buffer.from('\n\n'));
     if (this.#mode === 'over') return;
-    const whole = (this.#withheld !== null || reader.finished) && !this.#errorSent;
+    const whole = (this.#withheld !== null || reader.finished) && !this.#broken;
     const status = this.#status;
-    if (whole) this.#finish({ kind: 'streamed', reader, rest: this.#withheld, status });
-    else {
+    if (whole) {
+      this.#sendHead();
+      this.#finish({ kind: 'streamed', reader, rest: this.#withheld, status });
+    } else {
       const reached = this.#options.response.headersSent;
       this.#finish({ kind: 'cut_short', reader, reached, status, errorSent: this.#errorSent });
     }
@@ -228,20 +257,26 @@ export class Relay implements UpstreamListener {
   #write(bytes: Buffer): boolean {
     const { response } = this.#options;
     if (response.destroyed) return true;
-    if (!response.headersSent) {
-      response.writeHead(this.#status, {
-        ...this.#headers,
-        'x-request-id': this.#options.requestId,
-        ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
-      });
-    }
+    this.#sendHead();
     if (response.write(bytes) || this.#clientIsSlow) return !this.#clientIsSlow;
     this.#clientIsSlow = true;
+    this.#limit(STALL_MS);
     response.once('drain', () => {
       this.#clientIsSlow = false;
+      this.#limit(null);
       this.attempt?.resume();
     });
     return false;
+  }
+
+  #sendHead(): void {
+    const { response, requestId } = this.#options;
+    if (response.headersSent || response.destroyed) return;
+    response.writeHead(this.#status, {
+      ...this.#headers,
+      'x-request-id': requestId,
+      ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
+    });
   }
 }
 

@@ -11,16 +11,6 @@
 import { TollgateError } from '../errors.ts';
 import type { Relayed } from './6-relay.ts';
 
-/** A provider's account must not show: keys, organisations and projects are blotted out of what it says. */
-const ACCOUNT_MARKS = /\b(?:sk-[\w-]{6,}|(?:org|proj|user)[-_][A-Za-z0-9]{6,})/g;
-
-/** The provider's own words to a client whose request was wrong, without what names our account. */
-export function redactedBody(body: Buffer): Buffer {
-  const text = body.toString('utf8');
-  const clean = text.replace(ACCOUNT_MARKS, '***');
-  return clean === text ? body : Buffer.from(clean);
-}
-
 /** The error a client gets for an attempt that failed before anything reached it: our provider's troubles, never theirs. */
 export function errorOf(relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>): TollgateError {
   switch (relayed.kind) {

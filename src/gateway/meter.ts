@@ -6,19 +6,28 @@ import type { TokenCounter } from '../metering/tokens/counter.ts';
 import type { Metering } from './7-settle.ts';
 import { type Context, need } from './context.ts';
 
+/** Of an answer whose text cannot be told from its syntax. */
+const BYTES_PER_TOKEN = 4;
+
 export interface MeterDeps {
   tokens: TokenCounter;
 }
 
 /**
  * Reads the usage of a whole JSON answer. `body` null is one too large to read. Null: the answer is an error in the form
- * of a success, as some providers send it, and reports no usage: nothing was served.
+ * of a success, as some providers send it, and reports no usage: nothing was served. An answer in which nothing can be
+ * read was served all the same: its bytes are counted.
  */
-export async function meterBody(context: Context, deps: MeterDeps, body: Buffer | null): Promise<Metering | null> {
-  if (body === null) return estimate(context, deps, []);
-  const read = readChatJson(body);
+export async function meterBody(
+  context: Context,
+  deps: MeterDeps,
+  { body, bytes }: { body: Buffer | null; bytes: number },
+): Promise<Metering | null> {
+  const read = body === null ? null : readChatJson(body);
+  if (read === null) return estimate(context, deps, [], bytes);
   if (read.reported !== null) return { usage: normalise(read.reported), source: 'provider' };
-  return read.isError ? null : estimate(context, deps, read.generatedText);
+  if (read.isError) return null;
+  return estimate(context, deps, read.generatedText, read.generatedText.length === 0 ? bytes : 0);
 }
 
 /** Reads the usage of a stream that ended whole. */
@@ -29,16 +38,16 @@ export async function meterStream(context: Context, deps: MeterDeps, reader: Cha
 }
 
 /**
- * Reads the usage of a stream that was cut; `reader` null: nothing came. Some providers report running usage with every
+ * Reads the usage of an answer that was cut: a stream, or a body of which so many `bytes` came. Some providers report running usage with every
  * frame, which lags behind what was sent: then the larger count of the output is charged.
  */
-export async function meterCutStream(
+export async function meterCut(
   context: Context,
   deps: MeterDeps,
-  reader: ChatStreamReader | null,
+  { reader, bytes = 0 }: { reader: ChatStreamReader | null; bytes?: number },
 ): Promise<Metering> {
   const reported = reader?.usage() ?? null;
-  const counted = await estimate(context, deps, reader?.generatedText() ?? []);
+  const counted = await estimate(context, deps, reader?.generatedText() ?? [], bytes);
   if (reported === null) return counted;
   const usage = normalise(reported);
   const output = (usage.output ?? 0) + (usage.reasoning ?? 0);
@@ -46,10 +55,12 @@ export async function meterCutStream(
   return { usage: { ...usage, output: (counted.usage.output ?? 0) - (usage.reasoning ?? 0) }, source: 'estimated' };
 }
 
-async function estimate(context: Context, deps: MeterDeps, generated: string[]): Promise<Metering> {
+/** A count of what was generated, or of `unread` bytes of an answer that cannot be read; the settle caps it at the hold. */
+async function estimate(context: Context, deps: MeterDeps, generated: string[], unread = 0): Promise<Metering> {
   const request = need(context, 'request');
   const model = need(context, 'model');
   const usage: Usage = { input: inputEstimate(request, need(context, 'body').length, model) };
   if (generated.length > 0) usage.output = await deps.tokens.count(generated, model.name);
+  else if (unread > 0) usage.output = Math.ceil(unread / BYTES_PER_TOKEN);
   return { usage, source: 'estimated' };
 }

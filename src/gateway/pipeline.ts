@@ -16,9 +16,10 @@ import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
 import type { Relayed } from './6-relay.ts';
 import { release, type SettleDeps, settle } from './7-settle.ts';
-import { errorFrame, errorOf, redactedBody } from './8-fail.ts';
+import { errorFrame, errorOf } from './8-fail.ts';
 import { type Context, need } from './context.ts';
-import { type MeterDeps, meterBody, meterCutStream, meterStream } from './meter.ts';
+import { type MeterDeps, meterBody, meterCut, meterStream } from './meter.ts';
+import { loggableCause, redactedBody } from './redact.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
 export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps {
@@ -56,12 +57,27 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     }
     await hold(context, deps);
   } catch (error) {
-    fail(context, error, deps);
+    fail(context, await precedingRefusal(context, error, deps), deps);
     return false;
   }
   if (!context.clientGone) return true;
   await release(context, deps);
   return false;
+}
+
+/**
+ * Errors are decided key first, then suspension, then body: before a body is called wrong, the key is looked at again,
+ * since it was found in the cache. Returns the error that comes first.
+ */
+async function precedingRefusal(context: Context, error: unknown, deps: GatewayDeps): Promise<unknown> {
+  if (context.request !== null || !(error instanceof TollgateError) || error.status !== 400) return error;
+  try {
+    const principal = await deps.principals.reload(need(context, 'principal'));
+    if (principal === null || principal.keyEnded) return new TollgateError('invalid_api_key');
+    return principal.suspended ? new TollgateError('account_suspended') : error;
+  } catch (unavailable) {
+    return unavailable;
+  }
 }
 
 /** Steps 7 and 8: what was served is charged, what was not is released; then the last bytes leave. */
@@ -70,11 +86,12 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
   switch (relayed.kind) {
     case 'whole': {
       context.status = relayed.status;
-      const metering = await meterBody(context, deps, relayed.body);
+      const metering = await meterBody(context, deps, relayed);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
       if (response.headersSent) response.end(relayed.rest);
       else if (relayed.body !== null) {
-        sendBody(response, relayed.status, relayed.body, { ...relayed.headers, ...chargeHeaders(context, result) });
+        const body = metering === null ? redactedBody(relayed.body) : relayed.body;
+        sendBody(response, relayed.status, body, { ...relayed.headers, ...chargeHeaders(context, result) });
       }
       return;
     }
@@ -86,7 +103,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       return;
     case 'abandoned':
       context.disconnect = 'aborted';
-      if (relayed.sent) await settle(context, deps, await meterCutStream(context, deps, relayed.reader));
+      if (relayed.sent) await settle(context, deps, await meterCut(context, deps, relayed));
       else await release(context, deps);
       response.destroy();
       return;
@@ -109,7 +126,8 @@ async function concludeFailure(
     return;
   }
   const error = errorOf(relayed);
-  deps.log.warn({ req: context.publicId, attempts: context.attempts, err: error.cause }, 'no route answered');
+  const cause = loggableCause(error.cause);
+  deps.log.warn({ req: context.publicId, attempts: context.attempts, cause }, 'no route answered');
   await endFailed(context, relayed, deps);
   context.status = error.status;
   if (!response.headersSent) {
@@ -120,7 +138,7 @@ async function concludeFailure(
   const told = relayed.kind === 'cut_short' && relayed.errorSent;
   if (relayed.kind !== 'refused' && 'reader' in relayed && relayed.reader !== null && !told) {
     response.write(errorFrame(error), () => response.destroy());
-  } else response.end(() => response.destroy());
+  } else response.destroy();
 }
 
 /** Charges a failed request for what it got, or for nothing. */
@@ -130,11 +148,10 @@ function endFailed(
   deps: GatewayDeps,
 ): Promise<Result | null> {
   if (relayed.kind === 'refused') return release(context, deps);
-  const { reader } = relayed;
   const timedOut = relayed.kind === 'failed' && relayed.failure.kind === 'timeout' && relayed.failure.sent;
   const billable = relayed.reached || (timedOut && need(context, 'model').onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
-  return meterCutStream(context, deps, reader).then((metering) => settle(context, deps, metering));
+  return meterCut(context, deps, relayed).then((metering) => settle(context, deps, metering));
 }
 
 function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {

@@ -7,7 +7,7 @@ import type { Principal, Scope } from '../accounts/principals.ts';
 import { allowedModels } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
-import { authenticate } from './1-authenticate.ts';
+import { authenticate, authenticateReader } from './1-authenticate.ts';
 import { openContext } from './context.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 
@@ -33,13 +33,13 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
         meteredRequest(request, reply, endpoint, deps);
       });
     }
-    const listing = { onRequest: authentication(deps, 'read') };
-    scope.get('/v1/models', listing, async (request) => ({
-      object: 'list',
-      data: (await modelsOf(request, deps)).map(presentModel),
-    }));
-    scope.get('/v1/models/*', listing, async (request) => {
-      const name = decodeURIComponent((request.params as { '*': string })['*']);
+    scope.get('/v1/models', async (request, reply) => {
+      reply.header('x-request-id', request.id);
+      return { object: 'list', data: (await modelsOf(request, deps)).map(presentModel) };
+    });
+    scope.get('/v1/models/*', async (request, reply) => {
+      reply.header('x-request-id', request.id);
+      const name = (request.params as { '*': string })['*'];
       const model = (await modelsOf(request, deps)).find((candidate) => candidate.name === name);
       if (model === undefined) throw new TollgateError('model_not_found', { param: 'model' });
       return presentModel(model);
@@ -81,8 +81,10 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
 
 /** What the key may use now: read afresh, because no hold will verify it. */
 async function modelsOf(request: FastifyRequest, deps: GatewayDeps) {
-  const [principal] = await Promise.all([deps.principals.reload(request.principal!), deps.catalogs.refresh()]);
-  if (principal === null) throw new TollgateError('invalid_api_key');
+  const [principal] = await Promise.all([
+    authenticateReader(request.headers, deps.principals, 'inference', 'read'),
+    deps.catalogs.refresh(),
+  ]);
   return allowedModels(deps.catalogs.current, principal.plan);
 }
 

@@ -39,6 +39,12 @@ export function isPoison(error: unknown): boolean {
   return code.startsWith('22') || code.startsWith('23') || code === 'P0001' || code.startsWith('42');
 }
 
+/** Whether a lock or a statement took too long: one account of the batch may be the reason. */
+export function isStuck(error: unknown): boolean {
+  const { code } = error as { code?: unknown };
+  return code === '55P03' || code === '57014';
+}
+
 export class WriterConnection {
   readonly #url: string;
   readonly #owner: bigint;

@@ -8,7 +8,7 @@
  * A note counts only on the machine that wrote it, and only when its process is certainly gone: same host name, and no
  * process of that id that started at that time. Anything else is left to the lease.
  */
-import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 
@@ -17,6 +17,8 @@ interface Note {
   host: string;
   pid: number;
   startedAt: string;
+  /** Which process ids those are: containers may share a host name and a folder, and count their own. */
+  namespace: string;
 }
 
 const FOLDER = 'gateways';
@@ -30,6 +32,7 @@ export function recordOwner(dataDir: string, owner: bigint): void {
     host: hostname(),
     pid: process.pid,
     startedAt: startOf(process.pid) ?? '',
+    namespace: namespaceOf(),
   };
   writeFileSync(join(folder, `${owner}.json`), JSON.stringify(note), { mode: 0o600 });
 }
@@ -49,7 +52,9 @@ export function formerOwners(dataDir: string): bigint[] {
   }
   return names.flatMap((name) => {
     const note = readNote(join(dataDir, FOLDER, name));
-    return note !== null && note.host === hostname() && isGone(note) ? [BigInt(note.owner)] : [];
+    return note !== null && note.host === hostname() && note.namespace === namespaceOf() && isGone(note)
+      ? [BigInt(note.owner)]
+      : [];
   });
 }
 
@@ -70,6 +75,14 @@ function isGone(note: Note): boolean {
   }
   const start = startOf(note.pid);
   return start !== null && start !== note.startedAt;
+}
+
+function namespaceOf(): string {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return '';
+  }
 }
 
 /** When a process started, in the kernel's clock ticks since boot; `null` where the system does not say. */

@@ -46,26 +46,36 @@ export interface OwnerOptions {
 
 export class Owner {
   readonly #options: OwnerOptions;
-  #timer: NodeJS.Timeout | null = null;
-  #beat: Promise<void> = Promise.resolve();
+  readonly #timers = new Set<NodeJS.Timeout>();
+  #stopped = false;
+  #running: Promise<void>[] = [];
+  /** When the lease began that has not been broken since, and when it was last renewed; by this process's clock. */
   #leasedSince: number | null = null;
+  #renewedAt = 0;
 
   constructor(options: OwnerOptions) {
     this.#options = options;
+  }
+
+  /** Whether this gateway may take holds: others end the holds of one whose lease ran out. */
+  get isLeased(): boolean {
+    return this.#options.clock.now() - this.#renewedAt < LEASE_MS;
   }
 
   /** Takes the lease: before the first hold. Throws when the database does not answer. */
   async start(): Promise<void> {
     await this.#renew();
     this.#leasedSince = this.#options.clock.now();
-    this.#schedule();
+    // Apart from one another: a sweep that takes long must not keep the heart from beating.
+    this.#repeat(() => this.#onBeat());
+    this.#repeat(() => this.#tidy());
   }
 
   /** Ends the beat. The lease is left to run out unless no hold remains. */
   async stop(): Promise<void> {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    await this.#beat;
+    this.#stopped = true;
+    for (const timer of this.#timers) clearTimeout(timer);
+    await Promise.all(this.#running);
     await this.#options.pool
       .query('DELETE FROM owners o WHERE owner = $1 AND NOT EXISTS (SELECT FROM holds h WHERE h.owner = o.owner)', [
         this.#options.owner,
@@ -73,23 +83,24 @@ export class Owner {
       .catch((error) => this.#options.log.warn({ err: error }, 'the lease could not be given up; it will run out'));
   }
 
-  #schedule(): void {
-    this.#timer = setTimeout(() => {
-      this.#beat = this.#onBeat().finally(() => {
-        if (this.#timer !== null) this.#schedule();
+  /** Runs `work` every beat, never twice at once. */
+  #repeat(work: () => Promise<void>): void {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      const run = work().finally(() => {
+        this.#running = this.#running.filter((other) => other !== run);
+        if (!this.#stopped) this.#repeat(work);
       });
+      this.#running.push(run);
     }, BEAT_MS);
+    this.#timers.add(timer);
   }
 
   async #onBeat(): Promise<void> {
-    const { clock, log, pool } = this.#options;
+    const { clock, log } = this.#options;
     try {
       await this.#renew();
       this.#leasedSince ??= clock.now();
-      await this.#releaseStrays();
-      if (clock.now() - this.#leasedSince < LEASE_MS) return;
-      const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
-      if (rows[0]!.ended > 0) log.warn({ holds: rows[0]!.ended }, 'ended holds of gateways that died');
     } catch (error) {
       this.#leasedSince = null;
       log.warn(
@@ -99,14 +110,29 @@ export class Owner {
     }
   }
 
+  async #tidy(): Promise<void> {
+    const { clock, log, pool } = this.#options;
+    if (this.#leasedSince === null) return;
+    try {
+      await this.#releaseStrays();
+      if (this.#leasedSince === null || clock.now() - this.#leasedSince < LEASE_MS) return;
+      const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
+      if (rows[0]!.ended > 0) log.warn({ holds: rows[0]!.ended }, 'ended holds of gateways that died');
+    } catch (error) {
+      log.warn({ err: error }, 'stray and orphaned holds could not be looked for; the next beat will');
+    }
+  }
+
   async #renew(): Promise<void> {
     const metered = this.#options.metered();
+    const asked = this.#options.clock.now();
     await this.#options.pool.query('SELECT ledger_heartbeat($1, $2::bigint[], $3::uuid[], $4::bigint[])', [
       this.#options.owner,
       metered.map((m) => m.account),
       metered.map((m) => m.id),
       metered.map((m) => m.amount),
     ]);
+    this.#renewedAt = asked;
   }
 
   /** Releases holds in this gateway's name that it does not work on: calls that timed out here and committed there. */

@@ -7,7 +7,7 @@
  *                         │ ▲                             │
  *                deadline │ └── connection lost, deadlock, timeout: every operation is idempotent, so it goes again ──┘
  *                         ▼         refused by the database: each of the batch goes again alone; alone → failed
- *                     abandoned     a hold abandoned in flight is released once its fate is known
+ *                     abandoned     a hold: released once its fate is known; the others: tried on as long as the process lives
  *
  * Order within a batch: settles, releases and grants, then holds in the order of arrival. Bounds: `maxQueued` operations
  * in all, `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, the others `settleTimeoutMs`.
@@ -18,7 +18,7 @@ import type { Clock } from '../lib/clock.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { Logger } from '../observe/log.ts';
 import type { WriterConnection } from './connection.ts';
-import { isPoison } from './connection.ts';
+import { isPoison, isStuck } from './connection.ts';
 import type { Grant, Hold, Operation, Release, Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
 
@@ -100,7 +100,10 @@ export class LedgerWriter {
     });
   }
 
-  /** Charges for a hold. Tries until it is answered or `settleTimeoutMs` has passed; then throws `ledger_unavailable`. */
+  /**
+   * Charges for a hold. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`; it is tried on all the
+   * same, as long as the process lives.
+   */
   settle(operation: Settle): Promise<Result> {
     return this.#end(operation);
   }
@@ -118,7 +121,12 @@ export class LedgerWriter {
   /** Takes no more holds, and waits until all that was taken is answered. The owner closes the connection afterwards. */
   async close(): Promise<void> {
     this.#closed = true;
-    while (this.depth > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    const given = (pending: Pending): boolean => pending.abandoned;
+    while (this.depth > 0 && !(this.#inFlight.every(given) && this.#urgent.every(given))) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    if (this.depth > 0)
+      this.#log.error({ operations: this.depth }, 'the database is away: holds are left to be recovered');
   }
 
   /** A hold whose end was never answered stays live: released as stray, it would have been free. */
@@ -183,7 +191,7 @@ export class LedgerWriter {
   /** A hold nobody waits for any more: it may have been committed, so it is released; unknown is a fine answer too. */
   #releaseStray(hold: Hold): void {
     this.release({ verb: 'release', account: hold.account, id: hold.id, receipt: hold.frozen }).catch((error) =>
-      this.#log.warn({ err: error }, 'a hold that timed out could not be released; its stray sweep will'),
+      this.#log.warn({ err: error }, 'a hold that timed out is not released yet'),
     );
   }
 
@@ -195,7 +203,8 @@ export class LedgerWriter {
       if (batch[0]!.operation.verb === 'hold') this.#live.delete(batch[0]!.operation.id);
       return;
     }
-    if (poison) for (const pending of batch) pending.alone = true;
+    // One account that is locked, or slow, must not hold up the others of its batch either.
+    if (poison || isStuck(error)) for (const pending of batch) pending.alone = batch.length > 1;
     // An abandoned hold goes no further: a release in its place ends it, should it have been committed.
     const holds = batch.filter((pending) => pending.operation.verb === 'hold');
     this.#urgent.unshift(...batch.filter((pending) => pending.operation.verb !== 'hold'));
@@ -215,7 +224,8 @@ export class LedgerWriter {
     const waiting = (pending: Pending): boolean => {
       if (pending.deadline > now) return true;
       this.#abandon(pending);
-      if (pending.operation.verb !== 'hold') return false;
+      // Nobody waits for the answer any more, but what was served is charged, and what was held ends, however late.
+      if (pending.operation.verb !== 'hold') return true;
       if (pending.sent) queueMicrotask(() => this.#releaseStray(pending.operation as Hold));
       else this.#live.delete(pending.operation.id);
       return false;
@@ -225,6 +235,7 @@ export class LedgerWriter {
   }
 
   #abandon(pending: Pending): void {
+    if (pending.abandoned) return;
     pending.abandoned = true;
     pending.reject(new TollgateError('ledger_unavailable'));
   }

@@ -26,8 +26,8 @@ let writer: LedgerWriter;
 let owner: Owner;
 let account: bigint;
 let metered: Metered[];
-/** The beat that is planned: the test says when it begins. */
-let nextBeat: (() => void) | null;
+/** What is planned, the beat before the tidying: the test says when they begin. */
+let planned: (() => void)[];
 const clock = { nowMs: 0, now: () => clock.nowMs };
 
 beforeAll(async () => {
@@ -43,7 +43,7 @@ beforeEach(async () => {
   const timer = globalThis.setTimeout;
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms?: number) => {
     if (ms !== BEAT_MS) return timer(work, ms);
-    nextBeat = work;
+    planned.push(work);
     return timer(() => {}, 0);
   }) as typeof setTimeout);
   pool = createPool({ url: proxy.url, max: 2, applicationName: 'tollgate-test', log: silentLogger });
@@ -53,6 +53,7 @@ beforeEach(async () => {
   await writer.grant(grant(account, 1_000n));
   metered = [];
   clock.nowMs = 0;
+  planned = [];
   owner = new Owner({ pool, owner: ME, writer, clock, log: silentLogger, metered: () => metered });
   await owner.start();
 });
@@ -66,12 +67,13 @@ afterEach(async () => {
   await ledger.pool.query('SELECT ledger_end_owner($1, 100), ledger_end_owner($2, 100)', [ME, DEAD]);
 });
 
-/** One whole beat: it is over when the next one is planned. */
+/** One whole beat, and the tidying after it: each is over when it is planned again. */
 async function beat(): Promise<void> {
-  const begin = nextBeat!;
-  nextBeat = null;
-  begin();
-  await until('the beat is over', () => nextBeat !== null);
+  for (const begin of planned.splice(0)) {
+    const before = planned.length;
+    begin();
+    await until('it is over', () => planned.length > before);
+  }
 }
 
 async function holdOfDead(): Promise<Uuid> {

@@ -1,0 +1,19 @@
+/** Keeps months of entries made ahead. One that is missing costs nothing but tidiness: its rows go to the default partition. */
+import type { Pool } from 'pg';
+import type { Logger } from '../observe/log.ts';
+
+const MONTHS_AHEAD = 3;
+const DAY_MS = 86_400_000;
+
+/** Makes what is due now and once a day; returns what ends it. A failure, for lack of rights as a rule, is logged. */
+export function keepPartitions(pool: Pool, log: Logger): () => void {
+  const make = (): void => {
+    pool
+      .query('SELECT make_partitions($1)', [MONTHS_AHEAD])
+      .catch((error) => log.warn({ err: error }, 'months of entries could not be made ahead; run tollgate migrate'));
+  };
+  make();
+  const timer = setInterval(make, DAY_MS);
+  timer.unref();
+  return () => clearInterval(timer);
+}
