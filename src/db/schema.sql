@@ -558,7 +558,7 @@ BEGIN
   ELSE
     w := ledger_book_charge(w, h.id, 4::smallint,
       CASE h.on_orphan WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END,
-      h.key_id, h.frozen, h.opened_at, p_now);
+      h.key_id, h.frozen || int8send(h.amount), h.opened_at, p_now);
   END IF;
 END $function$;
 

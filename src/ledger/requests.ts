@@ -67,6 +67,14 @@ async function readRequests(pool: Pool, account: bigint, ids: readonly Uuid[]): 
   return ids.map((id) => found.get(id)).filter((request) => request !== undefined);
 }
 
+const AMOUNT_BYTES = 8;
+
+/** The hold that a recovered entry ended: what was frozen with it, and its amount in nano-credits. */
+export function recoveredHold(receipt: Buffer): OpenHold {
+  const end = receipt.length - AMOUNT_BYTES;
+  return { frozen: receipt.subarray(0, end), amount: receipt.readBigInt64BE(end) };
+}
+
 const ACCOUNTS_PER_SLICE = 1_000;
 
 /**

@@ -4,7 +4,7 @@ import { readCursor, readInput } from '../errors-input.ts';
 import { ENTRY_KINDS, type EntryKind } from '../ledger/outcomes.ts';
 import { presentBalance, presentEntry, presentShare } from '../ledger/present.ts';
 import { type EntryCursor, listEntries, readBalance, type Share } from '../ledger/read.ts';
-import { type LedgerRequest, listRequests, readRequest } from '../ledger/requests.ts';
+import { type LedgerRequest, listRequests, readRequest, recoveredHold } from '../ledger/requests.ts';
 import { type Page, pageQuery, toPage } from '../lib/http-json.ts';
 import { parsePublicUuid, publicId, publicUuid, type Uuid } from '../lib/ids.ts';
 import { presentReceipt, type Receipt, type ReceiptSource } from './receipt.ts';
@@ -53,17 +53,17 @@ export async function requestView(
 }
 
 function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigint): Receipt {
-  const { hold, entries } = request;
+  const { entries } = request;
   const last = entries.at(-1);
   // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
-  const bytes = last?.receipt ?? hold!.frozen;
+  const hold = last?.kind === 'recovered' ? recoveredHold(last.receipt!) : last === undefined ? request.hold! : null;
   const source: ReceiptSource = {
     requestId: publicUuid('req', request.id),
     accountId: publicId('acct', account),
     keyId: request.key === null ? null : publicId('key', request.key),
     status: last === undefined ? 'held' : statusOf(last.kind),
-    bytes,
-    held: last === undefined ? hold!.amount : null,
+    bytes: hold?.frozen ?? last!.receipt!,
+    held: hold?.amount ?? null,
     charged: entries.reduce((sum, entry) => sum - entry.amount, 0n),
     lots: paidBy(request).map(presentShare),
     settledAt: last?.at ?? null,

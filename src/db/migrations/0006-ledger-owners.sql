@@ -17,7 +17,8 @@ BEGIN
     WHERE h.account_id = u.account_id AND h.id = u.id;
 END $$;
 
--- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold.
+-- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold. A recovered entry keeps what
+-- was frozen with the hold, and behind it the amount of the hold in eight bytes: nothing else remembers it.
 CREATE FUNCTION ledger_recover(INOUT w wallets, h holds, p_now timestamptz) LANGUAGE plpgsql AS $$
 BEGIN
   DELETE FROM holds WHERE account_id = h.account_id AND id = h.id;
@@ -27,7 +28,7 @@ BEGIN
   ELSE
     w := ledger_book_charge(w, h.id, 4::smallint,
       CASE h.on_orphan WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END,
-      h.key_id, h.frozen, h.opened_at, p_now);
+      h.key_id, h.frozen || int8send(h.amount), h.opened_at, p_now);
   END IF;
 END $$;
 
