@@ -42,6 +42,7 @@ test('what a model does not state has its default; a model with a price for reas
     name: 'plain',
     routes: [route],
     maxOutputTokens: 16_384,
+    statesMaxOutput: false,
     contextWindow: null,
     onDisconnect: 'abort',
     onUpstreamTimeout: 'free',

@@ -139,6 +139,7 @@ test('a recovered request says so; its late settlement makes it settled, at what
   await endOwner(rig.database.pool, rig.owner);
   expect(await get(customer, `/requests/${dearer.id}`)).toMatchObject({
     status: 'recovered',
+    held: '4',
     charged: '0.4',
     usage_source: 'recovered',
   });
