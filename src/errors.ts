@@ -63,6 +63,11 @@ export const ERRORS = {
     'We could not parse the JSON body of your request. Send one JSON object in UTF-8, with nothing after it.',
   ),
   invalid_request: define(400, invalid, 'The request is not valid.'),
+  context_length_exceeded: define(
+    400,
+    invalid,
+    "The prompt is longer than the model's context window. Shorten the messages, or use a model with a larger one.",
+  ),
   model_not_found: define(
     404,
     invalid,

@@ -9,8 +9,8 @@ import { TollgateError } from '../errors.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
-import { parseChatRequest } from '../metering/chat-request.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import { parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
@@ -48,13 +48,13 @@ export async function serve(context: Context, body: Buffer, deps: GatewayDeps): 
 async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise<boolean> {
   try {
     if (deps.draining.value) throw new TollgateError('shutting_down');
-    context.body = body;
-    context.request = parseChatRequest(body);
+    parse(context, body);
     try {
       entitle(context, deps.catalogs);
     } catch {
       await entitleAfresh(context, deps.catalogs, deps.principals);
     }
+    await refuseTooLong(context, deps.tokens);
     await hold(context, deps);
   } catch (error) {
     fail(context, await precedingRefusal(context, error, deps), deps);

@@ -61,7 +61,9 @@ async function kill(): Promise<void> {
 async function expectCharge(expected: bigint): Promise<void> {
   gateway = await spawnGateway(world);
   await eventually(async () => (await openHolds()) === 0, 'the dead gateway’s hold is ended');
-  expect(await chargedTo(world, account.account)).toBe(expected);
+  const charged = await chargedTo(world, account.account);
+  console.info(`${expect.getState().currentTestName}; expected ${expected}, charged ${charged} nano-credits`);
+  expect(charged).toBe(expected);
   await expectSettled(world);
 }
 

@@ -120,6 +120,18 @@ describe('bodies', () => {
     expect(answer).toMatchObject({ status: 413, error: { code: 'request_too_large' } });
   });
 
+  it('a prompt beyond the context window', async () => {
+    const messages = [{ role: 'user', content: 'one two three '.repeat(40_000) }];
+    const answer = await refusal(await post(gateway, account.key, JSON.stringify({ model: 'strict', messages })));
+    expect(answer).toMatchObject({ status: 400, error: { code: 'context_length_exceeded', param: 'messages' } });
+  });
+
+  it('a megabyte of one letter, which would take minutes to tokenise at once', async () => {
+    const messages = [{ role: 'user', content: 'a'.repeat(1024 * 1024) }];
+    const answer = await refusal(await post(gateway, account.key, JSON.stringify({ model: 'strict', messages })));
+    expect(answer).toMatchObject({ status: 400, error: { code: 'context_length_exceeded' } });
+  });
+
   it('a compressed body', async () => {
     const answer = await refusal(await post(gateway, account.key, 'x', { 'content-encoding': 'gzip' }));
     expect(answer).toMatchObject({ status: 415 });

@@ -50,6 +50,12 @@ export class TokenCounter {
     return counted ?? Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
   }
 
+  /** Tokens of the texts, or of as much of them as is worth counting: so many at least. `null`: not counted in time. */
+  async countAtLeast(texts: readonly string[], model: string): Promise<number | null> {
+    if (this.#waiting.size >= MOST_WAITING) return null;
+    return this.#ask(texts.join('').slice(0, MOST_CHARS), model);
+  }
+
   /** Stops the worker; what waits is estimated. */
   async close(): Promise<void> {
     const worker = this.#worker;

@@ -1,0 +1,28 @@
+/** Step 2: the body → the few fields that bear on routing and cost. The bytes themselves stay as they came. */
+import { TollgateError } from '../errors.ts';
+import { parseChatRequest } from '../metering/chat-request.ts';
+import { promptTexts } from '../metering/prompt-text.ts';
+import type { TokenCounter } from '../metering/tokens/counter.ts';
+import { type Context, need } from './context.ts';
+
+/** Fills `body` and `request`. Throws `invalid_json` or `invalid_request`. */
+export function parse(context: Context, body: Buffer): void {
+  context.body = body;
+  context.request = parseChatRequest(body);
+}
+
+/**
+ * Refuses a prompt that certainly does not fit the model: once the model is known, and only where the bytes leave a doubt.
+ * What cannot be counted in time is left to the provider. Throws `context_length_exceeded`.
+ */
+export async function refuseTooLong(context: Context, tokens: TokenCounter): Promise<void> {
+  const { contextWindow, name } = need(context, 'model');
+  const body = need(context, 'body');
+  if (contextWindow === null || body.length <= contextWindow) return;
+  const counted = await tokens.countAtLeast(promptTexts(body), name);
+  if (counted === null || counted <= contextWindow) return;
+  throw new TollgateError('context_length_exceeded', {
+    param: 'messages',
+    message: `This model's maximum context length is ${contextWindow} tokens. However, your messages resulted in at least ${counted} tokens. Please reduce the length of the messages.`,
+  });
+}
