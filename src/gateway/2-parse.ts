@@ -11,16 +11,19 @@ export function parse(context: Context, body: Buffer): void {
   context.request = parseChatRequest(body);
 }
 
+/** Whether the bytes leave a doubt that a prompt fits the model: a token is a byte at least. */
+export function mayBeTooLong(context: Context): boolean {
+  return need(context, 'body').length > (need(context, 'model').contextWindow ?? Number.POSITIVE_INFINITY);
+}
+
 /**
- * Refuses a prompt that certainly does not fit the model: once the model is known, and only where the bytes leave a doubt.
- * What cannot be counted in time is left to the provider. Throws `context_length_exceeded`.
+ * Refuses a prompt that certainly does not fit the model. What cannot be counted in time is left to the provider. Throws
+ * `context_length_exceeded`.
  */
 export async function refuseTooLong(context: Context, tokens: TokenCounter): Promise<void> {
   const { contextWindow, name } = need(context, 'model');
-  const body = need(context, 'body');
-  if (contextWindow === null || body.length <= contextWindow) return;
-  const counted = await tokens.countAtLeast(promptTexts(body), name);
-  if (counted === null || counted <= contextWindow) return;
+  const counted = await tokens.countAtLeast(promptTexts(need(context, 'body')), name);
+  if (contextWindow === null || counted === null || counted <= contextWindow) return;
   throw new TollgateError('context_length_exceeded', {
     param: 'messages',
     message: `This model's maximum context length is ${contextWindow} tokens. However, your messages resulted in at least ${counted} tokens. Please reduce the length of the messages.`,

@@ -10,7 +10,7 @@ import type { Result } from '../ledger/outcomes.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
 import type { Metrics } from '../observe/metrics.ts';
-import { parse, refuseTooLong } from './2-parse.ts';
+import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
@@ -54,7 +54,7 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     } catch {
       await entitleAfresh(context, deps.catalogs, deps.principals);
     }
-    await refuseTooLong(context, deps.tokens);
+    if (mayBeTooLong(context)) await refuseTooLong(context, deps.tokens);
     await hold(context, deps);
   } catch (error) {
     fail(context, await precedingRefusal(context, error, deps), deps);
