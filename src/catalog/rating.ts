@@ -59,7 +59,7 @@ export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { 
   let sum = 0n;
   let charged = 0n;
   for (const unit of UNITS) {
-    const quantity = unit === 'request' ? Number(price.request !== undefined) : (usage[unit] ?? 0);
+    const quantity = unit === 'request' ? (price.request === undefined ? 0 : 1) : (usage[unit] ?? 0);
     if (quantity <= 0) continue;
     const unitPrice = priceOf(unit, price);
     sum += unit === 'request' ? requestFee(price) : BigInt(quantity) * unitPrice;
