@@ -151,24 +151,32 @@ export class LedgerWriter {
 
   /** Sends batches until nothing waits. One call at a time: `#busy` is true exactly while this runs. */
   async #run(): Promise<void> {
-    // Before each batch a turn of the event loop, no timer: what other sockets have brought by then goes along.
-    for (await setImmediate(); this.#urgent.length + this.#holds.length > 0; await setImmediate()) {
-      const batch = this.#takeBatch();
-      this.#inFlight = batch;
-      for (const pending of batch) pending.sent = true;
-      try {
-        const results = await this.#connection.apply(batch.map((pending) => pending.operation));
-        this.#inFlight = [];
-        this.#retryMs = RETRY_FIRST_MS;
-        for (let i = 0; i < batch.length; i++) this.#answer(batch[i]!, results[i]!);
-      } catch (error) {
-        this.#inFlight = [];
-        await this.#failed(batch, error);
+    // A turn of the event loop first, no timer: what other sockets have brought by then goes along.
+    await setImmediate();
+    let call = this.#send();
+    while (call !== null) {
+      const { batch, answer } = call;
+      const results = await answer.catch((error: unknown) => this.#failed(batch, error));
+      // What gathered meanwhile leaves before these answers are acted on: the database works while we do.
+      call = this.#send();
+      if (results !== null) this.#answerAll(batch, results);
+      if (call === null) {
+        await setImmediate();
+        call = this.#send();
       }
     }
     this.#busy = false;
     if (this.#deadlines !== null) clearInterval(this.#deadlines);
     this.#deadlines = null;
+  }
+
+  /** Starts the next call, where anything waits. */
+  #send(): { batch: Pending[]; answer: Promise<Result[]> } | null {
+    const batch = this.#takeBatch();
+    this.#inFlight = batch;
+    if (batch.length === 0) return null;
+    for (const pending of batch) pending.sent = true;
+    return { batch, answer: this.#connection.apply(batch.map((pending) => pending.operation)) };
   }
 
   /** The next batch: no id twice, and an operation that must go alone by itself. */
@@ -180,6 +188,11 @@ export class LedgerWriter {
     this.#urgent = this.#urgent.filter((pending) => !take(pending, ids, batch));
     this.#holds = this.#holds.filter((pending) => !take(pending, ids, batch));
     return batch;
+  }
+
+  #answerAll(batch: Pending[], results: Result[]): void {
+    this.#retryMs = RETRY_FIRST_MS;
+    for (let i = 0; i < batch.length; i++) this.#answer(batch[i]!, results[i]!);
   }
 
   #answer(pending: Pending, result: Result): void {
@@ -195,13 +208,14 @@ export class LedgerWriter {
     );
   }
 
-  async #failed(batch: Pending[], error: unknown): Promise<void> {
+  async #failed(batch: Pending[], error: unknown): Promise<null> {
+    this.#inFlight = [];
     const poison = isPoison(error);
     if (poison && batch.length === 1) {
       this.#log.error({ err: error, verb: batch[0]!.operation.verb }, 'the database refused an operation');
       batch[0]!.reject(new TollgateError('internal_error', { cause: error }));
       if (batch[0]!.operation.verb === 'hold') this.#live.delete(batch[0]!.operation.id);
-      return;
+      return null;
     }
     // One account that is locked, or slow, must not hold up the others of its batch either.
     if (poison || isStuck(error)) for (const pending of batch) pending.alone = batch.length > 1;
@@ -210,10 +224,11 @@ export class LedgerWriter {
     this.#urgent.unshift(...batch.filter((pending) => pending.operation.verb !== 'hold'));
     this.#holds.unshift(...holds.filter((pending) => !pending.abandoned));
     for (const pending of holds) if (pending.abandoned) this.#releaseStray(pending.operation as Hold);
-    if (poison) return;
+    if (poison) return null;
     this.#log.warn({ err: error, operations: batch.length }, 'a ledger call failed and is retried');
     await new Promise((resolve) => setTimeout(resolve, this.#retryMs));
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MOST_MS);
+    return null;
   }
 
   #checkDeadlines(): void {
