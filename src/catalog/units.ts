@@ -41,6 +41,7 @@ export const FALLBACKS: Record<Unit, readonly Unit[]> = {
   request: [],
 };
 
+/** Whether a unit is on the output's side of a price: whatever a model generates. */
 export function isOutput(unit: Unit): boolean {
   return (OUTPUT_UNITS as readonly Unit[]).includes(unit);
 }

@@ -58,6 +58,7 @@ export interface Context {
   status: number | null;
 }
 
+/** The context of a request that has just arrived: no step has run. `startedAt` in milliseconds since the epoch. */
 export function openContext(
   id: Uuid,
   publicId: string,

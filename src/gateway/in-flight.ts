@@ -20,27 +20,33 @@ export class InFlight {
     this.#costSoFar = costSoFar;
   }
 
+  /** How many requests are open. */
   get size(): number {
     return this.#open.size;
   }
 
+  /** A request was taken. */
   opened(context: Context): void {
     this.#open.add(context);
   }
 
+  /** A request was answered and its hold, if any, has ended or is being ended. */
   closed(context: Context): void {
     this.#open.delete(context);
     if (this.#open.size === 0) this.#idle?.();
   }
 
+  /** A request is on its way to a provider: from now on it can be given up. */
   forwarding(context: Context, relay: Relay): void {
     this.#relays.set(context, relay);
   }
 
+  /** The provider's answer has ended, one way or another. */
   ended(context: Context): void {
     this.#relays.delete(context);
   }
 
+  /** Tells the relay of a request that its client has left; nothing where none is forwarding. */
   clientGone(context: Context): void {
     this.#relays.get(context)?.clientGone();
   }

@@ -23,6 +23,7 @@ const METERED = [{ url: '/v1/chat/completions', endpoint: 'chat' }] as const;
 
 const NO_BODY = Buffer.alloc(0);
 
+/** Registers the data plane's routes. Its errors, and those of unknown URLs, are answered by the server in OpenAI's form. */
 export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): Promise<void> {
   app.decorateRequest('principal', null);
   await app.register(async (scope) => {
