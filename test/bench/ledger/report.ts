@@ -104,54 +104,59 @@ function rounded(figure: number): number | null {
   return Number.isFinite(figure) ? Number(figure.toPrecision(4)) : null;
 }
 
-/** The tables and the bars. */
+/** The table of figures, the bars, the table of aims, and the notes. */
 export function tables(outcome: Outcome): string {
-  const { phases, aims: found } = report(outcome);
-  const samples = new Samples(outcome.samples);
-  const head = [
-    'a pair = hold + settle',
-    'pairs/s',
-    '25–75 %',
-    'p50 ms',
-    'p99 ms',
-    'database µs',
-    'Node µs',
-    'WAL B',
-    'commits',
-  ];
-  const rows = outcome.phases.map((phase) => {
-    const speeds = samples.values(phase, 'perSecond');
-    const figure = (name: Figure, digits: number): string => phases[phase]?.[name]?.toFixed(digits) ?? '–';
-    return [
-      ...[phase, whole(median(speeds)), `${whole(quantile(speeds, 0.25))}–${whole(quantile(speeds, 0.75))}`],
-      ...[figure('p50Ms', 2), figure('p99Ms', 2), figure('databaseUs', 1), figure('nodeUs', 1)],
-      ...[figure('walBytes', 0), figure('commits', 2)],
-    ];
-  });
-  const judged = found.map((aim) => [
-    ...[
-      aim.what,
-      aim.aim,
-      `${aim.found ?? '–'}`,
-      `${aim.quartiles.map((q) => q ?? '–').join('–')}`,
-      aim.ok ? 'ok' : 'short',
-    ],
-  ]);
+  const { phases, aims: judged, notes } = report(outcome);
+  const of = (phase: string, figure: Figure): number => phases[phase]?.[figure] ?? 0;
   const closedLoops = outcome.phases.filter((phase) => phase !== OPEN);
-  return [
-    ...[...aligned([head, ...rows]), ''],
-    ...['Pairs a second', ...bars(closedLoops.map((phase) => [phase, [phases[phase]?.perSecond ?? 0]])), ''],
-    'CPU of a pair: █ database, ▒ Node, µs',
-    ...[
-      ...bars(outcome.phases.map((phase) => [phase, [phases[phase]?.databaseUs ?? 0, phases[phase]?.nodeUs ?? 0]])),
-      '',
+  // What a lone call costs would make every other bar a dot.
+  const alone = [ONE, MANY].map((where) => closed(where, 1));
+  const batched = closedLoops.filter((phase) => phase !== TEXTBOOK && !alone.includes(phase));
+  const parts: [title: string, lines: string[]][] = [
+    ['A pair is a hold and its settle', figuresTable(outcome)],
+    ['Pairs a second', bars(closedLoops.map((phase) => [phase, [of(phase, 'perSecond')]]))],
+    [
+      'CPU of a pair in µs: █ database, ▒ Node',
+      bars(batched.map((phase) => [phase, [of(phase, 'databaseUs'), of(phase, 'nodeUs')]])),
     ],
-    ...aligned([['aim', '', 'found', '25–75 %', ''], ...judged]),
-    ...outcome.notes,
-  ].join('\n');
+    ['Aims', aimsTable(judged)],
+  ];
+  return [...parts.flatMap(([title, lines]) => [title, ...lines, '']), ...notes].join('\n');
 }
 
-const whole = (figure: number): string => (Number.isFinite(figure) ? Math.round(figure).toLocaleString('en') : '–');
+const COLUMNS: readonly [head: string, figure: Figure, digits: number][] = [
+  ['p50 ms', 'p50Ms', 2],
+  ['p99 ms', 'p99Ms', 2],
+  ['database µs', 'databaseUs', 1],
+  ['Node µs', 'nodeUs', 1],
+  ['WAL B', 'walBytes', 0],
+  ['commits', 'commits', 3],
+];
+
+function figuresTable(outcome: Outcome): string[] {
+  const samples = new Samples(outcome.samples);
+  const rows = outcome.phases.map((phase) => {
+    const speeds = samples.values(phase, 'perSecond');
+    const figures = COLUMNS.map(([, figure, digits]) => fixed(median(samples.values(phase, figure)), digits));
+    const spread = `${fixed(quantile(speeds, 0.25), 0)}–${fixed(quantile(speeds, 0.75), 0)}`;
+    return [phase, fixed(median(speeds), 0), spread, ...figures];
+  });
+  return aligned([['', 'pairs/s', '25–75 %', ...COLUMNS.map(([head]) => head)], ...rows]);
+}
+
+function aimsTable(judged: readonly Aim[]): string[] {
+  const rows = judged.map(({ what, aim, found, quartiles, ok }) => {
+    const [figure, ...spread] = [found, ...quartiles].map((value) => value?.toLocaleString('en') ?? '–');
+    return [what, aim, figure!, spread.join('–'), ok ? 'ok' : 'short'];
+  });
+  return aligned([['', 'aim', 'found', '25–75 %', ''], ...rows]);
+}
+
+/** With so many decimals; a dash for what could not be measured. */
+function fixed(figure: number, digits: number): string {
+  const decimals = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return Number.isFinite(figure) ? figure.toLocaleString('en', decimals) : '–';
+}
 
 const BAR_COLUMNS = 60;
 const INKS = ['█', '▒'];
@@ -164,7 +169,7 @@ export function bars(rows: readonly (readonly [label: string, parts: readonly nu
     part === 0 ? '' : INKS[i]!.repeat(Math.max(1, Math.round((part / longest) * BAR_COLUMNS)));
   const width = Math.max(...rows.map(([label]) => label.length));
   return rows.map(([label, parts]) =>
-    `${label.padEnd(width)}  ${parts.map(ink).join('')} ${parts.map(whole).join(' + ')}`.trimEnd(),
+    `${label.padEnd(width)}  ${parts.map(ink).join('')} ${parts.map((part) => fixed(part, 0)).join(' + ')}`.trimEnd(),
   );
 }
 

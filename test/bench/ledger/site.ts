@@ -33,6 +33,7 @@ export class Site {
   readonly hot: readonly bigint[];
   readonly old: Old[] = [];
   readonly notes: string[] = [];
+  #starting: Promise<Server> | null = null;
   #server: Server | null = null;
   #main: Ledger | null = null;
   #textbook: Textbook | null = null;
@@ -63,7 +64,8 @@ export class Site {
 
   /** `sizes`: entries of the old ledgers, multiples of `accounts`. One that the disk has no room for is left out, with a note. */
   async setUp(sizes: readonly number[], progress: Progress): Promise<void> {
-    this.#server = await Server.start();
+    this.#starting = Server.start();
+    this.#server = await this.#starting;
     await this.server.create(TEMPLATE);
     await migrate(this.server.url(TEMPLATE), silentLogger);
     const client = await connect(this.server.url(TEMPLATE));
@@ -99,7 +101,8 @@ export class Site {
     // What a failed set-up did not get to is not there, and what a failed run left open ends with the server.
     const open = [this.#main, this.#textbook, ...this.old.map(({ ledger }) => ledger)];
     await Promise.allSettled(open.map((one) => one?.close()));
-    await this.#server?.stop(keepFolder);
+    // Broken off while it starts, it would stay behind.
+    await (await this.#starting?.catch(() => null))?.stop(keepFolder);
   }
 
   async #age(entries: number, progress: Progress): Promise<void> {
