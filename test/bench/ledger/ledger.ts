@@ -53,12 +53,8 @@ export class Ledger {
     const id = uuidv7(systemClock);
     const held = await this.#writer.hold({
       ...{ verb: 'hold', account, id, key: account, want: request.want, least: request.least, floor: request.floor },
-      ...{
-        policyVersion: 1n,
-        catalogVersion: this.#catalogVersion,
-        onOrphan: 'charge_metered',
-        frozen: request.frozen,
-      },
+      ...{ policyVersion: 1n, catalogVersion: this.#catalogVersion, onOrphan: 'charge_metered' },
+      ...{ frozen: request.frozen, ttlSeconds: null },
     });
     if (held.outcome !== 'done') throw new Error(`a hold answered ${held.outcome}`);
     const { charge: amount, receipt } = request;

@@ -38,7 +38,7 @@ export async function openAccounts(client: pg.Client, accounts: readonly bigint[
   for (let done = 0; done < accounts.length; done += GRANTS) {
     const grants = accounts.slice(done, done + GRANTS).map((account) => ({
       ...{ verb: 'grant' as const, account, id: uuidv7(then), amount: CREDITS, kind: 'topup' as const },
-      ...{ reference: 'bench', priority: 0, startsAt: null, expiresAt: null, reason: null },
+      ...{ reference: 'bench', priority: 0, startsAt: null, expiresAt: null, reason: null, paid: null },
       creditsPerUsd: CREDITS_PER_USD,
     }));
     const refused = (await applyOperations(client, grants, 1n, from)).find(({ outcome }) => outcome !== 'done');
