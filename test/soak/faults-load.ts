@@ -35,7 +35,7 @@ export interface Sent {
   died: boolean;
 }
 
-interface Client {
+export interface Client {
   slot: Slot;
   account: TestAccount;
   sent: Sent[];
@@ -75,13 +75,19 @@ export class Load {
   async start(perGateway: number): Promise<void> {
     this.#paused = false;
     for (const slot of SLOTS) {
-      for (let i = 0; i < perGateway; i++) this.#run(this.#repeat(await this.#newClient(slot)));
+      for (let i = 0; i < perGateway; i++) this.#run(this.#repeat(await this.newClient(slot)));
     }
   }
 
-  /** Sends one request more, whose answer takes so many seconds. */
-  async send(slot: Slot, more: { stream: boolean; seconds: number }): Promise<void> {
-    const client = await this.#newClient(slot);
+  /** A client whose key its gateway has never seen. */
+  async newClient(slot: Slot): Promise<Client> {
+    const client = { slot, account: await createTestAccount(this.#world, '100000'), sent: [] };
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** Sends one request, whose answer takes so many seconds. */
+  send(client: Client, more: { stream: boolean; seconds: number }): void {
     this.#run(this.#request(client, more));
   }
 
@@ -129,17 +135,11 @@ export class Load {
       }
       if (charged < least || charged > most) {
         faults.push(
-          `the account of ${client.sent[0]!.marker} and on was charged ${charged}, must be ${least} to ${most}`,
+          `the account of ${client.sent[0]?.marker} and on was charged ${charged}, must be ${least} to ${most}`,
         );
       }
     }
     return faults;
-  }
-
-  async #newClient(slot: Slot): Promise<Client> {
-    const client = { slot, account: await createTestAccount(this.#world, '100000'), sent: [] };
-    this.#clients.push(client);
-    return client;
   }
 
   #run(work: Promise<unknown>): void {

@@ -42,9 +42,11 @@ export interface Figures {
 /** The database goes away under load, and comes back. */
 export async function outage(rig: FaultRig, size: Size, { how, seconds, during, after }: Outage): Promise<Figures> {
   const { server, load } = rig;
+  const strangers = await Promise.all(SLOTS.map((slot) => load.newClient(slot)));
   await begin(rig, size, seconds);
   if (how === 'crash') await server.crash();
   else server.freeze();
+  for (const stranger of strangers) load.send(stranger, { stream: false, seconds: 0 });
   await sleep(seconds * 500);
   await during?.(rig);
   await sleep(seconds * 500);
@@ -90,10 +92,12 @@ export async function chaos(rig: FaultRig, size: Size, seconds: number): Promise
 async function begin({ load }: FaultRig, size: Size, seconds: number): Promise<void> {
   await load.start(size.clients);
   const streamed = { stream: true, seconds: (WARM_MS + ASKED_MS) / 1_000 + seconds + STREAM_MORE_SECONDS };
-  for (const slot of SLOTS) for (let i = 0; i < size.streams; i++) await load.send(slot, streamed);
+  for (const slot of SLOTS)
+    for (let i = 0; i < size.streams; i++) await load.send(await load.newClient(slot), streamed);
   await sleep(WARM_MS);
   const answered = { stream: false, seconds: ANSWER_SECONDS };
-  for (const slot of SLOTS) for (let i = 0; i < size.clients; i++) await load.send(slot, answered);
+  for (const slot of SLOTS)
+    for (let i = 0; i < size.clients; i++) await load.send(await load.newClient(slot), answered);
   await sleep(ASKED_MS);
 }
 
