@@ -18,6 +18,7 @@ import { createHttp } from './http.ts';
 import { WriterConnection } from './ledger/connection.ts';
 import { Owner } from './ledger/owners.ts';
 import { keepPartitions } from './ledger/partitions.ts';
+import { readBudgets } from './ledger/wallets.ts';
 import { LedgerWriter } from './ledger/writer.ts';
 import type { Clock } from './lib/clock.ts';
 import { mintId } from './lib/ids.ts';
@@ -49,6 +50,7 @@ const REAP_MS = 20;
 /** How long clients may take to read their last bytes once all is settled. */
 const PATIENCE_MS = 5_000;
 
+/** Builds a whole gateway, which serves nothing yet. Throws when the catalog cannot be read. */
 export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, log } = options;
   const parts = await createParts(options);
@@ -134,6 +136,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     isLeased: () => leases.isLeased,
     insufficientStatus: config.errors.insufficientCreditsStatus,
     draining: { value: false },
+    readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),
   };
   return { owner, connection, leases, gateway };

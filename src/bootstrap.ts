@@ -42,6 +42,7 @@ export async function demoKeyOf(
     startsAt: null,
     expiresAt: null,
     reason: 'Credits of the demo account',
+    paid: null,
     creditsPerUsd: deps.creditsPerUsd,
   });
   if (!existsSync(path)) {
@@ -49,6 +50,7 @@ export async function demoKeyOf(
       name: 'demo',
       scopes: DEFAULT_SCOPES,
       expiresAt: null,
+      budget: null,
     });
     writeSecret(path, text);
   }
@@ -59,7 +61,15 @@ export async function demoKeyOf(
 async function demoAccount({ pool, clock }: { pool: Pool; clock: Clock }): Promise<{ id: bigint }> {
   const existing = await findAccountByExternalId(pool, DEMO_ID);
   if (existing !== null) return existing;
-  const terms = { name: 'Demo', externalId: DEMO_ID, email: null, plan: null, overdraft: 0n, metadata: {} };
+  const terms = {
+    name: 'Demo',
+    externalId: DEMO_ID,
+    email: null,
+    plan: null,
+    overdraft: 0n,
+    budget: null,
+    metadata: {},
+  };
   return (await createAccount(pool, clock, terms)).account;
 }
 

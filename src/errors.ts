@@ -99,6 +99,12 @@ export const ERRORS = {
     'You exceeded your current quota: the account has too few credits. Please check your plan and billing details.',
     'never',
   ),
+  budget_exceeded: define(
+    429,
+    'insufficient_quota',
+    'A budget of this API key or its account is used up. The owner of this gateway sets budgets.',
+    'never',
+  ),
   credits_held: define(
     429,
     'rate_limit_error',

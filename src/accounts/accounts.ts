@@ -4,7 +4,18 @@ import type { Pool } from 'pg';
 import { entryVersions } from '../catalog/store.ts';
 import { transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
-import { openWallet, raisePolicyVersion, setOverdraft, setWalletStatus } from '../ledger/wallets.ts';
+import {
+  BUDGET_COLUMNS,
+  type Budget,
+  type BudgetRow,
+  type BudgetTerms,
+  openWallet,
+  raisePolicyVersion,
+  setBudget,
+  setOverdraft,
+  setWalletStatus,
+  toBudget,
+} from '../ledger/wallets.ts';
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 
@@ -17,16 +28,19 @@ export interface NewAccount {
   plan: string | null;
   /** Nano-credits. */
   overdraft: bigint;
+  /** `null`: none. */
+  budget: BudgetTerms | null;
   metadata: Record<string, string>;
 }
 
-export interface Account extends NewAccount {
+export interface Account extends Omit<NewAccount, 'budget'> {
   id: bigint;
+  budget: Budget | null;
   status: AccountStatus;
   createdAt: Date;
 }
 
-interface Row {
+interface Row extends BudgetRow {
   account_id: bigint;
   external_id: string | null;
   name: string;
@@ -38,8 +52,9 @@ interface Row {
   status: number;
 }
 
-const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.metadata, a.created_at, w.overdraft, w.status
-  FROM accounts a JOIN wallets w USING (account_id)`;
+const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.metadata, a.created_at, w.overdraft, w.status,
+    ${BUDGET_COLUMNS}
+  FROM accounts a JOIN wallets w USING (account_id) LEFT JOIN spenders s ON s.account_id = a.account_id AND s.key_id = 0`;
 
 function toAccount(row: Row): Account {
   return {
@@ -51,6 +66,7 @@ function toAccount(row: Row): Account {
     metadata: row.metadata,
     createdAt: row.created_at,
     overdraft: row.overdraft,
+    budget: toBudget(row),
     status: row.status === 0 ? 'active' : 'suspended',
   };
 }
@@ -73,12 +89,15 @@ export async function createAccount(
     );
     if (rowCount === 0) return false;
     await openWallet(db, id, account.overdraft);
+    if (account.budget !== null) await setBudget(db, id, null, account.budget);
     return true;
   });
   if (created) return { account: (await findAccount(pool, id))!, created: true };
   const existing = (await findAccountByExternalId(pool, account.externalId!))!;
-  const differs = (['name', 'email', 'plan', 'overdraft', 'metadata'] as const).find(
-    (field) => !isDeepStrictEqual(existing[field], account[field]),
+  const { budget } = existing;
+  const terms = { ...existing, budget: budget === null ? null : { credits: budget.limit, period: budget.period } };
+  const differs = (['name', 'email', 'plan', 'overdraft', 'budget', 'metadata'] as const).find(
+    (field) => !isDeepStrictEqual(terms[field], account[field]),
   );
   if (differs !== undefined) {
     throw new TollgateError('reference_reused', {
@@ -89,11 +108,13 @@ export async function createAccount(
   return { account: existing, created: false };
 }
 
+/** An account by its id; `null`: there is none. */
 export async function findAccount(pool: Pool, id: bigint): Promise<Account | null> {
   const { rows } = await pool.query<Row>(`${SELECT} WHERE a.account_id = $1`, [id]);
   return rows[0] === undefined ? null : toAccount(rows[0]);
 }
 
+/** The account that has this id in the owner's own system; `null`: there is none. */
 export async function findAccountByExternalId(pool: Pool, externalId: string): Promise<Account | null> {
   const { rows } = await pool.query<Row>(`${SELECT} WHERE a.external_id = $1`, [externalId]);
   return rows[0] === undefined ? null : toAccount(rows[0]);
@@ -108,14 +129,12 @@ export async function listAccounts(pool: Pool, page: { limit: number; after: big
   return rows.map(toAccount);
 }
 
-export type AccountChange = Partial<
-  Pick<Account, 'name' | 'email' | 'plan' | 'overdraft' | 'metadata' | 'status' | 'externalId'>
->;
+export type AccountChange = Partial<NewAccount & Pick<Account, 'status'>>;
 
 /** Changes the fields given; effective at the next request on every gateway. `null` when there is no such account. */
 export async function changeAccount(pool: Pool, id: bigint, change: AccountChange): Promise<Account | null> {
   await transaction(pool, async (db) => {
-    const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE`, [id]);
+    const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE OF a, w`, [id]);
     if (rows[0] === undefined) return;
     const next = { ...toAccount(rows[0]), ...change };
     await db.query(
@@ -123,6 +142,7 @@ export async function changeAccount(pool: Pool, id: bigint, change: AccountChang
       [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId],
     );
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
+    if (change.budget !== undefined) await setBudget(db, id, null, change.budget);
     if (change.status !== undefined) await setWalletStatus(db, id, change.status);
     if (change.plan !== undefined) await raisePolicyVersion(db, id);
   }).catch((error) => {

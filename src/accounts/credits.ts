@@ -1,7 +1,7 @@
 /** Granting credits to an account, once per reference: the rules that the admin API and the commands share. */
 import type { Pool } from 'pg';
 import { TollgateError } from '../errors.ts';
-import type { LotKind, Outcome } from '../ledger/outcomes.ts';
+import type { LotKind, Outcome, Result } from '../ledger/outcomes.ts';
 import { type Lot, readLot } from '../ledger/read.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import type { Clock } from '../lib/clock.ts';
@@ -18,9 +18,11 @@ export interface NewGrant {
   /** `null`: never. */
   expiresAt: Date | null;
   reason: string | null;
+  /** What was paid for it, in the currency's minor unit; `null`: nothing, or it is not known here. */
+  paid: { minor: bigint; currency: string } | null;
 }
 
-export interface GrantDeps {
+export interface LedgerDeps {
   pool: Pool;
   writer: LedgerWriter;
   clock: Clock;
@@ -33,19 +35,17 @@ export interface GrantDeps {
  * live, or a balance beyond 10⁹ credits) and `conflict` (credits were granted at another `credits.per_usd`).
  */
 export async function grantCredits(
-  deps: GrantDeps,
+  deps: LedgerDeps,
   account: bigint,
   grant: NewGrant,
 ): Promise<{ lot: Lot; created: boolean }> {
   const { creditsPerUsd } = deps;
-  const { outcome } = await deps.writer
-    .grant({ verb: 'grant', account, id: uuidv7(deps.clock), ...grant, creditsPerUsd })
-    .catch((error) => {
-      throw isBeyondLimit(error) ? beyondLimit() : error;
-    });
+  const granting = deps.writer.grant({ verb: 'grant', account, id: uuidv7(deps.clock), ...grant, creditsPerUsd });
+  const { outcome } = await withinLimit(granting);
   if (outcome !== 'done' && outcome !== 'repeated') throw refusal(outcome);
   const lot = (await readLot(deps.pool, account, grant.reference))!;
   if (lot.reason !== grant.reason) throw reused('reason');
+  if (lot.paid?.minor !== grant.paid?.minor || lot.paid?.currency !== grant.paid?.currency) throw reused('paid');
   return { lot, created: outcome === 'done' };
 }
 
@@ -69,10 +69,7 @@ function refusal(outcome: Outcome): TollgateError {
         message: "Invalid value for 'expires_at': must be in the future and after starts_at.",
       });
     case 'credit_scale_differs':
-      return new TollgateError('conflict', {
-        message:
-          'Credits were first granted at another credits.per_usd, which cannot change afterwards. Restore that setting.',
-      });
+      return scaleDiffers();
     default:
       return new TollgateError('internal_error', { cause: `a grant answered ${outcome}` });
   }
@@ -85,15 +82,24 @@ function reused(field: string): TollgateError {
   });
 }
 
-/** The database itself refuses a balance that could overflow. */
-function isBeyondLimit(error: unknown): boolean {
-  const cause = error instanceof TollgateError ? (error.cause as { constraint?: unknown } | undefined) : undefined;
-  return cause?.constraint === 'wallet_amounts_fit';
+/** The setting `credits.per_usd` is not what the first credits were given at. */
+export function scaleDiffers(): TollgateError {
+  return new TollgateError('conflict', {
+    message:
+      'Credits were first granted at another credits.per_usd, which cannot change afterwards. Restore that setting.',
+  });
 }
 
-function beyondLimit(): TollgateError {
-  return new TollgateError('invalid_request', {
-    param: 'credits',
-    message: "Invalid value for 'credits': the balance of the account would exceed 10⁹.",
-  });
+/** The answer to an operation that the database itself refuses where a balance could overflow: then `invalid_request`. */
+export async function withinLimit(answer: Promise<Result>): Promise<Result> {
+  try {
+    return await answer;
+  } catch (error) {
+    const cause = error instanceof TollgateError ? (error.cause as { constraint?: unknown } | undefined) : undefined;
+    if (cause?.constraint !== 'wallet_amounts_fit') throw error;
+    throw new TollgateError('invalid_request', {
+      param: 'credits',
+      message: "Invalid value for 'credits': the balance of the account would exceed 10⁹.",
+    });
+  }
 }

@@ -1,9 +1,10 @@
-/** Credits of an account, and what became of them: grants, balance, ledger, receipts. */
+/** Credits of an account, and what became of them: grants, adjustments, balance, ledger, receipts. */
 import type { FastifyInstance } from 'fastify';
 import { findAccount } from '../accounts/accounts.ts';
+import { adjustCredits } from '../accounts/corrections.ts';
 import { grantCredits } from '../accounts/credits.ts';
 import { balanceView, ledgerView, requestsView } from '../metering/account-views.ts';
-import { presentGrant, readNewGrant } from './forms.ts';
+import { presentCorrection, presentGrant, readNewAdjustment, readNewGrant } from './forms.ts';
 import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
 
 export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
@@ -13,6 +14,12 @@ export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
     const account = accountOf(request);
     const { lot, created } = await grantCredits(deps, account, readNewGrant(request.body));
     return reply.status(created ? 201 : 200).send(presentGrant(lot));
+  });
+
+  scope.post<ById>('/accounts/:id/adjustments', async (request, reply) => {
+    const account = accountOf(request);
+    const correction = await adjustCredits(deps, account, readNewAdjustment(request.body));
+    return reply.status(correction.created ? 201 : 200).send(presentCorrection(correction));
   });
 
   scope.get<ById>('/accounts/:id/balance', async (request) => {

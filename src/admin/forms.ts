@@ -1,28 +1,39 @@
 /** The bodies that the admin API takes and the objects it answers with. The commands take and print the same. */
 import { z } from 'zod';
 import type { Account, AccountChange, NewAccount } from '../accounts/accounts.ts';
+import type { Correction, NewAdjustment, NewRefund } from '../accounts/corrections.ts';
 import type { NewGrant } from '../accounts/credits.ts';
-import { type ApiKey, DEFAULT_SCOPES, type NewKey } from '../accounts/keys.ts';
+import { type ApiKey, DEFAULT_SCOPES, type KeyChange, type NewKey } from '../accounts/keys.ts';
 import { SCOPES } from '../accounts/principals.ts';
 import { invalidField, readInput } from '../errors-input.ts';
 import { LOT_KINDS, type LotKind } from '../ledger/outcomes.ts';
-import { presentLot } from '../ledger/present.ts';
+import { presentBudget, presentEntry, presentLot } from '../ledger/present.ts';
 import type { Lot } from '../ledger/read.ts';
 import type { Verification } from '../ledger/verify.ts';
 import { credits, instant, text } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
-import { formatCredits } from '../lib/money.ts';
+import { formatCredits, parseCredits } from '../lib/money.ts';
 import { whole } from '../lib/settings.ts';
 
 const KINDS = Object.keys(LOT_KINDS) as [LotKind, ...LotKind[]];
 const MOST_PRIORITY = 1_000_000;
 const MOST_METADATA = 50;
+const MOST_PAID_MINOR = 999_999_999_999;
+const CURRENCY = 'must be the three letters of a currency';
 
+const PERIOD = 'must be "day", "month" or "total"';
+const budget = z
+  .strictObject(
+    { credits: credits(0n), period: z.enum(['day', 'month', 'total'], PERIOD) },
+    'must be an object such as {"credits":"50","period":"day"}',
+  )
+  .nullable();
 const account = {
   external_id: text(255).nullable().optional(),
   email: z.email('must be an email address').max(320, 'must have at most 320 characters').nullable().optional(),
   plan: text(200).nullable().optional(),
   overdraft: credits(0n).optional(),
+  budget: budget.optional(),
   metadata: z
     .record(
       text(40),
@@ -45,7 +56,9 @@ const newKey = z.strictObject({
     .min(1, 'must not be empty')
     .default([...DEFAULT_SCOPES]),
   expires_at: instant.nullable().default(null),
+  budget: budget.default(null),
 });
+const keyChange = z.strictObject({ budget: budget.optional() });
 const newGrant = z.strictObject({
   credits: credits(1n),
   kind: z.enum(KINDS, `must be one of ${KINDS.join(', ')}`),
@@ -54,7 +67,31 @@ const newGrant = z.strictObject({
   starts_at: instant.nullable().default(null),
   expires_at: instant.nullable().default(null),
   reason: text(500).nullable().default(null),
+  paid: z
+    .strictObject(
+      {
+        amount_minor: whole(0, MOST_PAID_MINOR),
+        currency: z
+          .string(CURRENCY)
+          .regex(/^[a-z]{3}$/i, CURRENCY)
+          .toLowerCase(),
+      },
+      'must be an object such as {"amount_minor":1000,"currency":"usd"}',
+    )
+    .nullable()
+    .default(null),
 });
+const newAdjustment = z.strictObject({
+  credits: z
+    .union([z.string(), z.number()], 'must be credits, as text such as "-12.5"')
+    .transform((value) => parseCredits(String(value)))
+    .refine((nano): nano is bigint => nano !== null && nano !== 0n, {
+      message: 'must be above or below 0, at most 10⁹ from it, with at most 9 decimals',
+    }),
+  reason: text(500),
+  reference: text(255),
+});
+const newRefund = z.strictObject({ credits: credits(1n).nullable().default(null), reason: text(500) });
 
 /** Every reader throws `invalid_request` with the `param` at fault. */
 export function readNewAccount(input: unknown): NewAccount {
@@ -65,6 +102,7 @@ export function readNewAccount(input: unknown): NewAccount {
     email: body.email ?? null,
     plan: body.plan ?? null,
     overdraft: body.overdraft ?? 0n,
+    budget: body.budget ?? null,
     metadata: body.metadata ?? {},
   };
 }
@@ -72,21 +110,45 @@ export function readNewAccount(input: unknown): NewAccount {
 /** The fields that were given; `null` takes one away. */
 export function readAccountChange(input: unknown): AccountChange {
   const { external_id: externalId, ...body } = readInput(accountChange, input);
-  return Object.fromEntries(Object.entries({ ...body, externalId }).filter(([, value]) => value !== undefined));
+  return given({ ...body, externalId });
+}
+
+/** The fields that were given; `null` takes one away. */
+export function readKeyChange(input: unknown): KeyChange {
+  return given(readInput(keyChange, input));
+}
+
+function given(fields: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
 /** `now`: a key that has expired by then is refused. */
 export function readNewKey(input: unknown, now: number): NewKey {
-  const { name, scopes, expires_at: expiresAt } = readInput(newKey, input);
+  const { name, scopes, expires_at: expiresAt, budget } = readInput(newKey, input);
   if (expiresAt !== null && expiresAt.getTime() <= now) throw invalidField('expires_at', 'must be in the future');
-  return { name, scopes: [...new Set(scopes)], expiresAt };
+  return { name, scopes: [...new Set(scopes)], expiresAt, budget };
 }
 
+/** Credits to grant. What was paid for them is given whole or not at all. */
 export function readNewGrant(input: unknown): NewGrant {
-  const { credits: amount, starts_at: startsAt, expires_at: expiresAt, ...rest } = readInput(newGrant, input);
-  return { amount, startsAt, expiresAt, ...rest };
+  const { credits: amount, starts_at: startsAt, expires_at: expiresAt, paid, ...rest } = readInput(newGrant, input);
+  const payment = paid === null ? null : { minor: BigInt(paid.amount_minor), currency: paid.currency };
+  return { amount, startsAt, expiresAt, paid: payment, ...rest };
 }
 
+/** Credits to add, or to take where they are below 0. */
+export function readNewAdjustment(input: unknown): NewAdjustment {
+  const { credits: amount, ...rest } = readInput(newAdjustment, input);
+  return { amount, ...rest };
+}
+
+/** How much of a charge to give back; all of it where no credits are given. */
+export function readNewRefund(input: unknown): NewRefund {
+  const { credits: amount, reason } = readInput(newRefund, input);
+  return { amount, reason };
+}
+
+/** An account as the admin API shows it. */
 export function presentAccount(shown: Account) {
   return {
     id: publicId('acct', shown.id),
@@ -96,6 +158,7 @@ export function presentAccount(shown: Account) {
     plan: shown.plan,
     status: shown.status,
     overdraft: formatCredits(shown.overdraft),
+    budget: shown.budget === null ? null : presentBudget(shown.budget),
     metadata: shown.metadata,
     created_at: shown.createdAt.toISOString(),
   };
@@ -107,6 +170,7 @@ export function presentKey(key: ApiKey) {
     id: publicId('key', key.id),
     name: key.name,
     scopes: key.scopes,
+    budget: key.budget === null ? null : presentBudget(key.budget),
     created_at: key.createdAt.toISOString(),
     expires_at: key.expiresAt?.toISOString() ?? null,
     revoked_at: key.revokedAt?.toISOString() ?? null,
@@ -114,21 +178,28 @@ export function presentKey(key: ApiKey) {
 }
 
 /** A key as it is shown once: with the key itself. */
-export function presentNewKey(made: { id: bigint; text: string }, key: NewKey) {
+export function presentNewKey(made: ApiKey & { text: string }) {
+  const { id, ...rest } = presentKey(made);
+  return { id, key: made.text, ...rest };
+}
+
+/** The lot of a grant, with why it was made and what was paid for it. */
+export function presentGrant(lot: Lot) {
+  const { paid } = lot;
   return {
-    id: publicId('key', made.id),
-    key: made.text,
-    name: key.name,
-    scopes: key.scopes,
-    expires_at: key.expiresAt?.toISOString() ?? null,
+    ...presentLot(lot),
+    reference: lot.reference,
+    reason: lot.reason,
+    paid: paid === null ? null : { amount_minor: Number(paid.minor), currency: paid.currency },
   };
 }
 
-export function presentGrant(lot: Lot) {
-  return { ...presentLot(lot), reference: lot.reference, reason: lot.reason };
+/** The entry of a correction, with why it was made. */
+export function presentCorrection({ entry }: Correction) {
+  return { ...presentEntry(entry), reason: entry.reason };
 }
 
-/** `expected` and `found` are in the ledger's own units: nano-credits where they are money. */
+/** What `ledger verify` found. `expected` and `found` are in the ledger's own units: nano-credits where they are money. */
 export function presentVerification({ accounts, entries, differences }: Verification) {
   return {
     ok: differences.length === 0,

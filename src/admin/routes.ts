@@ -7,6 +7,7 @@ import { registerCredits } from './credits.ts';
 import { registerKeys } from './keys.ts';
 import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
+import { registerRequests } from './requests.ts';
 import type { AdminDeps } from './shared.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -32,6 +33,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerAccounts(scope, deps);
       registerKeys(scope, deps);
       registerCredits(scope, deps);
+      registerRequests(scope, deps);
       registerLedger(scope, deps);
       registerModels(scope, deps);
     },

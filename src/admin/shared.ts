@@ -1,9 +1,9 @@
 /** What the handlers of the admin API share: their parts, and the things that paths name. */
-import type { GrantDeps } from '../accounts/credits.ts';
+import type { LedgerDeps } from '../accounts/credits.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicId } from '../lib/ids.ts';
 
-export interface AdminDeps extends GrantDeps {
+export interface AdminDeps extends LedgerDeps {
   /** `null`: the admin API is off. */
   adminKey: string | null;
 }
@@ -20,6 +20,7 @@ export function accountOf(request: { params: ById['Params'] }): bigint {
   return id;
 }
 
+/** The error for what a path names and nobody has. */
 export function noSuch(what: 'account' | 'key' | 'request' | 'model', name: string): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });
 }

@@ -26,6 +26,11 @@ import { withPool, withWriter } from './database.ts';
 const EXTERNAL = 'ext:';
 const account: Option = { value: 'ACCOUNT', required: true, help: `acct_…, or ${EXTERNAL}<external id>` };
 
+const budget: Option = {
+  value: 'CREDITS/PERIOD',
+  help: 'the most it may spend a day, a month (UTC) or in total: 50/day, 1000/month, 5000/total',
+};
+
 export const accountCreate: Command = {
   name: 'account create',
   summary: 'Creates an account. The same external id again gives the account that has it.',
@@ -36,10 +41,11 @@ export const accountCreate: Command = {
     email: { value: 'EMAIL', help: 'whom to write to' },
     plan: { value: 'PLAN', help: 'a plan of the catalog; without it: the default plan' },
     overdraft: { value: 'CREDITS', help: 'how far its requests may go below 0; 0 by default' },
+    budget,
   },
   run: ({ values }) =>
     withPool(async (pool) => {
-      const given = readNewAccount(values);
+      const given = readNewAccount(withBudget(values));
       if (given.plan !== null) await requirePlan(pool, given.plan);
       const made = await createAccount(pool, systemClock, given);
       const json = presentAccount(made.account);
@@ -60,16 +66,17 @@ export const keyCreate: Command = {
     name: { value: 'NAME', help: 'for people: shown in lists' },
     scopes: { value: 'SCOPES', help: 'with commas between; inference,read by default' },
     'expires-at': { value: 'TIME', help: 'such as 2030-01-31T00:00:00Z; never by default' },
+    budget,
   },
   run: ({ values }) =>
     withPool(async (pool) => {
       const { account: owner, scopes, ...rest } = values;
       const key = readNewKey(
-        { ...rest, ...(scopes === undefined ? {} : { scopes: scopes.split(',') }) },
+        { ...withBudget(rest), ...(scopes === undefined ? {} : { scopes: scopes.split(',') }) },
         systemClock.now(),
       );
       const { id } = await accountNamed(pool, owner!);
-      const json = presentNewKey(await createKey(pool, systemClock, id, key), key);
+      const json = presentNewKey(await createKey(pool, systemClock, id, key));
       return { json, text: `Created key ${json.id}. Keep it well, it is not shown again:\n\n  ${json.key}\n` };
     }),
 };
@@ -100,6 +107,15 @@ export const creditsGrant: Command = {
       return { json, text: `${done}: ${json.granted} credits to ${publicId('acct', id)}, as ${json.id}.` };
     }),
 };
+
+type Values = Record<string, string>;
+
+/** The values as the admin API takes them: a budget in two parts. */
+function withBudget({ budget: written, ...rest }: Values): Record<string, unknown> {
+  if (written === undefined) return rest;
+  const slash = written.lastIndexOf('/');
+  return { ...rest, budget: { credits: written.slice(0, slash), period: written.slice(slash + 1) } };
+}
 
 /** The account that the command line names. Throws `not_found` with what to do. */
 async function accountNamed(pool: Pool, name: string): Promise<Account> {

@@ -7,6 +7,7 @@ import { boundCharge, charge } from '../catalog/rating.ts';
 import { TollgateError } from '../errors.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Result } from '../ledger/outcomes.ts';
+import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputBound, inputEstimate, outputBound } from '../metering/bounds.ts';
@@ -24,6 +25,8 @@ export interface HoldDeps {
   insufficientStatus: number;
   /** Whether this gateway's lease is good: others would end its holds under it. */
   isLeased: () => boolean;
+  /** The budgets of an account and of one of its keys, as they stand. */
+  readBudgets: (account: bigint, key: bigint) => Promise<Budget[]>;
   /** Reads policy and catalog again, and entitles again: throws when that now denies. */
   entitleAfresh: (context: Context) => Promise<void>;
 }
@@ -38,8 +41,7 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
       await deps.entitleAfresh(context);
       continue;
     }
-    if (result.outcome !== 'done' && result.outcome !== 'repeated')
-      throw denial(result, asked, deps.insufficientStatus);
+    if (result.outcome !== 'done' && result.outcome !== 'repeated') throw await denial(result, asked, deps);
     context.hold = asked;
     context.held = result.amount;
     context.clampedTo =
@@ -71,6 +73,7 @@ function holdFor(context: Context, creditsPerUsd: bigint): Hold {
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,
     onOrphan: model.onOrphan,
+    ttlSeconds: null,
     frozen: encodeFrozen({
       endpoint: context.endpoint,
       model: model.name,
@@ -108,12 +111,16 @@ function affordable(context: Context, granted: bigint, creditsPerUsd: bigint): n
   return fits;
 }
 
-function denial(result: Result, asked: Hold, insufficientStatus: number): TollgateError {
+async function denial(result: Result, asked: Hold, deps: HoldDeps): Promise<TollgateError> {
   const { available, held } = result;
   switch (result.outcome) {
+    case 'key_budget_exceeded':
+      return overBudget(asked, asked.key, deps);
+    case 'account_budget_exceeded':
+      return overBudget(asked, null, deps);
     case 'insufficient_credits':
       return new TollgateError('insufficient_quota', {
-        status: insufficientStatus,
+        status: deps.insufficientStatus,
         message:
           'You exceeded your current quota, please check your plan and billing details. This request needs up to ' +
           `${formatCredits(asked.want)} credits (at least ${formatCredits(asked.least)}), available are ` +
@@ -135,4 +142,23 @@ function denial(result: Result, asked: Hold, insufficientStatus: number): Tollga
     default:
       return new TollgateError('internal_error', { cause: `a new hold answered ${result.outcome}` });
   }
+}
+
+/** Says whose budget is used up: the key's, or that of its account (`null`). Read for it, since a denial is rare. */
+async function overBudget(asked: Hold, key: bigint | null, deps: HoldDeps): Promise<TollgateError> {
+  const status = deps.insufficientStatus;
+  // It is decided, whether or not it can be explained: a read that fails, or a budget that has just gone, changes nothing.
+  const budgets = await deps.readBudgets(asked.account, asked.key).catch(() => []);
+  const budget = budgets.find((one) => one.key === key);
+  if (budget === undefined) return new TollgateError('budget_exceeded', { status });
+  const { limit, period, spent, held, resetsAt } = budget;
+  const every = { day: ' a day', month: ' a month', total: ' in total' }[period];
+  return new TollgateError('budget_exceeded', {
+    status,
+    message:
+      `The budget of ${key === null ? 'this account' : 'this API key'} is ${formatCredits(limit)} credits${every}, of which ` +
+      `${formatCredits(spent)} are used and ${formatCredits(held)} held by running requests. This request needs up to ` +
+      `${formatCredits(asked.want)} credits (at least ${formatCredits(asked.least)}). ` +
+      (resetsAt === null ? 'This budget does not reset.' : `The budget resets at ${resetsAt.toISOString()}.`),
+  });
 }

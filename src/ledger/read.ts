@@ -18,6 +18,8 @@ export interface Lot {
   expiresAt: Date | null;
   reference: string;
   reason: string | null;
+  /** What was paid for it, in the currency's minor unit; `null`: nothing, or it is not known here. */
+  paid: { minor: bigint; currency: string } | null;
 }
 
 export interface Balance {
@@ -41,9 +43,11 @@ interface LotRow {
   expires_at: Date | null;
   reference: string;
   reason: string | null;
+  paid_minor: bigint | null;
+  currency: string | null;
 }
 
-const LOT_COLUMNS = `l.lot_id, l.kind, l.granted, l.priority, l.starts_at, l.reference, l.reason,
+const LOT_COLUMNS = `l.lot_id, l.kind, l.granted, l.priority, l.starts_at, l.reference, l.reason, l.paid_minor, l.currency,
   CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END AS remaining,
   nullif(l.expires_at, 'infinity') AS expires_at`;
 
@@ -58,12 +62,15 @@ function toLot(row: LotRow): Lot {
     expiresAt: row.expires_at,
     reference: row.reference,
     reason: row.reason,
+    paid: row.paid_minor === null ? null : { minor: row.paid_minor, currency: row.currency! },
   };
 }
 
 interface BalanceRow extends LotRow {
   posted: bigint;
   held: bigint;
+  /** Of what is held, in holds that ended by themselves since the last operation looked. */
+  lapsed: bigint;
   debt: bigint;
   overdraft: bigint;
   /** Due to start, and ended, since the last operation looked. */
@@ -73,22 +80,25 @@ interface BalanceRow extends LotRow {
 }
 
 /**
- * The balance now, by the database's clock. Lots that started or expired since the last operation are counted as the
- * next one will count them: those that start repay debt, in the order they started.
+ * The balance now, by the database's clock. Lots that started or expired and holds that ended by themselves since the last
+ * operation are counted as the next one will count them: lots that start repay debt, in the order they started.
  */
 export async function readBalance(pool: Pool, account: bigint): Promise<Balance | null> {
   const { rows } = await pool.query<BalanceRow>(
     `WITH now AS MATERIALIZED (SELECT clock_timestamp() AS t)
-     SELECT w.posted, w.held, w.debt, w.overdraft, ${LOT_COLUMNS},
+     SELECT w.posted, w.held, h.lapsed, w.debt, w.overdraft, ${LOT_COLUMNS},
        l.state = 0 AND l.starts_at <= now.t AS starting, l.expires_at <= now.t AS ended,
        row_number() OVER (ORDER BY l.starts_at, l.created_at, l.lot_id) AS start_order
-     FROM wallets w CROSS JOIN now LEFT JOIN lots l ON l.account_id = w.account_id AND l.state < 2
+     FROM wallets w CROSS JOIN now CROSS JOIN LATERAL (
+       SELECT total(amount) AS lapsed FROM holds WHERE account_id = w.account_id AND expires_at <= now.t) h
+     LEFT JOIN lots l ON l.account_id = w.account_id AND l.state < 2
      WHERE w.account_id = $1
      ORDER BY l.priority, l.expires_at, l.created_at, l.lot_id`,
     [account],
   );
   const wallet = rows[0];
   if (wallet === undefined) return null;
+  const held = wallet.held - wallet.lapsed;
   let { posted, debt } = wallet;
   const starting = rows.filter((row) => row.starting).sort((a, b) => Number(a.start_order - b.start_order));
   for (const row of starting) {
@@ -103,8 +113,8 @@ export async function readBalance(pool: Pool, account: bigint): Promise<Balance 
   const first = expiring.reduce<Lot | null>((a, b) => (a === null || b.expiresAt! < a.expiresAt! ? b : a), null);
   return {
     posted,
-    held: wallet.held,
-    available: posted - wallet.held,
+    held,
+    available: posted - held,
     debt,
     overdraft: wallet.overdraft,
     lots: open,
@@ -132,9 +142,13 @@ export interface Entry {
   balanceAfter: bigint;
   debit: string;
   credit: string;
-  /** Of a grant: what made it happen once. */
+  /** Of a grant or an adjustment: what made it happen once. */
   reference: string | null;
+  /** Of a grant, an adjustment or a reverse: why. */
+  reason: string | null;
   lots: Share[];
+  /** Of what was given back: what went to lots that had repaid debt. */
+  returned: Share[];
   at: Date;
   receipt: Buffer | null;
 }
@@ -155,21 +169,30 @@ export interface EntryRow {
   debit: number;
   credit: number;
   reference: string | null;
+  reason: string | null;
   lot_id: Uuid | null;
   shared_lots: Uuid[];
   shares: bigint[];
+  returned_lots: Uuid[];
+  returned: bigint[];
   at: Date;
   receipt: Buffer | null;
 }
 
 /** Reads `EntryRow`s of the table `entries e`; a WHERE clause follows. */
 export const ENTRIES = `SELECT e.id, e.seq, e.kind, e.key_id, e.amount, e.balance_after, e.debit, e.credit, e.lot_id, e.at, e.receipt,
-    CASE WHEN e.kind = 1 THEN l.reference END AS reference, a.lots AS shared_lots, a.amounts AS shares
+    coalesce(l.reference, d.reference) AS reference, coalesce(l.reason, d.reason) AS reason,
+    a.lots AS shared_lots, a.amounts AS shares, a.returned_lots, a.returned
   FROM entries e
   LEFT JOIN lots l ON e.kind = 1 AND l.account_id = e.account_id AND l.lot_id = e.lot_id
+  LEFT JOIN adjustments d ON e.kind = 7 AND d.account_id = e.account_id AND d.id = e.id
   LEFT JOIN LATERAL (
-    SELECT coalesce(array_agg(t.lot_id), '{}') AS lots, coalesce(array_agg(t.amount), '{}') AS amounts
-      FROM allocations t WHERE t.account_id = e.account_id AND t.id = e.id AND t.kind = e.kind) a ON true`;
+    SELECT coalesce(array_agg(t.lot_id) FILTER (WHERE t.kind = e.kind), '{}') AS lots,
+        coalesce(array_agg(t.amount) FILTER (WHERE t.kind = e.kind), '{}') AS amounts,
+        coalesce(array_agg(t.lot_id) FILTER (WHERE t.kind > e.kind), '{}') AS returned_lots,
+        coalesce(array_agg(t.amount) FILTER (WHERE t.kind > e.kind), '{}') AS returned
+      FROM allocations t WHERE t.account_id = e.account_id AND t.id = e.id
+        AND (t.kind = e.kind OR e.kind IN (5, 8) AND t.kind = e.kind + 100)) a ON true`;
 
 export function toEntry(row: EntryRow): Entry {
   const magnitude = row.amount < 0n ? -row.amount : row.amount;
@@ -184,10 +207,40 @@ export function toEntry(row: EntryRow): Entry {
     debit: BOOKS[row.debit]!,
     credit: BOOKS[row.credit]!,
     reference: row.reference,
+    reason: row.kind === numberOf('reverse') ? reasonOfReverse(row.receipt!) : row.reason,
     lots: row.shares.length === 0 ? alone : row.shares.map((amount, i) => ({ lot: row.shared_lots[i]!, amount })),
+    returned: row.returned.map((amount, i) => ({ lot: row.returned_lots[i]!, amount })),
     at: row.at,
     receipt: row.receipt,
   };
+}
+
+/** A reverse keeps its reason where others keep their receipt. */
+function reasonOfReverse(receipt: Buffer): string {
+  return (JSON.parse(receipt.toString()) as { reason: string }).reason;
+}
+
+/** One entry; `null`: there is none. */
+export async function readEntry(pool: Pool, account: bigint, { id, kind }: EntryCursor): Promise<Entry | null> {
+  const { rows } = await pool.query<EntryRow>(`${ENTRIES} WHERE e.account_id = $1 AND e.id = $2 AND e.kind = $3`, [
+    account,
+    id,
+    numberOf(kind),
+  ]);
+  return rows[0] === undefined ? null : toEntry(rows[0]);
+}
+
+/** The entry of the adjustment that a reference made; `null`: there is none. */
+export async function readAdjustment(pool: Pool, account: bigint, reference: string): Promise<Entry | null> {
+  const { rows } = await pool.query<{ id: Uuid }>(
+    'SELECT id FROM adjustments WHERE account_id = $1 AND reference = $2',
+    [account, reference],
+  );
+  return rows[0] === undefined ? null : readEntry(pool, account, { id: rows[0].id, kind: 'adjust' });
+}
+
+function numberOf(kind: EntryKind): number {
+  return ENTRY_KINDS.indexOf(kind) + 1;
 }
 
 /** Where a page of entries ended: the next begins below it. */
@@ -205,12 +258,7 @@ export async function listEntries(
   const { rows } = await pool.query<EntryRow>(
     `${ENTRIES} WHERE e.account_id = $1 AND ($2::uuid IS NULL OR (e.id, e.kind) < ($2, $3::smallint))
        ORDER BY e.id DESC, e.kind DESC LIMIT $4`,
-    [
-      account,
-      page.after?.id ?? null,
-      page.after === null ? null : ENTRY_KINDS.indexOf(page.after.kind) + 1,
-      page.limit,
-    ],
+    [account, page.after?.id ?? null, page.after === null ? null : numberOf(page.after.kind), page.limit],
   );
   return rows.map(toEntry);
 }

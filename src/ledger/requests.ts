@@ -34,7 +34,7 @@ export async function listRequests(
   const { rows } = await pool.query<{ id: Uuid }>(
     `(SELECT id FROM holds WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3)
      UNION ALL
-     (SELECT id FROM entries WHERE account_id = $1 AND id < $2 AND kind IN (2, 3, 4) ORDER BY id DESC LIMIT $3)
+     (SELECT id FROM entries WHERE account_id = $1 AND id < $2 AND kind IN (2, 3, 4, 9) ORDER BY id DESC LIMIT $3)
      ORDER BY id DESC LIMIT $3`,
     [account, page.after ?? NEWEST, page.limit],
   );
@@ -52,7 +52,7 @@ async function readRequests(pool: Pool, account: bigint, ids: readonly Uuid[]): 
     [account, ids],
   );
   const ended = await pool.query<EntryRow>(
-    `${ENTRIES} WHERE e.account_id = $1 AND e.id = ANY ($2::uuid[]) AND e.kind IN (2, 3, 4, 5) ORDER BY e.seq`,
+    `${ENTRIES} WHERE e.account_id = $1 AND e.id = ANY ($2::uuid[]) AND e.kind IN (2, 3, 4, 5, 8, 9) ORDER BY e.seq`,
     [account, ids],
   );
   const found = new Map<Uuid, LedgerRequest>();
@@ -69,8 +69,8 @@ async function readRequests(pool: Pool, account: bigint, ids: readonly Uuid[]): 
 
 const AMOUNT_BYTES = 8;
 
-/** The hold that a recovered entry ended: what was frozen with it, and its amount in nano-credits. */
-export function recoveredHold(receipt: Buffer): OpenHold {
+/** The hold that a recovered or lapsed entry ended: what was frozen with it, and its amount in nano-credits. */
+export function endedHold(receipt: Buffer): OpenHold {
   const end = receipt.length - AMOUNT_BYTES;
   return { frozen: receipt.subarray(0, end), amount: receipt.readBigInt64BE(end) };
 }
@@ -106,7 +106,7 @@ async function probeSlice(pool: Pool, id: Uuid, below: bigint | null): Promise<S
      SELECT (SELECT min(account_id) FROM slice) AS last,
        (SELECT s.account_id FROM slice s, LATERAL (
           (SELECT FROM holds h WHERE h.account_id = s.account_id AND h.id = $1 LIMIT 1) UNION ALL
-          (SELECT FROM entries e WHERE e.account_id = s.account_id AND e.id = $1 AND e.kind IN (2, 3, 4) LIMIT 1)) t
+          (SELECT FROM entries e WHERE e.account_id = s.account_id AND e.id = $1 AND e.kind IN (2, 3, 4, 9) LIMIT 1)) t
         LIMIT 1) AS found`,
     [id, below, ACCOUNTS_PER_SLICE],
   );

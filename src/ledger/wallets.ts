@@ -1,10 +1,39 @@
 /**
  * Wallets and spenders: what the ledger must know of accounts and keys to judge a hold. Every function here takes the
  * transaction of its caller, so that an account or a key and its place in the ledger appear and change together.
- * A change of status, key or entitlements raises the wallet's policy version: gateways that cached the old one are told
- * `stale_policy` by their next hold.
+ * A change of status, key, budget or entitlements raises the wallet's policy version: gateways that cached the old one are
+ * told `stale_policy` by their next hold.
  */
 import type { ClientBase } from 'pg';
+
+const PERIODS = { day: 1, month: 2, total: 3 } as const;
+export type Period = keyof typeof PERIODS;
+const PERIOD_NAMES = new Map<number, Period>(Object.entries(PERIODS).map(([name, number]) => [number, name as Period]));
+
+/** The account as a spender, beside its keys. */
+const ACCOUNT_ITSELF = 0n;
+
+/** The most that a key, or an account over all its keys, may spend in each day or month (UTC), or ever. */
+export interface BudgetTerms {
+  /** Nano-credits. */
+  credits: bigint;
+  period: Period;
+}
+
+/** A budget and how it stands, in nano-credits. Holds count in the period they were opened in. */
+export interface Budget {
+  /** `null`: the account's own. */
+  key: bigint | null;
+  limit: bigint;
+  period: Period;
+  /** `null`: the beginning. */
+  periodStart: Date | null;
+  held: bigint;
+  /** May exceed the limit: what was served is charged, whatever was held for it. */
+  spent: bigint;
+  /** `null`: never. */
+  resetsAt: Date | null;
+}
 
 /** Opens an empty wallet for a new account. `overdraft` in nano-credits. */
 export async function openWallet(db: ClientBase, account: bigint, overdraft: bigint): Promise<void> {
@@ -38,6 +67,80 @@ export async function setWalletStatus(db: ClientBase, account: bigint, status: '
 /** Sets how far holds may exceed what is available, in nano-credits. */
 export async function setOverdraft(db: ClientBase, account: bigint, overdraft: bigint): Promise<void> {
   await db.query('UPDATE wallets SET overdraft = $2 WHERE account_id = $1', [account, overdraft]);
+}
+
+/**
+ * Gives a key a budget, or the account (key `null`) one over all its keys; a budget of `null` takes it away. What was held
+ * and spent since the period began counts already. Effective at the next hold on every gateway.
+ */
+export async function setBudget(
+  db: ClientBase,
+  account: bigint,
+  key: bigint | null,
+  budget: BudgetTerms | null,
+): Promise<void> {
+  await db.query('SELECT ledger_set_budget($1, $2, $3, $4::smallint)', [
+    account,
+    key ?? ACCOUNT_ITSELF,
+    budget?.credits ?? null,
+    PERIODS[budget?.period ?? 'total'],
+  ]);
+}
+
+/** The budgets of an account now, its own first, then those of its keys; with `key`: of its keys only that one's. */
+export async function readBudgets(
+  db: Pick<ClientBase, 'query'>,
+  account: bigint,
+  key: bigint | null = null,
+): Promise<Budget[]> {
+  const { rows } = await db.query<BudgetRow>(
+    `SELECT ${BUDGET_COLUMNS} FROM spenders s
+      WHERE s.account_id = $1 AND s.budget IS NOT NULL AND ($2::bigint IS NULL OR s.key_id IN (0, $2)) ORDER BY s.key_id`,
+    [account, key],
+  );
+  return rows.map((row) => toBudget(row)!);
+}
+
+/** The columns of a `BudgetRow`, where any is null of one without a budget. */
+export interface BudgetRow {
+  budget_key: bigint | null;
+  budget: bigint | null;
+  period: number | null;
+  period_start: Date | null;
+  budget_held: bigint | null;
+  budget_spent: bigint | null;
+}
+
+/**
+ * Reads the columns of a `BudgetRow` from `spenders s` as the next operation will find them: a period that is over counts
+ * nothing any more, nor does a hold that ended by itself.
+ */
+export const BUDGET_COLUMNS = `s.key_id AS budget_key, s.budget, s.period,
+  nullif(period_floor(s.period, statement_timestamp()), '-infinity') AS period_start,
+  CASE WHEN s.period_start < period_floor(s.period, statement_timestamp()) THEN 0 ELSE s.spent END AS budget_spent,
+  CASE WHEN s.period_start < period_floor(s.period, statement_timestamp()) THEN 0 ELSE s.held -
+    (SELECT total(h.amount) FROM holds h WHERE h.account_id = s.account_id AND s.key_id IN (0, h.key_id)
+      AND h.expires_at <= statement_timestamp() AND h.opened_at >= s.period_start) END AS budget_held`;
+
+/** The budget in a row; `null`: there is none. */
+export function toBudget(row: BudgetRow): Budget | null {
+  if (row.budget === null) return null;
+  const period = PERIOD_NAMES.get(row.period!)!;
+  return {
+    key: row.budget_key === ACCOUNT_ITSELF ? null : row.budget_key,
+    limit: row.budget,
+    period,
+    periodStart: row.period_start,
+    held: row.budget_held!,
+    spent: row.budget_spent!,
+    resetsAt: row.period_start === null ? null : nextPeriod(period, row.period_start),
+  };
+}
+
+/** When the period after the one that began at `start` begins. */
+function nextPeriod(period: Period, start: Date): Date {
+  const [year, month] = [start.getUTCFullYear(), start.getUTCMonth()];
+  return new Date(period === 'day' ? Date.UTC(year, month, start.getUTCDate() + 1) : Date.UTC(year, month + 1, 1));
 }
 
 /** Says that what an account may do has changed: cached principals of it are stale from now on. */

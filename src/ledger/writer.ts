@@ -19,7 +19,7 @@ import type { Uuid } from '../lib/ids.ts';
 import type { Logger } from '../observe/log.ts';
 import type { WriterConnection } from './connection.ts';
 import { isPoison, isStuck } from './connection.ts';
-import type { Grant, Hold, Operation, Release, Settle } from './operations.ts';
+import type { Adjust, Grant, Hold, Operation, Release, Reverse, Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
 
 /** Operations in one call: enough to share a commit, few enough to keep locks short. */
@@ -115,6 +115,16 @@ export class LedgerWriter {
 
   /** Adds a lot. Retried like a settle. */
   grant(operation: Grant): Promise<Result> {
+    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
+  }
+
+  /** Adds or takes credits. Retried like a settle. */
+  adjust(operation: Adjust): Promise<Result> {
+    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
+  }
+
+  /** Gives back what a request was charged. Retried like a settle. */
+  reverse(operation: Reverse): Promise<Result> {
     return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
 

@@ -2,12 +2,13 @@
 import type { Pool } from 'pg';
 import { readCursor, readInput } from '../errors-input.ts';
 import { ENTRY_KINDS, type EntryKind } from '../ledger/outcomes.ts';
-import { presentBalance, presentEntry, presentShare } from '../ledger/present.ts';
-import { type EntryCursor, listEntries, readBalance, type Share } from '../ledger/read.ts';
-import { type LedgerRequest, listRequests, readRequest, recoveredHold } from '../ledger/requests.ts';
+import { presentBalance, presentEntry, presentShare, sharesOf } from '../ledger/present.ts';
+import { type Entry, type EntryCursor, listEntries, readBalance, type Share } from '../ledger/read.ts';
+import { endedHold, type LedgerRequest, listRequests, type OpenHold, readRequest } from '../ledger/requests.ts';
 import { type Page, pageQuery, toPage } from '../lib/http-json.ts';
 import { parsePublicUuid, publicId, publicUuid, type Uuid } from '../lib/ids.ts';
-import { presentReceipt, type Receipt, type ReceiptSource } from './receipt.ts';
+import { formatCredits } from '../lib/money.ts';
+import { presentReceipt, type Receipt, type ReceiptSource, type Refund } from './receipt.ts';
 
 /** The balance now; `null`: no such account. */
 export async function balanceView(pool: Pool, account: bigint) {
@@ -53,10 +54,10 @@ export async function requestView(
 }
 
 function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigint): Receipt {
-  const { entries } = request;
-  const last = entries.at(-1);
-  // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
-  const hold = last?.kind === 'recovered' ? recoveredHold(last.receipt!) : last === undefined ? request.hold! : null;
+  const transfers = request.entries.filter(({ kind }) => kind !== 'reverse');
+  const reverse = request.entries.find(({ kind }) => kind === 'reverse');
+  const last = transfers.at(-1);
+  const hold = holdOf(request, last);
   const source: ReceiptSource = {
     requestId: publicUuid('req', request.id),
     accountId: publicId('acct', account),
@@ -64,22 +65,40 @@ function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigin
     status: last === undefined ? 'held' : statusOf(last.kind),
     bytes: hold?.frozen ?? last!.receipt!,
     held: hold?.amount ?? null,
-    charged: entries.reduce((sum, entry) => sum - entry.amount, 0n),
-    lots: paidBy(request).map(presentShare),
+    charged: transfers.reduce((sum, entry) => sum - entry.amount, 0n),
+    lots: paidBy(transfers).map(presentShare),
+    refund: reverse === undefined ? null : refundOf(reverse),
     settledAt: last?.at ?? null,
   };
   return presentReceipt(source, creditsPerUsd);
 }
 
+/** The hold of a request that is open, or that its last entry keeps; `null`: that entry has a receipt of its own. */
+function holdOf(request: LedgerRequest, last: Entry | undefined): OpenHold | null {
+  // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
+  if (last === undefined) return request.hold!;
+  return last.kind === 'recovered' || last.kind === 'lapse' ? endedHold(last.receipt!) : null;
+}
+
 /** By the last entry of a request: a late transfer settles what was recovered or released. */
 function statusOf(kind: EntryKind): ReceiptSource['status'] {
-  return kind === 'release' ? 'released' : kind === 'recovered' ? 'recovered' : 'settled';
+  if (kind === 'release' || kind === 'lapse') return 'released';
+  return kind === 'recovered' ? 'recovered' : 'settled';
+}
+
+function refundOf(reverse: Entry): Refund {
+  return {
+    credits: formatCredits(reverse.amount),
+    reason: reverse.reason!,
+    lots: sharesOf(reverse).map(presentShare),
+    created_at: reverse.at.toISOString(),
+  };
 }
 
 /** What each lot paid for a request, all its transfers together: a late one may have given back. */
-function paidBy(request: LedgerRequest): Share[] {
+function paidBy(transfers: readonly Entry[]): Share[] {
   const paid = new Map<Uuid, bigint>();
-  for (const entry of request.entries) {
+  for (const entry of transfers) {
     for (const { lot, amount } of entry.lots) {
       paid.set(lot, (paid.get(lot) ?? 0n) + (entry.amount > 0n ? -amount : amount));
     }

@@ -59,10 +59,12 @@ function frozenText(f: FrozenFacts): string {
   return `${VERSION},"${f.endpoint}",${JSON.stringify(f.model)},${f.priceVersion},${pricesText(f.price)},${f.stream ? 1 : 0},${f.createdAt}`;
 }
 
+/** What is frozen with a hold, as bytes. */
 export function encodeFrozen(facts: FrozenFacts): Buffer {
   return Buffer.from(`[${frozenText(facts)}]`);
 }
 
+/** A receipt as bytes: about 200 of them for a plain request. */
 export function encodeReceipt(r: ReceiptFacts): Buffer {
   // A provider that knows the model by the same name need not have it said twice.
   const attempts = r.attempts.map((a) =>
@@ -144,14 +146,23 @@ export interface ReceiptSource {
   accountId: string;
   keyId: string | null;
   status: 'held' | 'settled' | 'released' | 'recovered';
-  /** The receipt of the settle or release; what was frozen with the hold for a request that runs or was recovered. */
+  /** The receipt of the settle or release; what was frozen with the hold for one that runs, was recovered, or lapsed. */
   bytes: Buffer;
-  /** Nano-credits: of an open hold its amount; `null` where the receipt says it. */
+  /** Nano-credits: of a hold that is open, or ended without a receipt, its amount; `null` where the receipt says it. */
   held: bigint | null;
-  /** Nano-credits; all transfers of the request together. */
+  /** Nano-credits; all charges of the request together, whatever was refunded afterwards. */
   charged: bigint;
   lots: { lot_id: string; credits: string }[];
+  refund: Refund | null;
   settledAt: Date | null;
+}
+
+/** What was given back of a charge; debt is repaid first, so its lots may have got less than `credits`. */
+export interface Refund {
+  credits: string;
+  reason: string;
+  lots: { lot_id: string; credits: string }[];
+  created_at: string;
 }
 
 /** The receipt as the customer and admin APIs show it. */
@@ -174,6 +185,7 @@ export interface Receipt {
   clamped_to: number | null;
   disconnect: 'aborted' | 'drained' | null;
   lots: { lot_id: string; credits: string }[];
+  refund: Refund | null;
   attempts: Omit<AttemptFacts, 'model'>[];
   created_at: string;
   settled_at: string | null;
@@ -182,6 +194,7 @@ export interface Receipt {
 /** Endpoints are kept by a short name, and shown as the path that was called. */
 const PATHS: Record<string, string> = { chat: '/v1/chat/completions' };
 
+/** The receipt to show, with the lines that add up to its charge. Throws on bytes of another release's form. */
 export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Receipt {
   const facts = decodeReceipt(source.bytes);
   const settled = source.status === 'recovered' ? null : facts.settled;
@@ -205,6 +218,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     clamped_to: settled?.clampedTo ?? null,
     disconnect: settled?.disconnect ?? null,
     lots: source.lots,
+    refund: source.refund,
     attempts: (settled?.attempts ?? []).map(({ provider, status, outcome, ms }) => ({ provider, status, outcome, ms })),
     created_at: new Date(facts.createdAt).toISOString(),
     settled_at: source.settledAt?.toISOString() ?? null,
