@@ -27,7 +27,7 @@ test('a grant answers the lot, and the balance and the ledger show it', async ()
     starts_at: TIME,
     expires_at: '2100-01-01T00:00:00.000Z',
   };
-  expect(body).toEqual({ ...lot, reference: 'invoice-1', reason: 'a gift' });
+  expect(body).toEqual({ ...lot, reference: 'invoice-1', reason: 'a gift', paid: null });
   expect((await rig.admin('GET', `/accounts/${id}/balance`)).body).toEqual({
     available: '100',
     held: '0',
@@ -60,11 +60,18 @@ test('a grant answers the lot, and the balance and the ledger show it', async ()
 
 test('the same reference grants once: 201, then 200 with the same lot', async () => {
   const { id } = await createCustomer(rig, null);
-  const given = { ...GRANT, expires_at: '2100-01-01T00:00:00Z', starts_at: '2026-01-01T00:00:00Z', reason: 'why' };
+  const terms = { ...GRANT, expires_at: '2100-01-01T00:00:00Z', starts_at: '2026-01-01T00:00:00Z', reason: 'why' };
+  const given = { ...terms, paid: { amount_minor: 1000, currency: 'usd' } };
   const first = await grantTo(id, given);
-  const again = await grantTo(id, { ...given, credits: 100, starts_at: '2026-01-01T01:00:00+01:00' });
+  const same = {
+    credits: 100,
+    starts_at: '2026-01-01T01:00:00+01:00',
+    paid: { amount_minor: '1000', currency: 'USD' },
+  };
+  const again = await grantTo(id, { ...given, ...same });
   expect([first.status, again.status]).toEqual([201, 200]);
   expect(again.body).toEqual(first.body);
+  expect(first.body.paid).toEqual(given.paid);
   expect(await lotsOf(id)).toHaveLength(1);
 });
 
@@ -76,9 +83,13 @@ test.each([
   ['expires_at', '2100-01-02T00:00:00Z'],
   ['expires_at', null],
   ['reason', 'another'],
+  ['paid', null],
+  ['paid', { amount_minor: 999, currency: 'eur' }],
+  ['paid', { amount_minor: 1000, currency: 'usd' }],
 ])('the same reference with another %s is refused by name, and nothing moves', async (param, value) => {
   const { id } = await createCustomer(rig, null);
-  const given = { ...GRANT, starts_at: '2026-01-01T00:00:00Z', expires_at: '2100-01-01T00:00:00Z', reason: 'why' };
+  const terms = { ...GRANT, starts_at: '2026-01-01T00:00:00Z', expires_at: '2100-01-01T00:00:00Z', reason: 'why' };
+  const given = { ...terms, paid: { amount_minor: 1000, currency: 'eur' } };
   await grantTo(id, given);
   const { status, body } = await grantTo(id, { ...given, [param]: value });
   expect(status).toBe(422);
@@ -147,6 +158,13 @@ test.each([
   ['expires_at', { expires_at: '0000-01-01T00:00:00Z' }],
   ['expires_at', { expires_at: '9999-12-31T23:59:59-01:00' }],
   ['usd', { usd: '5' }],
+  ['paid', { paid: '10 usd' }],
+  ['paid.amount_minor', { paid: { currency: 'usd' } }],
+  ['paid.amount_minor', { paid: { amount_minor: 9.99, currency: 'usd' } }],
+  ['paid.amount_minor', { paid: { amount_minor: -1, currency: 'usd' } }],
+  ['paid.currency', { paid: { amount_minor: 1000 } }],
+  ['paid.currency', { paid: { amount_minor: 1000, currency: 'dollars' } }],
+  ['paid.tax', { paid: { amount_minor: 1000, currency: 'usd', tax: 1 } }],
 ])('a grant refuses a bad %s by name (%j), and nothing moves', async (param, wrong) => {
   const { id } = await createCustomer(rig, null);
   const { status, body } = await grantTo(id, { ...GRANT, ...wrong });

@@ -117,8 +117,13 @@ export interface TestRequest {
   release(): Promise<void>;
 }
 
-/** A request as the gateway opens it: a hold of that many credits, with a floor of a tenth. */
-export async function openRequest(rig: Rig, customer: Customer, credits: string): Promise<TestRequest> {
+/** A request as the gateway opens it: a hold of that many credits, with a floor of a tenth, that may end by itself. */
+export async function openRequest(
+  rig: Rig,
+  customer: Customer,
+  credits: string,
+  ttlSeconds: number | null = null,
+): Promise<TestRequest> {
   const id = uuidv7(systemClock);
   const { account } = customer;
   const want = parseCredits(credits)!;
@@ -133,6 +138,7 @@ export async function openRequest(rig: Rig, customer: Customer, credits: string)
     policyVersion: NEWEST,
     catalogVersion: NEWEST,
     onOrphan: 'charge_metered',
+    ttlSeconds,
     frozen: encodeFrozen({ ...FROZEN, price: PRICE }),
   });
   if (result.outcome !== 'done') throw new Error(`hold: ${result.outcome}`);

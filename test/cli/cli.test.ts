@@ -82,12 +82,15 @@ test('a line that makes no sense has exit status 2, and gets the help of its com
 });
 
 test('an account, its key and its credits are made, and the ledger is proved', async () => {
-  const given = ['--name', 'Acme', '--external-id', 'crm-1', '--overdraft', '2.5'];
+  const given = ['--name', 'Acme', '--external-id', 'crm-1', '--overdraft', '2.5', '--budget', '1000/total'];
   const account = await json('account', 'create', ...given);
   expect(account).toMatchObject({ name: 'Acme', external_id: 'crm-1', overdraft: '2.5', plan: null });
+  expect(account.budget).toMatchObject({ credits: '1000', period: 'total', used: '0' });
   expect(await json('account', 'create', ...given)).toEqual(account);
   const id = account.id as string;
-  const key = await json('key', 'create', '--account', id, '--scopes', 'read,inference', '--name', 'ci');
+  const keyOptions = ['--scopes', 'read,inference', '--name', 'ci', '--budget', '0.5/day'];
+  const key = await json('key', 'create', '--account', id, ...keyOptions);
+  expect(key.budget).toMatchObject({ credits: '0.5', period: 'day', remaining: '0.5' });
   expect(key).toMatchObject({ key: expect.stringMatching(/^sk-tg-/), scopes: ['read', 'inference'], name: 'ci' });
   const grant = ['credits', 'grant', '--account', 'ext:crm-1', '--credits', '100', '--reference', 'invoice-1'];
   const lot = await json(...grant);
@@ -104,6 +107,8 @@ test.concurrent.each([
   [['key', 'create', '--account', 'ext:x', '--scopes', 'admin'], '--scopes'],
   [['account', 'create', '--name', 'x', '--plan', 'none'], '--plan'],
   [['account', 'create', '--name', 'x', '--overdraft', '1e9'], '--overdraft'],
+  [['account', 'create', '--name', 'x', '--budget', '50'], '--budget'],
+  [['key', 'create', '--account', 'ext:x', '--budget', '50/week'], '--budget'],
   [['credits', 'grant', '--account', 'ext:x', '--reference', 'r', '--credits', '0'], '--credits'],
   [['credits', 'grant', '--account', 'ext:x', '--reference', 'r', '--credits', '1', '--kind', 'x'], '--kind'],
   [['catalog', 'apply', 'no-such.yaml'], 'no-such.yaml'],
@@ -170,7 +175,7 @@ test('a database that is not there is said to be away, without its password', as
 test('without DATABASE_URL the embedded database is started for a command, and keeps what it did', async () => {
   const early = await tollgate(['account', 'create', '--name', 'Early'], {});
   expect(early).toMatchObject({ status: 1, err: expect.stringContaining('npx tollgate migrate') });
-  expect((await tollgate(['migrate'], {})).out).toContain('Applied 0001-ledger.');
+  expect((await tollgate(['migrate'], {})).out).toContain('Applied 0001-ledger-tables.');
   const made = await tollgate(['account', 'create', '--name', 'Kept', '--external-id', 'kept'], {});
   expect(made).toMatchObject({ status: 0, err: '' });
   expect((await tollgate(['key', 'create', '--account', 'ext:kept'], {})).out).toContain('sk-tg-');

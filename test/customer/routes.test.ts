@@ -89,6 +89,7 @@ test('a settled request has a receipt that explains its charge', async () => {
     clamped_to: 500,
     disconnect: null,
     lots: [{ lot_id: lot, credits: '1.4' }],
+    refund: null,
     attempts: [{ provider: 'demo', status: 200, outcome: 'answered', ms: 12 }],
     created_at: '2026-01-02T03:04:05.000Z',
     settled_at: TIME,
@@ -131,6 +132,18 @@ test('a request that runs is held; one that was released was charged nothing', a
     lots: [],
     settled_at: TIME,
   });
+});
+
+test('a hold that ended by itself was charged nothing, and still says what it held', async () => {
+  const customer = await createCustomer(rig, '10');
+  const request = await openRequest(rig, customer, '2', 60);
+  await rig.database.pool.query("SELECT ledger_expire_due(10, now() + interval '1 hour')");
+  const released = { status: 'released', held: '2', charged: '0', usage_source: null, lots: [], settled_at: TIME };
+  expect(await get(customer, `/requests/${request.id}`)).toMatchObject(released);
+  expect((await get(customer, '/requests')).data).toMatchObject([{ request_id: request.id, ...released }]);
+  expect((await get(customer, '/ledger?limit=1')).data).toMatchObject([
+    { id: `entry_${request.id.slice(4)}`, kind: 'lapse', credits: '0', request_id: request.id, lots: [] },
+  ]);
 });
 
 test('a recovered request says so; its late settlement makes it settled, at what it really cost', async () => {

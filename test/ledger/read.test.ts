@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { applyOperations } from '../../src/ledger/operations.ts';
 import { type EntryCursor, listEntries, readBalance, readLot } from '../../src/ledger/read.ts';
-import { grant, hold, type LedgerRig, newId, OWNER, openLedger, second, settle } from './rig.ts';
+import { readBudgets, setBudget } from '../../src/ledger/wallets.ts';
+import { grant, hold, KEY, type LedgerRig, newId, OWNER, openLedger, second, settle } from './rig.ts';
 
 const SEED = Number(process.env.LEDGER_SEED ?? Date.now() % 2 ** 31);
 
@@ -54,6 +55,51 @@ it('a balance counts what started and expired since, whatever lots there are and
     },
   );
   await fc.assert(property, { seed: SEED, numRuns: 150 });
+});
+
+it('a balance leaves out a hold that ended by itself since the last operation', async () => {
+  const account = await ledger.newAccount();
+  await ledger.one(grant(account, 100n));
+  const now = Math.floor(Date.now() / 1000);
+  const opened = new Date((now - 60) * 1000);
+  const lapsing = hold(account, newId(), 30n, { ttlSeconds: 10 });
+  const lasting = hold(account, newId(), 20n, { ttlSeconds: 3_600 });
+  await applyOperations(ledger.client, [lapsing, lasting], OWNER, opened);
+  expect((await ledger.wallet(account)).held).toBe(50n);
+  expect(await readBalance(ledger.pool, account)).toMatchObject({ posted: 100n, held: 20n, available: 80n });
+  await ledger.pool.query('SELECT ledger_expire_due(10)');
+  expect((await ledger.wallet(account)).held).toBe(20n);
+  expect(await readBalance(ledger.pool, account)).toMatchObject({ posted: 100n, held: 20n, available: 80n });
+  const [lapse] = await listEntries(ledger.pool, account, { limit: 2, after: null });
+  expect(lapse).toMatchObject({ id: lapsing.id, kind: 'lapse', amount: 0n, lots: [] });
+});
+
+it('a budget that is read leaves out such a hold too, and all of a period that is over', async () => {
+  const account = await ledger.newAccount();
+  await ledger.one(grant(account, 100n));
+  await setBudget(ledger.client, account, KEY, { credits: 50n, period: 'day' });
+  await setBudget(ledger.client, account, null, { credits: 90n, period: 'total' });
+  const budgets = () => readBudgets(ledger.pool, account, KEY);
+  const held = hold(account, newId(), 20n, { policyVersion: 9n });
+  const lapsing = hold(account, newId(), 30n, { policyVersion: 9n, ttlSeconds: 1 });
+  const at = Math.floor(Date.now() / 1000) - 2;
+  await applyOperations(ledger.client, [held, lapsing], OWNER, new Date(at * 1000));
+  const shown = { held: 20n, spent: 0n };
+  expect(await budgets()).toMatchObject([
+    { key: null, limit: 90n, period: 'total', periodStart: null, resetsAt: null, ...shown },
+    { key: KEY, limit: 50n, period: 'day', ...shown },
+  ]);
+  await ledger.one(settle(account, held.id, 15n));
+  expect(await budgets()).toMatchObject([
+    { held: 0n, spent: 15n },
+    { held: 0n, spent: 15n },
+  ]);
+  await ledger.pool.query("UPDATE spenders SET period_start = period_start - interval '1 day' WHERE key_id = $1", [
+    KEY,
+  ]);
+  const [, ofKey] = await budgets();
+  expect(ofKey).toMatchObject({ held: 0n, spent: 0n });
+  expect(ofKey!.resetsAt!.getTime() - ofKey!.periodStart!.getTime()).toBe(86_400_000);
 });
 
 it('pages of entries show each entry once, newest first, also where two share the id of their request', async () => {

@@ -41,6 +41,7 @@ const source = (bytes: Buffer, more: Partial<ReceiptSource> = {}): ReceiptSource
   held: null,
   charged: 700_400_000n,
   lots: [{ lot_id: 'lot_1', credits: '0.7004' }],
+  refund: null,
   settledAt: new Date(Date.UTC(2026, 0, 2, 3, 4, 6)),
   ...more,
 });

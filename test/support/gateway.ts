@@ -152,12 +152,14 @@ export async function createTestAccount(
     email: null,
     plan,
     overdraft: 0n,
+    budget: null,
     metadata: {},
   });
   const key = await createKey(world.pool, systemClock, account.id, {
     name: null,
     scopes: DEFAULT_SCOPES,
     expiresAt: null,
+    budget: null,
   });
   if (credits !== '0') await grantCredits(world, account.id, credits);
   return { account: account.id, accountId: publicId('acct', account.id), key: key.text, keyId: key.id };
@@ -178,6 +180,7 @@ export async function grantCredits(world: World, account: bigint, credits: strin
     startsAt: null,
     expiresAt: null,
     reason: null,
+    paid: null,
     creditsPerUsd: 1000n,
   });
   await connection.close();
