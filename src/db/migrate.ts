@@ -22,7 +22,8 @@ export class SchemaNewerError extends Error {
   constructor(unknown: string[]) {
     super(
       `The database has migrations this release does not know (${unknown.join(', ')}). ` +
-        'Start the newer release, or restore the database from before it ran.',
+        'Start the newer release, or restore the database from before it ran. A database made before 0.1 was released cannot ' +
+        'be brought up to it: start with an empty one.',
     );
     this.name = 'SchemaNewerError';
   }

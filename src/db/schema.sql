@@ -19,6 +19,18 @@ CREATE TABLE accounts (
   CONSTRAINT account_name_is_short CHECK (((length(name) >= 1) AND (length(name) <= 200)))
 );
 
+CREATE TABLE adjustments (
+  account_id bigint NOT NULL,
+  reference text NOT NULL,
+  id uuid NOT NULL,
+  amount bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  book smallint NOT NULL,
+  reason text NOT NULL,
+  CONSTRAINT adjustments_pkey PRIMARY KEY (account_id, reference),
+  CONSTRAINT adjustment_book_is_known CHECK ((book = ANY (ARRAY[4, 14])))
+);
+
 CREATE TABLE allocations (
   account_id bigint NOT NULL,
   id uuid NOT NULL,
@@ -90,7 +102,7 @@ CREATE TABLE entries (
   credit smallint NOT NULL,
   receipt bytea,
   CONSTRAINT entries_pkey PRIMARY KEY (account_id, id, kind),
-  CONSTRAINT entry_kind_is_known CHECK (((kind >= 1) AND (kind <= 6))),
+  CONSTRAINT entry_kind_is_known CHECK (((kind >= 1) AND (kind <= 9))),
   CONSTRAINT entry_moves_between_wallet_and_another_book CHECK (((debit <> credit) AND ((1 = debit) OR (1 = credit)))),
   CONSTRAINT entry_sign_follows_the_books CHECK (((amount = 0) OR ((amount > 0) = (credit = 1)))),
   CONSTRAINT entry_sign_follows_the_kind CHECK (
@@ -99,6 +111,9 @@ CASE kind
     WHEN 3 THEN (amount = 0)
     WHEN 5 THEN true
     WHEN 6 THEN (amount < 0)
+    WHEN 7 THEN (amount <> 0)
+    WHEN 8 THEN (amount > 0)
+    WHEN 9 THEN (amount = 0)
     ELSE (amount <= 0)
 END)
 ) PARTITION BY RANGE (id);
@@ -107,15 +122,19 @@ CREATE TABLE holds (
   account_id bigint NOT NULL,
   key_id bigint NOT NULL,
   amount bigint NOT NULL,
+  extended bigint DEFAULT 0 NOT NULL,
   floor bigint NOT NULL,
   metered bigint DEFAULT 0 NOT NULL,
   owner bigint NOT NULL,
   opened_at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
   id uuid NOT NULL,
   on_orphan smallint NOT NULL,
+  budgeted boolean DEFAULT false NOT NULL,
   frozen bytea NOT NULL,
   CONSTRAINT holds_pkey PRIMARY KEY (account_id, id),
-  CONSTRAINT hold_amount_is_not_negative CHECK (((amount >= 0) AND (amount <= '1000000000000000000'::bigint))),
+  CONSTRAINT hold_amount_is_not_negative CHECK ((((extended >= 0) AND (extended <= amount)) AND (amount <= '1000000000000000000'::bigint))),
+  CONSTRAINT hold_ends_by_itself_or_has_an_owner CHECK (((owner = 0) = (expires_at < 'infinity'::timestamp with time zone))),
   CONSTRAINT hold_floor_is_within_hold CHECK (((floor >= 0) AND (floor <= amount) AND (metered >= 0))),
   CONSTRAINT hold_on_orphan_is_known CHECK (((on_orphan >= 0) AND (on_orphan <= 2)))
 ) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_cost_delay=0);
@@ -135,9 +154,12 @@ CREATE TABLE lots (
   created_at timestamp with time zone NOT NULL,
   reference text NOT NULL,
   reason text,
+  paid_minor bigint,
+  currency text,
   CONSTRAINT lots_pkey PRIMARY KEY (account_id, lot_id),
   CONSTRAINT lot_is_positive CHECK (((granted > 0) AND (granted <= '1000000000000000000'::bigint))),
   CONSTRAINT lot_kind_is_known CHECK (((kind >= 10) AND (kind <= 14))),
+  CONSTRAINT lot_payment_is_whole CHECK ((((paid_minor IS NULL) = (currency IS NULL)) AND (paid_minor >= 0))),
   CONSTRAINT lot_reference_is_unique UNIQUE (account_id, reference),
   CONSTRAINT lot_remainder_is_within_grant CHECK (((remaining >= 0) AND (repaid >= 0) AND (expired >= 0) AND (((remaining + repaid) + expired) <= granted))),
   CONSTRAINT lot_starts_before_it_expires CHECK ((starts_at < expires_at)),
@@ -162,10 +184,18 @@ CREATE TABLE spenders (
   account_id bigint NOT NULL,
   key_id bigint NOT NULL,
   expires_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  budget bigint,
+  held bigint DEFAULT 0 NOT NULL,
+  spent bigint DEFAULT 0 NOT NULL,
+  period_start timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+  period smallint DEFAULT 3 NOT NULL,
   state smallint DEFAULT 0 NOT NULL,
   CONSTRAINT spenders_pkey PRIMARY KEY (account_id, key_id),
+  CONSTRAINT spender_budget_is_in_range CHECK (((budget >= 0) AND (budget <= '1000000000000000000'::bigint))),
+  CONSTRAINT spender_counts_are_not_negative CHECK (((held >= 0) AND (spent >= 0))),
+  CONSTRAINT spender_period_is_known CHECK (((period >= 1) AND (period <= 3))),
   CONSTRAINT spender_state_is_known CHECK ((state = ANY (ARRAY[0, 1])))
-);
+) WITH (fillfactor=70);
 
 CREATE TABLE wallets (
   account_id bigint NOT NULL,
@@ -180,6 +210,7 @@ CREATE TABLE wallets (
   next_change_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
   head_lot uuid,
   status smallint DEFAULT 0 NOT NULL,
+  budgeted boolean DEFAULT false NOT NULL,
   CONSTRAINT wallets_pkey PRIMARY KEY (account_id),
   CONSTRAINT wallet_amounts_fit CHECK ((((posted >= '-1000000000000000000'::bigint) AND (posted <= '1000000000000000000'::bigint)) AND (held <= '1000000000000000000'::bigint) AND (overdraft <= '1000000000000000000'::bigint) AND (dormant <= '1000000000000000000'::bigint))),
   CONSTRAINT wallet_debt_is_not_negative CHECK ((debt >= 0)),
@@ -196,11 +227,55 @@ CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 
 CREATE INDEX api_keys_of_account ON tollgate.api_keys USING btree (account_id, key_id);
 
+CREATE INDEX holds_expiring ON tollgate.holds USING btree (account_id, expires_at) WHERE (expires_at < 'infinity'::timestamp with time zone);
+
 CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
+
+CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE (next_change_at <> 'infinity'::timestamp with time zone);
 
 -- Functions
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_apply(p_op smallint[], p_account bigint[], p_id uuid[], p_key bigint[], p_amount bigint[], p_least bigint[], p_floor bigint[], p_version bigint[], p_catalog bigint[], p_on_orphan smallint[], p_start integer[], p_length integer[], p_data bytea, p_owner bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ord bigint[], OUT outcome smallint[], OUT amount bigint[], OUT available bigint[], OUT held bigint[])
+CREATE OR REPLACE FUNCTION tollgate.ledger_adjust(INOUT w wallets, p_id uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  t jsonb := convert_from(p_terms, 'UTF8')::jsonb;
+  v_book smallint := (t->>'book')::smallint;
+  a adjustments;
+  burnt record;
+  v_lot uuid;
+BEGIN
+  SELECT * INTO a FROM adjustments WHERE account_id = w.account_id AND reference = t->>'reference';
+  amount := coalesce(a.amount, 0);
+  IF FOUND THEN
+    outcome := CASE WHEN a.amount <> p_amount THEN 11 WHEN a.book <> v_book THEN 17 ELSE 2 END;
+    RETURN;
+  END IF;
+  IF p_amount > 0 AND NOT ledger_scale_is((t->>'per_usd')::bigint) THEN outcome := 51; RETURN; END IF;
+
+  amount := p_amount;
+  INSERT INTO adjustments (account_id, reference, id, amount, at, book, reason)
+    VALUES (w.account_id, t->>'reference', p_id, p_amount, p_now, v_book, t->>'reason');
+  IF p_amount > 0 THEN
+    v_lot := p_id;
+    w.dormant := w.dormant + p_amount;
+    INSERT INTO lots (account_id, lot_id, kind, state, granted, remaining, starts_at, created_at, reference, reason)
+      VALUES (w.account_id, p_id, 14, 0, p_amount, p_amount, p_now, p_now, 'adjustment ' || p_id, t->>'reason');
+  ELSE
+    SELECT * INTO burnt FROM ledger_burn(w, -p_amount, p_id, 7::smallint, p_now);
+    w := burnt.w;
+    v_lot := burnt.paid_by;
+  END IF;
+  w.seq := w.seq + 1;
+  INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, at)
+    VALUES (w.account_id, p_id, 7, w.seq, p_amount, w.posted + w.dormant, CASE WHEN p_amount > 0 THEN v_book ELSE 1 END,
+            CASE WHEN p_amount > 0 THEN 1 ELSE v_book END, v_lot, p_now);
+  w := ledger_refresh(w, p_now);
+  outcome := 1;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_apply(p_op smallint[], p_account bigint[], p_id uuid[], p_key bigint[], p_amount bigint[], p_least bigint[], p_floor bigint[], p_version bigint[], p_catalog bigint[], p_on_orphan smallint[], p_ttl integer[], p_start integer[], p_length integer[], p_data bytea, p_owner bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT ord bigint[], OUT outcome smallint[], OUT amount bigint[], OUT available bigint[], OUT held bigint[])
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
@@ -230,8 +305,9 @@ BEGIN
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
       v_distinct AND v_now < w.next_change_at AND CASE
-        WHEN u.op IN (1, 2) THEN h.id IS NOT NULL
+        WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
+          AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
           AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
@@ -275,9 +351,9 @@ BEGIN
   IF cardinality(ord) = cardinality(p_op) THEN RETURN; END IF;
 
   FOR o IN
-    SELECT * FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_least, p_floor, p_version, p_catalog, p_on_orphan, p_start,
-        p_length) WITH ORDINALITY
-        AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, start, length, i)
+    SELECT * FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_least, p_floor, p_version, p_catalog, p_on_orphan, p_ttl,
+        p_start, p_length) WITH ORDINALITY
+        AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, ttl, start, length, i)
       WHERE ord IS NULL OR i <> ALL (ord)
       ORDER BY account_id, op = 4, i
   LOOP
@@ -297,7 +373,13 @@ BEGIN
           SELECT * INTO r FROM ledger_grant(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
         WHEN 4 THEN
           SELECT * INTO r FROM ledger_hold(w, o.id, o.key_id, o.amount, o.least, o.floor, o.version, o.catalog, o.on_orphan,
-              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+              o.ttl, substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 5 THEN
+          SELECT * INTO r FROM ledger_extend(w, o.id, o.amount, o.least, v_now);
+        WHEN 6 THEN
+          SELECT * INTO r FROM ledger_adjust(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 7 THEN
+          SELECT * INTO r FROM ledger_reverse(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
       END CASE;
       w := r.w;
     END IF;
@@ -328,13 +410,52 @@ BEGIN
     w := burnt.w;
     v_lot := burnt.paid_by;
   ELSE
-    w := ledger_give_back(w, -p_amount, p_id, p_now);
+    w := ledger_give_back(w, -p_amount, p_id, p_kind, p_now);
   END IF;
   w.seq := w.seq + 1;
   INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
     VALUES (w.account_id, p_id, p_kind, w.seq, -p_amount, w.posted + w.dormant, CASE WHEN p_amount < 0 THEN 2 ELSE 1 END,
             CASE WHEN p_amount < 0 THEN 1 ELSE 2 END, v_lot, p_key, p_now, p_receipt);
   IF NOT v_plain THEN w := ledger_refresh(w, p_now); END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_budget_end(h holds, p_charge bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE spenders SET held = held - h.amount, spent = spent + p_charge
+    WHERE account_id = h.account_id AND key_id IN (0, h.key_id) AND budget IS NOT NULL AND h.opened_at >= period_start;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_budget_late(p_account bigint, p_key bigint, p_at timestamp with time zone, p_more bigint, p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM ledger_budget_turn(p_account, p_key, p_now);
+  UPDATE spenders SET spent = greatest(spent + p_more, 0)
+    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND p_at >= period_start;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_budget_room(p_account bigint, p_key bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT key_room bigint, OUT account_room bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM ledger_budget_turn(p_account, p_key, p_now);
+  SELECT min(budget - held - spent) FILTER (WHERE key_id <> 0), min(budget - held - spent) FILTER (WHERE key_id = 0)
+    INTO key_room, account_room FROM spenders
+    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND period_start <= p_opened_at;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_budget_turn(p_account bigint, p_key bigint, p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE spenders SET period_start = period_floor(period, p_now), held = 0, spent = 0
+    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND period_start < period_floor(period, p_now);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_burn(INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_opened_at timestamp with time zone, OUT paid_by uuid)
@@ -371,6 +492,16 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.ledger_close_hold(INOUT w wallets, h holds, p_charge bigint)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  DELETE FROM holds WHERE account_id = h.account_id AND id = h.id;
+  w.held := w.held - h.amount;
+  IF h.budgeted THEN PERFORM ledger_budget_end(h, p_charge); END IF;
+END $function$;
+
 CREATE OR REPLACE FUNCTION tollgate.ledger_end_owner(p_owner bigint, p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -401,7 +532,51 @@ BEGIN
   RETURN v_ended;
 END $function$;
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_give_back(INOUT w wallets, p_amount bigint, p_id uuid, p_now timestamp with time zone)
+CREATE OR REPLACE FUNCTION tollgate.ledger_expire_due(p_limit integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  w wallets;
+  v_now timestamptz;
+  v_done integer := 0;
+BEGIN
+  FOR w IN SELECT * FROM wallets WHERE next_change_at <= coalesce(p_at, clock_timestamp())
+           ORDER BY next_change_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    v_now := coalesce(p_at, clock_timestamp());
+    PERFORM ledger_store(ledger_refresh(w, v_now));
+    v_done := v_done + 1;
+  END LOOP;
+  RETURN v_done;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_extend(INOUT w wallets, p_id uuid, p_want bigint, p_least bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  h holds;
+  t record;
+BEGIN
+  amount := 0;
+  SELECT * INTO h FROM holds WHERE account_id = w.account_id AND id = p_id;
+  IF NOT FOUND THEN
+    PERFORM FROM entries WHERE account_id = w.account_id AND id = p_id;
+    outcome := CASE WHEN FOUND THEN 10 ELSE 20 END;
+    RETURN;
+  END IF;
+  amount := h.amount;
+  IF amount >= p_least THEN outcome := 2; RETURN; END IF;
+  SELECT * INTO t FROM ledger_take(w, h.key_id, p_want - amount, p_least - amount, h.opened_at, p_now);
+  outcome := t.outcome;
+  IF outcome <> 1 THEN RETURN; END IF;
+  w := t.w;
+  amount := amount + t.granted;
+  UPDATE holds SET amount = h.amount + t.granted, extended = h.extended + t.granted, budgeted = h.budgeted OR t.budgeted
+    WHERE account_id = w.account_id AND id = p_id;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_give_back(INOUT w wallets, p_amount bigint, p_id uuid, p_kind smallint, p_now timestamp with time zone)
  RETURNS wallets
  LANGUAGE plpgsql
 AS $function$
@@ -412,6 +587,7 @@ DECLARE
   v_burnt bigint;                                       -- of the part, what had been burnt; the rest had repaid debt
   v_lots uuid[] := '{}';
   v_parts bigint[] := '{}';
+  v_gifts bigint[] := '{}';
 BEGIN
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
   v_part := least(v_left, w.debt);
@@ -420,11 +596,14 @@ BEGIN
   v_left := v_left - v_part;
   FOR l IN
     WITH charged AS (
-      SELECT a.lot_id, a.amount FROM allocations a WHERE a.account_id = w.account_id AND a.id = p_id
+      SELECT a.lot_id, CASE WHEN e.amount > 0 THEN -a.amount ELSE a.amount END AS amount FROM allocations a
+        JOIN entries e ON e.account_id = a.account_id AND e.id = a.id AND e.kind = a.kind
+        WHERE a.account_id = w.account_id AND a.id = p_id
       UNION ALL SELECT e.lot_id, -e.amount FROM entries e WHERE e.account_id = w.account_id AND e.id = p_id
     ), spent AS (
       SELECT t.*, t.granted - t.expired - t.remaining AS room, t.granted - t.expired - t.remaining - t.repaid AS burnt,
-          least(t.granted - t.expired - t.remaining, (SELECT total(c.amount) FROM charged c WHERE c.lot_id = t.lot_id)) AS share
+          least(t.granted - t.expired - t.remaining,
+            (SELECT greatest(total(c.amount), 0) FROM charged c WHERE c.lot_id = t.lot_id)) AS share
         FROM lots t WHERE t.account_id = w.account_id
     )
     SELECT s.lot_id, s.expires_at, p.room, p.burnt
@@ -445,13 +624,16 @@ BEGIN
     IF l.expires_at <= p_now THEN w.dormant := w.dormant + v_part; ELSE w.posted := w.posted + v_part; END IF;
     v_lots := v_lots || l.lot_id;
     v_parts := v_parts || v_burnt;
+    v_gifts := v_gifts || (v_part - v_burnt);
   END LOOP;
   IF v_left > 0 THEN
-    RAISE EXCEPTION 'late refund of % exceeds what was charged to account %', p_amount, w.account_id;
+    RAISE EXCEPTION 'giving back % exceeds what was charged to account %', p_amount, w.account_id;
   END IF;
   INSERT INTO allocations (account_id, id, kind, lot_id, amount)
-    SELECT w.account_id, p_id, 5, t.lot_id, sum(t.amount) FROM unnest(v_lots, v_parts) AS t (lot_id, amount)
-      GROUP BY t.lot_id HAVING sum(t.amount) > 0;
+    SELECT w.account_id, p_id, k.kind, t.lot_id, sum(k.amount)
+      FROM unnest(v_lots, v_parts, v_gifts) AS t (lot_id, part, gift),
+        LATERAL (VALUES (p_kind, t.part), (p_kind + 100, t.gift)) AS k (kind, amount)
+      GROUP BY k.kind, t.lot_id HAVING sum(k.amount) > 0;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_grant(INOUT w wallets, p_lot uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
@@ -478,16 +660,15 @@ BEGIN
     RETURN;
   END IF;
   IF v_starts >= v_expires OR v_expires <= p_now THEN outcome := 52; RETURN; END IF;
-  INSERT INTO credit_scale (credits_per_usd) VALUES ((t->>'per_usd')::bigint) ON CONFLICT DO NOTHING;
-  IF (t->>'per_usd')::bigint <> (SELECT credits_per_usd FROM credit_scale) THEN outcome := 51; RETURN; END IF;
+  IF NOT ledger_scale_is((t->>'per_usd')::bigint) THEN outcome := 51; RETURN; END IF;
 
   amount := p_amount;
   w.dormant := w.dormant + p_amount;
   w.seq := w.seq + 1;
   INSERT INTO lots (account_id, lot_id, kind, state, priority, granted, remaining, starts_at, expires_at, created_at,
-                    reference, reason)
+                    reference, reason, paid_minor, currency)
     VALUES (w.account_id, p_lot, v_kind, 0, (t->>'priority')::integer, p_amount, p_amount, v_starts, v_expires, p_now,
-            t->>'reference', t->>'reason');
+            t->>'reference', t->>'reason', (t->>'paid_minor')::bigint, t->>'currency');
   INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, at)
     VALUES (w.account_id, p_lot, 1, w.seq, p_amount, w.posted + w.dormant, v_kind, 1, p_lot, p_now);
   w := ledger_refresh(w, p_now);
@@ -512,22 +693,23 @@ BEGIN
     WHERE h.account_id = u.account_id AND h.id = u.id;
 END $function$;
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_hold(INOUT w wallets, p_id uuid, p_key bigint, p_want bigint, p_least bigint, p_floor bigint, p_version bigint, p_catalog bigint, p_on_orphan smallint, p_frozen bytea, p_owner bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+CREATE OR REPLACE FUNCTION tollgate.ledger_hold(INOUT w wallets, p_id uuid, p_key bigint, p_want bigint, p_least bigint, p_floor bigint, p_version bigint, p_catalog bigint, p_on_orphan smallint, p_ttl integer, p_frozen bytea, p_owner bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
 DECLARE
   h holds;
-  v_free bigint := w.posted - w.held + w.overdraft;
+  t record;
   v_state smallint;
+  v_expires timestamptz := CASE WHEN p_ttl > 0 THEN p_now + make_interval(secs => p_ttl) ELSE 'infinity' END;
 BEGIN
   amount := 0;
   PERFORM FROM entries WHERE account_id = w.account_id AND id = p_id;
   IF FOUND THEN outcome := 10; RETURN; END IF;
   SELECT * INTO h FROM holds WHERE account_id = w.account_id AND id = p_id;
   IF FOUND THEN
-    amount := h.amount;
-    outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN h.amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
+    amount := h.amount - h.extended;
+    outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
     RETURN;
   END IF;
   IF p_version < w.policy_version OR p_catalog < (SELECT version FROM catalog_state) THEN outcome := 30; RETURN; END IF;
@@ -535,31 +717,38 @@ BEGIN
   SELECT CASE WHEN expires_at <= p_now THEN 1 ELSE state END INTO v_state
     FROM spenders WHERE account_id = w.account_id AND key_id = p_key;
   IF v_state IS DISTINCT FROM 0 THEN outcome := 32; RETURN; END IF;
-  IF p_least > v_free AND p_want > 0 THEN
-    outcome := CASE WHEN p_least > v_free + w.held THEN 40 ELSE 41 END;
-    RETURN;
-  END IF;
-  outcome := 1;
-  amount := CASE WHEN p_want = 0 THEN 0 ELSE least(p_want, v_free) END;
-  w.held := w.held + amount;
-  INSERT INTO holds (account_id, id, key_id, amount, floor, owner, on_orphan, opened_at, frozen)
-    VALUES (w.account_id, p_id, p_key, amount, least(p_floor, amount), p_owner, p_on_orphan, p_now, p_frozen);
+  SELECT * INTO t FROM ledger_take(w, p_key, p_want, p_least, p_now, p_now);
+  outcome := t.outcome;
+  IF outcome <> 1 THEN RETURN; END IF;
+  w := t.w;
+  amount := t.granted;
+  w.next_change_at := least(w.next_change_at, v_expires);
+  INSERT INTO holds (account_id, id, key_id, amount, floor, owner, on_orphan, opened_at, expires_at, budgeted, frozen)
+    VALUES (w.account_id, p_id, p_key, amount, least(p_floor, amount), CASE WHEN p_ttl > 0 THEN 0 ELSE p_owner END,
+            p_on_orphan, p_now, v_expires, t.budgeted, p_frozen);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_lapse(INOUT w wallets, h holds)
+ RETURNS wallets
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  w := ledger_close_hold(w, h, 0);
+  w.seq := w.seq + 1;
+  INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, key_id, at, receipt)
+    VALUES (w.account_id, h.id, 9, w.seq, 0, w.posted + w.dormant, 1, 2, h.key_id, h.expires_at, h.frozen || int8send(h.amount));
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_recover(INOUT w wallets, h holds, p_now timestamp with time zone)
  RETURNS wallets
  LANGUAGE plpgsql
 AS $function$
+DECLARE
+  v_charge bigint := CASE h.on_orphan WHEN 1 THEN 0 WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END;
 BEGIN
-  DELETE FROM holds WHERE account_id = h.account_id AND id = h.id;
-  w.held := w.held - h.amount;
-  IF h.on_orphan = 1 THEN
-    w := ledger_book_charge(w, h.id, 3::smallint, 0::bigint, h.key_id, h.frozen, h.opened_at, p_now);
-  ELSE
-    w := ledger_book_charge(w, h.id, 4::smallint,
-      CASE h.on_orphan WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END,
-      h.key_id, h.frozen || int8send(h.amount), h.opened_at, p_now);
-  END IF;
+  w := ledger_close_hold(w, h, v_charge);
+  w := ledger_book_charge(w, h.id, CASE h.on_orphan WHEN 1 THEN 3 ELSE 4 END::smallint, v_charge, h.key_id,
+    CASE h.on_orphan WHEN 1 THEN h.frozen ELSE h.frozen || int8send(h.amount) END, h.opened_at, p_now);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_refresh(INOUT w wallets, p_now timestamp with time zone)
@@ -567,10 +756,15 @@ CREATE OR REPLACE FUNCTION tollgate.ledger_refresh(INOUT w wallets, p_now timest
  LANGUAGE plpgsql
 AS $function$
 DECLARE
+  h holds;
   l lots;
   v_repaid bigint;
   v_oldest timestamptz;
 BEGIN
+  FOR h IN SELECT * FROM holds WHERE account_id = w.account_id AND expires_at <= p_now ORDER BY expires_at, id LOOP
+    w := ledger_lapse(w, h);
+  END LOOP;
+
   UPDATE lots SET remaining = w.head_left WHERE account_id = w.account_id AND lot_id = w.head_lot;
 
   FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 0 AND starts_at <= p_now
@@ -581,6 +775,10 @@ BEGIN
     w.dormant := w.dormant - l.remaining;
     UPDATE lots SET state = 1, remaining = remaining - v_repaid, repaid = v_repaid
       WHERE account_id = l.account_id AND lot_id = l.lot_id;
+    IF v_repaid > 0 THEN
+      INSERT INTO allocations (account_id, id, kind, lot_id, amount)
+        VALUES (l.account_id, l.lot_id, 101, l.lot_id, v_repaid);
+    END IF;
   END LOOP;
 
   FOR l IN SELECT * FROM lots WHERE account_id = w.account_id AND state = 1 AND expires_at <= p_now LOOP
@@ -611,7 +809,8 @@ BEGIN
     WHERE account_id = w.account_id AND state = 1 ORDER BY priority, expires_at, created_at, lot_id LIMIT 1;
   w.head_left := coalesce(w.head_left, 0);
   -- A lot that waits to be booked keeps the wallet due, so that the next operation looks again.
-  SELECT coalesce(min(CASE state WHEN 0 THEN starts_at WHEN 1 THEN expires_at ELSE p_now END), 'infinity')
+  SELECT coalesce(least(min(CASE state WHEN 0 THEN starts_at WHEN 1 THEN expires_at ELSE p_now END),
+      (SELECT min(expires_at) FROM holds WHERE account_id = w.account_id AND expires_at < 'infinity')), 'infinity')
     INTO w.next_change_at FROM lots WHERE account_id = w.account_id AND state < 3;
 END $function$;
 
@@ -624,16 +823,82 @@ DECLARE
   v_kind smallint;
 BEGIN
   amount := 0;
-  DELETE FROM holds WHERE account_id = w.account_id AND id = p_id RETURNING * INTO h;
+  SELECT * INTO h FROM holds WHERE account_id = w.account_id AND id = p_id;
   IF FOUND THEN
-    w.held := w.held - h.amount;
+    w := ledger_close_hold(w, h, 0);
     w := ledger_book_charge(w, p_id, 3::smallint, 0::bigint, h.key_id, p_receipt, h.opened_at, p_now);
     outcome := 1;
     RETURN;
   END IF;
-  SELECT kind INTO v_kind FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4)
-    ORDER BY kind LIMIT 1;
-  outcome := CASE WHEN v_kind IS NULL THEN 20 WHEN v_kind = 3 THEN 2 ELSE 50 END;
+  SELECT kind INTO v_kind FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4, 9);
+  outcome := CASE WHEN v_kind IS NULL THEN 20 WHEN v_kind = 3 THEN 2 WHEN v_kind = 9 THEN 53 ELSE 50 END;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_reverse(INOUT w wallets, p_id uuid, p_amount bigint, p_reason bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  r record;
+BEGIN
+  amount := 0;
+  PERFORM FROM holds WHERE account_id = w.account_id AND id = p_id;
+  IF FOUND THEN outcome := 54; RETURN; END IF;
+  SELECT count(*) AS entries, -sum(e.amount) FILTER (WHERE kind <> 8) AS charged,
+      sum(e.amount) FILTER (WHERE kind = 8) AS reversed,
+      -sum(e.amount) FILTER (WHERE kind <> 8 AND seq < (SELECT seq FROM entries v
+        WHERE v.account_id = w.account_id AND v.id = p_id AND v.kind = 8)) AS charged_then,
+      min(key_id) AS key_id, min(at) FILTER (WHERE kind <> 8) AS ended_at
+    INTO r FROM entries e WHERE e.account_id = w.account_id AND e.id = p_id AND kind IN (2, 3, 4, 5, 8, 9);
+  IF r.entries = 0 THEN outcome := 20; RETURN; END IF;
+  amount := CASE WHEN p_amount < 0 THEN coalesce(r.charged_then, r.charged) ELSE p_amount END;
+  IF r.reversed IS NOT NULL THEN
+    outcome := CASE WHEN amount = r.reversed THEN 2 ELSE 11 END;
+    amount := r.reversed;
+    RETURN;
+  END IF;
+  IF amount > r.charged OR amount = 0 THEN outcome := 55; amount := r.charged; RETURN; END IF;
+  w := ledger_book_charge(w, p_id, 8::smallint, -amount, r.key_id, p_reason, p_now, p_now);
+  PERFORM ledger_budget_late(w.account_id, r.key_id, r.ended_at, -amount, p_now);
+  outcome := 1;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_scale_is(p_per_usd bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  INSERT INTO credit_scale (credits_per_usd) VALUES (p_per_usd) ON CONFLICT DO NOTHING;
+  RETURN p_per_usd = (SELECT credits_per_usd FROM credit_scale);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_set_budget(p_account bigint, p_key bigint, p_budget bigint, p_period smallint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_start timestamptz;
+  v_held bigint := 0;
+  v_spent bigint := 0;
+BEGIN
+  UPDATE wallets SET policy_version = policy_version + 1, budgeted = CASE p_key WHEN 0 THEN p_budget IS NOT NULL ELSE budgeted END
+    WHERE account_id = p_account;
+  IF NOT FOUND THEN RETURN false; END IF;
+  IF p_key = 0 THEN
+    INSERT INTO spenders (account_id, key_id, state) VALUES (p_account, 0, 1) ON CONFLICT DO NOTHING;
+  END IF;
+  v_start := period_floor(p_period, coalesce(p_at, clock_timestamp()));
+  IF p_budget IS NOT NULL THEN
+    UPDATE holds SET budgeted = true WHERE account_id = p_account AND p_key IN (0, key_id) AND NOT budgeted;
+    SELECT total(amount) INTO v_held FROM holds
+      WHERE account_id = p_account AND p_key IN (0, key_id) AND opened_at >= v_start;
+    SELECT greatest(-total(amount), 0) INTO v_spent FROM entries
+      WHERE account_id = p_account AND p_key IN (0, key_id) AND kind IN (2, 4, 5, 8)
+        AND id >= CASE WHEN v_start = '-infinity' THEN '00000000-0000-0000-0000-000000000000' ELSE uuid_floor(v_start) END;
+  END IF;
+  UPDATE spenders SET budget = p_budget, period = p_period, period_start = v_start, held = v_held, spent = v_spent
+    WHERE account_id = p_account AND key_id = p_key;
+  RETURN FOUND;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_settle(INOUT w wallets, p_id uuid, p_amount bigint, p_receipt bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
@@ -644,27 +909,34 @@ DECLARE
   h holds;
   ended entries;
   late entries;
+  reversed entries;
+  v_more bigint;
 BEGIN
   amount := p_amount;
-  DELETE FROM holds WHERE account_id = w.account_id AND id = p_id RETURNING * INTO h;
+  SELECT * INTO h FROM holds WHERE account_id = w.account_id AND id = p_id;
   IF FOUND THEN
-    w.held := w.held - h.amount;
+    w := ledger_close_hold(w, h, p_amount);
     w := ledger_book_charge(w, p_id, 2::smallint, p_amount, h.key_id, p_receipt, h.opened_at, p_now);
     outcome := 1;
     RETURN;
   END IF;
-  SELECT * INTO ended FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4);
+  SELECT * INTO ended FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4, 9);
   IF NOT FOUND THEN outcome := 20; amount := 0; RETURN; END IF;
+  SELECT * INTO reversed FROM entries WHERE account_id = w.account_id AND id = p_id AND kind = 8;
+  -- What was given back by a reverse is not given back again.
+  v_more := greatest(p_amount + ended.amount, ended.amount + coalesce(reversed.amount, 0));
   IF ended.kind <> 2 THEN
     SELECT * INTO late FROM entries WHERE account_id = w.account_id AND id = p_id AND kind = 5;
     IF NOT FOUND THEN
-      w := ledger_book_charge(w, p_id, 5::smallint, p_amount + ended.amount, ended.key_id, p_receipt, ended.at, p_now);
+      w := ledger_book_charge(w, p_id, 5::smallint, v_more, ended.key_id, p_receipt, ended.at, p_now);
+      PERFORM ledger_budget_late(w.account_id, ended.key_id, ended.at, v_more, p_now);
+      amount := v_more - ended.amount;
       outcome := 3;
       RETURN;
     END IF;
   END IF;
   amount := -(ended.amount + coalesce(late.amount, 0));
-  outcome := CASE WHEN amount = p_amount THEN 2 ELSE 11 END;
+  outcome := CASE WHEN amount = p_amount OR (reversed.seq < late.seq AND late.amount = -v_more) THEN 2 ELSE 11 END;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_store(w wallets)
@@ -695,6 +967,32 @@ BEGIN
     v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
   END LOOP;
   RETURN v_ended;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_take(INOUT w wallets, p_key bigint, p_want bigint, p_least bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT outcome smallint, OUT granted bigint, OUT budgeted boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_free bigint := w.posted - w.held + w.overdraft;
+  b record;
+BEGIN
+  granted := 0;
+  SELECT * INTO b FROM ledger_budget_room(w.account_id, p_key, p_opened_at, p_now);
+  budgeted := b.key_room IS NOT NULL OR b.account_room IS NOT NULL;
+  outcome := CASE
+    WHEN p_want = 0 THEN 1
+    WHEN p_least > b.key_room THEN 42
+    WHEN p_least > b.account_room THEN 43
+    WHEN p_least > v_free THEN CASE WHEN p_least > v_free + w.held THEN 40 ELSE 41 END
+    ELSE 1 END;
+  IF outcome <> 1 OR p_want = 0 THEN RETURN; END IF;
+  granted := least(p_want, v_free, b.key_room, b.account_room);
+  w.held := w.held + granted;
+  IF budgeted THEN
+    UPDATE spenders SET held = held + granted
+      WHERE account_id = w.account_id AND key_id IN (0, p_key) AND budget IS NOT NULL AND period_start <= p_opened_at;
+  END IF;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_verify_account(p_account bigint)
@@ -778,6 +1076,14 @@ BEGIN
   RETURN v_made;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.period_floor(p_period smallint, p_at timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT CASE p_period WHEN 1 THEN date_trunc('day', p_at, 'UTC') WHEN 2 THEN date_trunc('month', p_at, 'UTC') ELSE '-infinity' END
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -814,6 +1120,10 @@ AS $function$
 $function$;
 
 -- Triggers
+
+CREATE TRIGGER adjustments_are_append_only BEFORE DELETE OR UPDATE ON tollgate.adjustments FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER adjustments_are_not_truncated BEFORE TRUNCATE ON tollgate.adjustments FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER allocations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.allocations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 

@@ -1,7 +1,17 @@
 /** The operations that `ledger_apply` takes, and how a batch of them travels: one array a column, one round trip. */
 import type { ClientBase, QueryArrayResult } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
-import { LOT_KINDS, type LotKind, ON_ORPHAN, type OnOrphan, OUTCOMES, type Outcome, type Result } from './outcomes.ts';
+import {
+  ADJUSTMENT_BOOKS,
+  type AdjustmentBook,
+  LOT_KINDS,
+  type LotKind,
+  ON_ORPHAN,
+  type OnOrphan,
+  OUTCOMES,
+  type Outcome,
+  type Result,
+} from './outcomes.ts';
 
 /** Reserves `want` if it fits, else all that fits if that is at least `least`, else nothing. Nano-credits. */
 export interface Hold {
@@ -17,8 +27,19 @@ export interface Hold {
   policyVersion: bigint;
   catalogVersion: bigint;
   onOrphan: OnOrphan;
+  /** Seconds until the hold ends by itself, released, whoever opened it. `null`: it is this gateway's, and goes with it. */
+  ttlSeconds: number | null;
   /** What the receipt of a recovered request needs; opaque here. */
   frozen: Buffer;
+}
+
+/** Makes a hold at least `least`, at best `want` in all: the whole amounts, so that asking twice extends once. */
+export interface Extend {
+  verb: 'extend';
+  account: bigint;
+  id: Uuid;
+  want: bigint;
+  least: bigint;
 }
 
 /** Charges `amount` nano-credits for a hold and ends it. */
@@ -50,18 +71,50 @@ export interface Grant {
   startsAt: Date | null;
   expiresAt: Date | null;
   reason: string | null;
+  /** What was paid for it, in the currency's minor unit. */
+  paid: { minor: bigint; currency: string } | null;
   creditsPerUsd: bigint;
 }
 
-export type Operation = Hold | Settle | Release | Grant;
+/** Adds credits, or takes them: what is short becomes debt. `reference` makes it happen once. */
+export interface Adjust {
+  verb: 'adjust';
+  account: bigint;
+  id: Uuid;
+  /** Nano-credits, signed; not 0. */
+  amount: bigint;
+  book: AdjustmentBook;
+  reference: string;
+  reason: string;
+  creditsPerUsd: bigint;
+}
 
-const VERBS = { settle: 1, release: 2, grant: 3, hold: 4 } as const;
+/** Gives back what a request was charged, once. */
+export interface Reverse {
+  verb: 'reverse';
+  account: bigint;
+  /** The request's. */
+  id: Uuid;
+  /** Nano-credits; `null`: all that it was charged. */
+  amount: bigint | null;
+  reason: string;
+}
+
+export type Operation = Hold | Extend | Settle | Release | Grant | Adjust | Reverse;
+
+const VERBS = { settle: 1, release: 2, grant: 3, hold: 4, extend: 5, adjust: 6, reverse: 7 } as const;
 const EMPTY = Buffer.alloc(0);
 
+/** The bytes that travel with an operation: opaque ones as they are, terms as JSON. */
 function payload(operation: Operation): Buffer {
   switch (operation.verb) {
     case 'hold':
       return operation.frozen;
+    case 'settle':
+    case 'release':
+      return operation.receipt;
+    case 'extend':
+      return EMPTY;
     case 'grant':
       return Buffer.from(
         JSON.stringify({
@@ -71,18 +124,44 @@ function payload(operation: Operation): Buffer {
           starts_at: operation.startsAt?.toISOString() ?? null,
           expires_at: operation.expiresAt?.toISOString() ?? null,
           reason: operation.reason,
+          paid_minor: operation.paid?.minor.toString() ?? null,
+          currency: operation.paid?.currency ?? null,
           per_usd: operation.creditsPerUsd.toString(),
         }),
       );
+    case 'adjust':
+      return Buffer.from(
+        JSON.stringify({
+          book: ADJUSTMENT_BOOKS[operation.book],
+          reference: operation.reference,
+          reason: operation.reason,
+          per_usd: operation.creditsPerUsd.toString(),
+        }),
+      );
+    case 'reverse':
+      return Buffer.from(JSON.stringify({ reason: operation.reason }));
+  }
+}
+
+/** The amount as `ledger_apply` takes it: of a hold what it shall be at best; -1 stands for all. */
+function amountOf(operation: Operation): bigint {
+  switch (operation.verb) {
+    case 'hold':
+    case 'extend':
+      return operation.want;
+    case 'release':
+      return 0n;
+    case 'reverse':
+      return operation.amount ?? -1n;
     default:
-      return operation.receipt;
+      return operation.amount;
   }
 }
 
 const STATEMENT =
   'SELECT ord, outcome, amount, available, held FROM ledger_apply($1::smallint[], $2::bigint[], $3::uuid[], $4::bigint[], ' +
   '$5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::integer[], $12::integer[], ' +
-  '$13::bytea, $14::bigint, $15::timestamptz)';
+  '$13::integer[], $14::bytea, $15::bigint, $16::timestamptz)';
 
 /** Array columns as Postgres writes them: `{1,2}`. Every value here is a number or a UUID, so nothing is quoted. */
 class Columns {
@@ -96,6 +175,7 @@ class Columns {
   policy = '';
   catalog = '';
   orphan = '';
+  ttl = '';
   start = '';
   length = '';
 }
@@ -112,23 +192,24 @@ function toColumns(operations: readonly Operation[], data: Buffer[]): Columns {
     columns.id += comma + operation.id;
     columns.start += comma + start;
     columns.length += comma + bytes.length;
+    columns.amount += comma + amountOf(operation);
     start += bytes.length;
     if (operation.verb === 'hold') {
       columns.key += comma + operation.key;
-      columns.amount += comma + operation.want;
       columns.least += comma + operation.least;
       columns.floor += comma + operation.floor;
       columns.policy += comma + operation.policyVersion;
       columns.catalog += comma + operation.catalogVersion;
       columns.orphan += comma + ON_ORPHAN[operation.onOrphan];
+      columns.ttl += comma + (operation.ttlSeconds ?? 0);
     } else {
       columns.key += `${comma}0`;
-      columns.amount += comma + (operation.verb === 'release' ? 0 : operation.amount);
-      columns.least += `${comma}0`;
+      columns.least += comma + (operation.verb === 'extend' ? operation.least : 0);
       columns.floor += `${comma}0`;
       columns.policy += `${comma}0`;
       columns.catalog += `${comma}0`;
       columns.orphan += `${comma}0`;
+      columns.ttl += `${comma}0`;
     }
     comma = ',';
   }
@@ -168,6 +249,7 @@ export async function applyOperations(
       `{${c.policy}}`,
       `{${c.catalog}}`,
       `{${c.orphan}}`,
+      `{${c.ttl}}`,
       `{${c.start}}`,
       `{${c.length}}`,
       data.length === 0 ? EMPTY : Buffer.concat(data),

@@ -3,12 +3,18 @@
  * would fit, the first in this order is given:
  *
  *   hold     account_not_found · already_ended · exists_with_different_key · exists_with_different_amount · repeated ·
- *            stale_policy · account_suspended · key_inactive · insufficient_credits · credits_held · done
- *   settle   account_not_found · done (the hold was open) · hold_not_found · late (recovered or released, once) ·
+ *            stale_policy · account_suspended · key_inactive · key_budget_exceeded · account_budget_exceeded ·
+ *            insufficient_credits · credits_held · done
+ *   extend   account_not_found · hold_not_found · already_ended · repeated (it is that much already) ·
+ *            key_budget_exceeded · account_budget_exceeded · insufficient_credits · credits_held · done
+ *   settle   account_not_found · done (the hold was open) · hold_not_found · late (recovered, released or expired; once) ·
  *            repeated · exists_with_different_amount
- *   release  account_not_found · done · hold_not_found · repeated · already_settled
+ *   release  account_not_found · done · hold_not_found · repeated · already_expired · already_settled
  *   grant    account_not_found · exists_with_different_{amount, kind, expires_at, starts_at, priority} · repeated ·
  *            interval_empty · credit_scale_differs · done
+ *   adjust   account_not_found · exists_with_different_{amount, book} · repeated · credit_scale_differs · done
+ *   reverse  account_not_found · still_open · hold_not_found · exists_with_different_amount · repeated ·
+ *            exceeds_charge (or nothing was charged) · done
  *
  * A denial leaves no row: a refused id may be used again.
  */
@@ -24,15 +30,21 @@ export const OUTCOMES = {
   14: 'exists_with_different_expires_at',
   15: 'exists_with_different_starts_at',
   16: 'exists_with_different_priority',
+  17: 'exists_with_different_book',
   20: 'hold_not_found',
   30: 'stale_policy',
   31: 'account_suspended',
   32: 'key_inactive',
   40: 'insufficient_credits',
   41: 'credits_held',
+  42: 'key_budget_exceeded',
+  43: 'account_budget_exceeded',
   50: 'already_settled',
   51: 'credit_scale_differs',
   52: 'interval_empty',
+  53: 'already_expired',
+  54: 'still_open',
+  55: 'exceeds_charge',
 } as const;
 
 export type Outcome = (typeof OUTCOMES)[keyof typeof OUTCOMES];
@@ -40,7 +52,10 @@ export type Outcome = (typeof OUTCOMES)[keyof typeof OUTCOMES];
 /** The answer to one operation. */
 export interface Result {
   outcome: Outcome;
-  /** Nano-credits granted to a hold, charged by a settle, or granted; 0 where nothing was. */
+  /**
+   * Nano-credits: what a hold was granted (after an extension, in all), what was charged, granted, adjusted or given back;
+   * `exceeds_charge` tells the charge; 0 where nothing was.
+   */
   amount: bigint;
   /** posted − held of the wallet after the operation, in nano-credits. */
   available: bigint;
@@ -51,7 +66,17 @@ export interface Result {
 export const LOT_KINDS = { topup: 10, subscription: 11, bonus: 12, promo: 13, adjustment: 14 } as const;
 export type LotKind = keyof typeof LOT_KINDS;
 
-export const ENTRY_KINDS = ['grant', 'charge', 'release', 'recovered', 'late', 'expire'] as const;
+export const ENTRY_KINDS = [
+  'grant',
+  'charge',
+  'release',
+  'recovered',
+  'late',
+  'expire',
+  'adjust',
+  'reverse',
+  'lapse',
+] as const;
 export type EntryKind = (typeof ENTRY_KINDS)[number];
 
 /** The books a transfer moves between; `source:<kind>` is where a lot's credits came from. */
@@ -66,6 +91,10 @@ export const BOOKS: Record<number, string> = {
   13: 'source:promo',
   14: 'source:adjustment',
 };
+
+/** Where an adjustment comes from or goes to. */
+export const ADJUSTMENT_BOOKS = { adjustment: 14, clawback: 4 } as const;
+export type AdjustmentBook = keyof typeof ADJUSTMENT_BOOKS;
 
 export const ON_ORPHAN = { charge_metered: 0, release: 1, charge_hold: 2 } as const;
 export type OnOrphan = keyof typeof ON_ORPHAN;

@@ -9,16 +9,16 @@ END $$;
 -- `ledger_apply`: many operations in one round trip and one commit. It locks the accounts in sorted order; then one
 -- set-based statement does all operations of every account for which each is plain (holds that fit as a set, charges
 -- the head lot pays, nothing repeated, nothing due); the other accounts are done one operation at a time. Both ways give
--- what a sequence of single operations gives, in this order: per account settles, releases and grants, then holds.
+-- what a sequence of single operations gives, in this order: per account all but holds, then holds.
 --
--- Arrays run in parallel, one element an operation: 1 settle, 2 release, 3 grant, 4 hold. `p_data` holds the receipts,
--- frozen facts and terms one after the other; `p_start` (from 1) and `p_length` say where. Answers come in any order:
+-- Arrays run in parallel, one element an operation: 1 settle, 2 release, 3 grant, 4 hold, 5 extend, 6 adjust, 7 reverse.
+-- `p_data` holds the receipts, frozen facts and terms one after the other; `p_start` (from 1) and `p_length` say where. Answers come in any order:
 -- `ord` names the operation each belongs to. `available` and `held` are those of the wallet after that operation.
 -- `p_at` is for tests alone.
 CREATE FUNCTION ledger_apply(
   p_op smallint[], p_account bigint[], p_id uuid[], p_key bigint[], p_amount bigint[], p_least bigint[], p_floor bigint[],
-  p_version bigint[], p_catalog bigint[], p_on_orphan smallint[], p_start integer[],
-  p_length integer[], p_data bytea, p_owner bigint, p_at timestamptz DEFAULT NULL,
+  p_version bigint[], p_catalog bigint[], p_on_orphan smallint[], p_ttl integer[],
+  p_start integer[], p_length integer[], p_data bytea, p_owner bigint, p_at timestamptz DEFAULT NULL,
   OUT ord bigint[], OUT outcome smallint[], OUT amount bigint[], OUT available bigint[], OUT held bigint[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -47,8 +47,9 @@ BEGIN
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
       v_distinct AND v_now < w.next_change_at AND CASE
-        WHEN u.op IN (1, 2) THEN h.id IS NOT NULL
+        WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
+          AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
           AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
@@ -92,9 +93,9 @@ BEGIN
   IF cardinality(ord) = cardinality(p_op) THEN RETURN; END IF;
 
   FOR o IN
-    SELECT * FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_least, p_floor, p_version, p_catalog, p_on_orphan, p_start,
-        p_length) WITH ORDINALITY
-        AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, start, length, i)
+    SELECT * FROM unnest(p_op, p_account, p_id, p_key, p_amount, p_least, p_floor, p_version, p_catalog, p_on_orphan, p_ttl,
+        p_start, p_length) WITH ORDINALITY
+        AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, ttl, start, length, i)
       WHERE ord IS NULL OR i <> ALL (ord)
       ORDER BY account_id, op = 4, i
   LOOP
@@ -114,7 +115,13 @@ BEGIN
           SELECT * INTO r FROM ledger_grant(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
         WHEN 4 THEN
           SELECT * INTO r FROM ledger_hold(w, o.id, o.key_id, o.amount, o.least, o.floor, o.version, o.catalog, o.on_orphan,
-              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+              o.ttl, substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 5 THEN
+          SELECT * INTO r FROM ledger_extend(w, o.id, o.amount, o.least, v_now);
+        WHEN 6 THEN
+          SELECT * INTO r FROM ledger_adjust(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 7 THEN
+          SELECT * INTO r FROM ledger_reverse(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
       END CASE;
       w := r.w;
     END IF;

@@ -14,6 +14,7 @@ CREATE TABLE wallets (
   next_change_at timestamptz NOT NULL DEFAULT 'infinity', -- the next start or expiry of a lot
   head_lot       uuid,
   status         smallint NOT NULL DEFAULT 0,         -- 0 active, 1 suspended
+  budgeted       boolean NOT NULL DEFAULT false,      -- whether the account has a budget: spenders, key 0
   CONSTRAINT wallet_held_is_not_negative CHECK (held >= 0),
   CONSTRAINT wallet_debt_is_not_negative CHECK (debt >= 0),
   CONSTRAINT wallet_dormant_is_not_negative CHECK (dormant >= 0),
@@ -25,16 +26,27 @@ CREATE TABLE wallets (
   CONSTRAINT wallet_status_is_known CHECK (status IN (0, 1))
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0);
+-- What time alone will change: for the job that looks after idle accounts.
+CREATE INDEX wallets_due ON wallets (next_change_at) WHERE next_change_at <> 'infinity';
 
--- Who may spend from a wallet: its keys. Never a secret.
+-- Who may spend from a wallet: its keys, and the account itself as key 0. Never a secret. A budget is the most that may be
+-- spent in a period: what its holds reserve and what their requests were charged, counted where the hold was opened.
 CREATE TABLE spenders (
   account_id bigint NOT NULL,
   key_id     bigint NOT NULL,
   expires_at timestamptz NOT NULL DEFAULT 'infinity',
+  budget     bigint,                                  -- null: none
+  held       bigint NOT NULL DEFAULT 0,
+  spent      bigint NOT NULL DEFAULT 0,
+  period_start timestamptz NOT NULL DEFAULT '-infinity',
+  period     smallint NOT NULL DEFAULT 3,             -- 1 day, 2 month (UTC), 3 total
   state      smallint NOT NULL DEFAULT 0,             -- 0 active, 1 revoked
   PRIMARY KEY (account_id, key_id),
-  CONSTRAINT spender_state_is_known CHECK (state IN (0, 1))
-);
+  CONSTRAINT spender_state_is_known CHECK (state IN (0, 1)),
+  CONSTRAINT spender_budget_is_in_range CHECK (budget BETWEEN 0 AND 1000000000000000000),
+  CONSTRAINT spender_counts_are_not_negative CHECK (held >= 0 AND spent >= 0),
+  CONSTRAINT spender_period_is_known CHECK (period BETWEEN 1 AND 3)
+) WITH (fillfactor = 70);
 
 CREATE TABLE lots (
   account_id bigint NOT NULL,
@@ -51,6 +63,8 @@ CREATE TABLE lots (
   created_at timestamptz NOT NULL,
   reference  text NOT NULL,
   reason     text,
+  paid_minor bigint,                                  -- what was paid for it, in the currency's minor unit
+  currency   text,
   PRIMARY KEY (account_id, lot_id),
   CONSTRAINT lot_reference_is_unique UNIQUE (account_id, reference),
   CONSTRAINT lot_kind_is_known CHECK (kind BETWEEN 10 AND 14),
@@ -58,7 +72,8 @@ CREATE TABLE lots (
   CONSTRAINT lot_is_positive CHECK (granted > 0 AND granted <= 1000000000000000000),
   CONSTRAINT lot_remainder_is_within_grant CHECK (
     remaining >= 0 AND repaid >= 0 AND expired >= 0 AND remaining + repaid + expired <= granted),
-  CONSTRAINT lot_starts_before_it_expires CHECK (starts_at < expires_at)
+  CONSTRAINT lot_starts_before_it_expires CHECK (starts_at < expires_at),
+  CONSTRAINT lot_payment_is_whole CHECK ((paid_minor IS NULL) = (currency IS NULL) AND paid_minor >= 0)
 );
 -- In burn order; closed lots, which only grow in number, are left out.
 CREATE INDEX lots_burn_order ON lots (account_id, priority, expires_at, created_at, lot_id) WHERE state < 3;
@@ -68,22 +83,28 @@ CREATE TABLE holds (
   account_id bigint NOT NULL,
   key_id     bigint NOT NULL,
   amount     bigint NOT NULL,
+  extended   bigint NOT NULL DEFAULT 0,               -- of the amount, what extensions added
   floor      bigint NOT NULL,                         -- charged at least, should its owner die
   metered    bigint NOT NULL DEFAULT 0,               -- what a long stream has used so far
-  owner      bigint NOT NULL,
+  owner      bigint NOT NULL,                         -- 0: nobody's, it ends by itself
   opened_at  timestamptz NOT NULL,
+  expires_at timestamptz NOT NULL DEFAULT 'infinity',
   id         uuid NOT NULL,
   on_orphan  smallint NOT NULL,                       -- 0 charge metered, 1 release, 2 charge the hold
+  budgeted   boolean NOT NULL DEFAULT false,          -- whether a budget counts it
   frozen     bytea NOT NULL,                          -- what the receipt needs; opaque to the ledger
   PRIMARY KEY (account_id, id),
-  CONSTRAINT hold_amount_is_not_negative CHECK (amount >= 0 AND amount <= 1000000000000000000),
+  CONSTRAINT hold_amount_is_not_negative CHECK (extended BETWEEN 0 AND amount AND amount <= 1000000000000000000),
   CONSTRAINT hold_floor_is_within_hold CHECK (floor >= 0 AND floor <= amount AND metered >= 0),
-  CONSTRAINT hold_on_orphan_is_known CHECK (on_orphan BETWEEN 0 AND 2)
+  CONSTRAINT hold_on_orphan_is_known CHECK (on_orphan BETWEEN 0 AND 2),
+  CONSTRAINT hold_ends_by_itself_or_has_an_owner CHECK ((owner = 0) = (expires_at < 'infinity'))
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0);
+CREATE INDEX holds_expiring ON holds (account_id, expires_at) WHERE expires_at < 'infinity';
 
 -- One row per transfer. `amount` is signed as the wallet sees it; books: 1 wallet, 2 revenue, 3 expired, 4 clawback,
--- 10 to 14 the source of a lot's kind. Kinds: 1 grant, 2 charge, 3 release, 4 recovered, 5 late, 6 expire.
+-- 10 to 14 the source of a lot's kind. Kinds: 1 grant, 2 charge, 3 release, 4 recovered, 5 late, 6 expire (of a lot), 7 adjust,
+-- 8 reverse, 9 lapse (of a hold that ended by itself).
 CREATE TABLE entries (
   account_id    bigint NOT NULL,
   seq           bigint NOT NULL,
@@ -98,14 +119,17 @@ CREATE TABLE entries (
   credit        smallint NOT NULL,
   receipt       bytea,                                -- opaque to the ledger
   PRIMARY KEY (account_id, id, kind),
-  CONSTRAINT entry_kind_is_known CHECK (kind BETWEEN 1 AND 6),
+  CONSTRAINT entry_kind_is_known CHECK (kind BETWEEN 1 AND 9),
   CONSTRAINT entry_moves_between_wallet_and_another_book CHECK (debit <> credit AND 1 IN (debit, credit)),
   CONSTRAINT entry_sign_follows_the_books CHECK (amount = 0 OR (amount > 0) = (credit = 1)),
   CONSTRAINT entry_sign_follows_the_kind CHECK (
-    CASE kind WHEN 1 THEN amount > 0 WHEN 3 THEN amount = 0 WHEN 5 THEN true WHEN 6 THEN amount < 0 ELSE amount <= 0 END)
+    CASE kind WHEN 1 THEN amount > 0 WHEN 3 THEN amount = 0 WHEN 5 THEN true WHEN 6 THEN amount < 0 WHEN 7 THEN amount <> 0
+      WHEN 8 THEN amount > 0 WHEN 9 THEN amount = 0 ELSE amount <= 0 END)
 ) PARTITION BY RANGE (id);
 
--- Which lots paid, when it was more than one; what no lot paid of a charge is debt.
+-- Which lots paid, when it was more than one; what no lot paid of a charge is debt. `kind` is that of the entry. Repayment
+-- of debt moves nothing between books and has no entry: it stands here under kind + 100: 101 is what a lot (its id is
+-- `id` too) gave to debt when it started; 105 and 108 are what a late refund or a reverse returned of such gifts.
 CREATE TABLE allocations (
   account_id bigint NOT NULL,
   id         uuid NOT NULL,
@@ -114,6 +138,19 @@ CREATE TABLE allocations (
   amount     bigint NOT NULL,
   PRIMARY KEY (account_id, id, kind, lot_id),
   CONSTRAINT allocation_is_positive CHECK (amount > 0)
+);
+
+-- What an adjustment was asked with; its entry has the same id. A positive one is a lot too.
+CREATE TABLE adjustments (
+  account_id bigint NOT NULL,
+  reference  text NOT NULL,
+  id         uuid NOT NULL,
+  amount     bigint NOT NULL,
+  at         timestamptz NOT NULL,
+  book       smallint NOT NULL,                       -- 14 source:adjustment, 4 clawback
+  reason     text NOT NULL,
+  PRIMARY KEY (account_id, reference),
+  CONSTRAINT adjustment_book_is_known CHECK (book IN (4, 14))
 );
 
 -- One lease per gateway process. It alone says whether a hold's owner lives.
@@ -143,6 +180,10 @@ CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON entries FOR EACH STA
 CREATE TRIGGER allocations_are_append_only BEFORE UPDATE OR DELETE ON allocations
   FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER allocations_are_not_truncated BEFORE TRUNCATE ON allocations
+  FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER adjustments_are_append_only BEFORE UPDATE OR DELETE ON adjustments
+  FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER adjustments_are_not_truncated BEFORE TRUNCATE ON adjustments
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- The least UUID v7 of an instant: the bounds of the partitions.
