@@ -28,7 +28,7 @@ beforeAll(async () => {
   const { rows } = await database.pool.query<{ version: bigint }>('SELECT version FROM catalog_state');
   hold = {
     ...{ verb: 'hold', account: key, key, id: uuidv7(systemClock), want: 10n ** 9n, least: 1n, floor: 1n },
-    ...{ policyVersion: 1n, catalogVersion: rows[0]!.version, onOrphan: 'release', frozen: NOTHING },
+    ...{ policyVersion: 1n, catalogVersion: rows[0]!.version, onOrphan: 'release', ttlSeconds: null, frozen: NOTHING },
   };
 });
 

@@ -46,6 +46,7 @@ async function grantAll(databaseUrl: string, accounts: bigint[]): Promise<void> 
       startsAt: null,
       expiresAt: null,
       reason: null,
+      paid: null,
       creditsPerUsd: 1000n,
     }),
   );
