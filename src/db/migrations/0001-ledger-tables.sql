@@ -198,11 +198,14 @@ CREATE FUNCTION uuid_at(p_at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS 
 $$;
 
 -- Months of entries from last month to `p_ahead` months ahead. What falls outside goes to the default partition: an
--- entry is never refused for lack of one. Attaching takes no lock that stops inserts for long.
+-- entry is never refused for lack of one. Attaching takes no lock that stops inserts for long. A month that has rows in the
+-- default partition already is left there, with a warning: docs/ledger-archive.md says how to move them.
 CREATE FUNCTION make_partitions(p_ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   v_month timestamp;                                    -- in UTC, whatever the session's zone
   v_name text;
+  v_from uuid;
+  v_to uuid;
   v_made integer := 0;
 BEGIN
   PERFORM pg_advisory_xact_lock(hashtext('tollgate.make_partitions'));
@@ -210,9 +213,15 @@ BEGIN
     v_month := date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i);
     v_name := 'entries_' || to_char(v_month, 'YYYY_MM');
     CONTINUE WHEN to_regclass('tollgate.' || v_name) IS NOT NULL;
+    v_from := uuid_floor(v_month AT TIME ZONE 'UTC');
+    v_to := uuid_floor((v_month + interval '1 month') AT TIME ZONE 'UTC');
+    IF EXISTS (SELECT FROM tollgate.entries_default WHERE id >= v_from AND id < v_to) THEN
+      RAISE WARNING 'entries of % stay in entries_default, where some of them are already', to_char(v_month, 'YYYY-MM');
+      CONTINUE;
+    END IF;
     EXECUTE format('CREATE TABLE tollgate.%I (LIKE tollgate.entries INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
     EXECUTE format('ALTER TABLE tollgate.entries ATTACH PARTITION tollgate.%I FOR VALUES FROM (%L) TO (%L)',
-      v_name, uuid_floor(v_month AT TIME ZONE 'UTC'), uuid_floor((v_month + interval '1 month') AT TIME ZONE 'UTC'));
+      v_name, v_from, v_to);
     EXECUTE format('CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.%I
       FOR EACH STATEMENT EXECUTE FUNCTION tollgate.refuse_change()', v_name);
     v_made := v_made + 1;

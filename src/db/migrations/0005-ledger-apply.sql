@@ -30,6 +30,7 @@ DECLARE
   v_from uuid;
   v_to uuid;
   v_distinct boolean;
+  v_missed bigint;
   w wallets;
   o record;
   r record;
@@ -44,6 +45,7 @@ BEGIN
   WITH o AS (
     SELECT u.i, u.op, u.account_id, w.ctid AS wallet, w.posted - w.held AS free, w.overdraft, w.held, w.posted + w.dormant AS book,
       w.seq, w.head_lot, w.head_left, coalesce(h.amount, 0) AS freed, h.key_id AS hold_key,
+      h.ctid AS hold,
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
       v_distinct AND v_now < w.next_change_at AND CASE
@@ -59,7 +61,7 @@ BEGIN
       LEFT JOIN holds h ON h.account_id = u.account_id AND h.id = u.id
       LEFT JOIN spenders s ON u.op = 4 AND s.account_id = u.account_id AND s.key_id = p_key[u.i]
   ), v AS MATERIALIZED (
-    SELECT i, op, account_id, wallet, seq, hold_key, head_lot, charge, want,
+    SELECT i, op, account_id, wallet, seq, hold, hold_key, head_lot, charge, want,
       bool_and(plain) OVER a AND total(charge) OVER a <= head_left
         AND (total(want) OVER a = 0 OR total(want) OVER a <= free - total(charge) OVER a + total(freed) OVER a + overdraft) AS fast,
       total(charge) OVER a AS all_charge, total(want - freed) OVER a AS all_held, count(*) FILTER (WHERE op < 4) OVER a AS all_entries,
@@ -69,8 +71,7 @@ BEGIN
     WINDOW r AS (PARTITION BY account_id ORDER BY op = 4, i ROWS UNBOUNDED PRECEDING),
       a AS (PARTITION BY account_id ORDER BY op = 4, i ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
   ), ended AS (
-    DELETE FROM holds h USING (SELECT account_id, p_id[i] AS id FROM v WHERE fast AND op < 4 OFFSET 0) d
-      WHERE h.account_id = d.account_id AND h.id = d.id
+    DELETE FROM holds h USING (SELECT hold FROM v WHERE fast AND op < 4 OFFSET 0) d WHERE h.ctid = d.hold RETURNING 1
   ), booked AS (
     INSERT INTO entries (account_id, id, kind, seq, amount, balance_after, debit, credit, lot_id, key_id, at, receipt)
     SELECT account_id, p_id[i], op + 1, seq + n, -charge, balance, 1, 2,
@@ -86,9 +87,12 @@ BEGIN
       head_left = w.head_left - d.all_charge, seq = w.seq + d.all_entries
     FROM (SELECT wallet, all_charge, all_held, all_entries FROM v WHERE fast AND n = 1 OFFSET 0) d WHERE w.ctid = d.wallet
   )
-  SELECT array_agg(i), array_agg(1::smallint), array_agg(charge + want), array_agg(free), array_agg(v.held)
-    INTO ord, outcome, amount, available, held
+  SELECT array_agg(i), array_agg(1::smallint), array_agg(charge + want), array_agg(free), array_agg(v.held),
+      count(*) FILTER (WHERE op < 4) - (SELECT count(*) FROM ended)
+    INTO ord, outcome, amount, available, held, v_missed
     FROM v WHERE fast;
+  -- A heartbeat moved a row between the look and the deletion. All else waits for the wallet's lock.
+  IF v_missed > 0 THEN RAISE EXCEPTION 'a hold was being noted' USING ERRCODE = 'serialization_failure'; END IF;
 
   IF cardinality(ord) = cardinality(p_op) THEN RETURN; END IF;
 

@@ -57,20 +57,22 @@ BEGIN
   RETURN v_ended;
 END $$;
 
--- Ends holds of gateways whose lease ran out. One sweeper at a time takes a given owner; others pass it by.
+-- Ends up to `p_limit` holds of one gateway whose lease ran out; the next call takes the next. One gateway in a
+-- transaction: it locks accounts in sorted order, which those of several gateways together would not be. One sweeper at a
+-- time takes a given owner; others pass it by. Holds of owner 0 end by themselves. Returns how many; 0: no more are left.
 CREATE FUNCTION ledger_sweep(p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   v_owner bigint;
-  v_ended integer := 0;
+  v_ended integer;
 BEGIN
   FOR v_owner IN SELECT owner FROM owners WHERE lease_until <= clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED
   LOOP
-    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
+    v_ended := ledger_end_owner(v_owner, p_limit);
+    -- Those without a hold lock no account, and go along.
+    IF v_ended > 0 THEN RETURN v_ended; END IF;
   END LOOP;
   -- A hold whose owner has no lease at all was committed after its gateway was swept.
-  FOR v_owner IN SELECT DISTINCT h.owner FROM holds h WHERE NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner)
-  LOOP
-    v_ended := v_ended + ledger_end_owner(v_owner, p_limit);
-  END LOOP;
-  RETURN v_ended;
+  SELECT h.owner INTO v_owner FROM holds h
+    WHERE h.owner <> 0 AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner) LIMIT 1;
+  RETURN CASE WHEN FOUND THEN ledger_end_owner(v_owner, p_limit) ELSE 0 END;
 END $$;
