@@ -15,7 +15,10 @@ import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { registerGateway } from './gateway/routes.ts';
 import { createHttp } from './http.ts';
-import { WriterConnection } from './ledger/connection.ts';
+import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
+import { formerOwners } from './ledger/former-owners.ts';
+import { Journal } from './ledger/journal/journal.ts';
+import { Takeover } from './ledger/journal/takeover.ts';
 import { Owner } from './ledger/owners.ts';
 import { keepPartitions } from './ledger/partitions.ts';
 import { readBudgets } from './ledger/wallets.ts';
@@ -31,6 +34,8 @@ import { createProviders } from './upstream/registry.ts';
 export interface App {
   owner: bigint;
   writer: LedgerWriter;
+  /** Charges what gateways that died left in their journals, for which it waits a few seconds at most. */
+  takeOver(): Promise<void>;
   /** Takes the lease, then listens. Resolves with the URL of the data plane. */
   listen(): Promise<string>;
   /** Takes no new request, lets what runs finish for at most `limitMs`, settles it, and closes every part. */
@@ -50,15 +55,15 @@ const REAP_MS = 20;
 /** How long clients may take to read their last bytes once all is settled. */
 const PATIENCE_MS = 5_000;
 
-/** Builds a whole gateway, which serves nothing yet. Throws when the catalog cannot be read. */
+/** Builds a whole gateway, which serves nothing yet. Throws when the catalog cannot be read, or the journal has no space. */
 export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, log } = options;
   const parts = await createParts(options);
-  const { gateway, owner, leases, connection } = parts;
+  const { gateway, owner, leases, takeover } = parts;
   const http = createServer(options);
   await registerGateway(http, gateway);
   await registerCustomer(http, { ...gateway, pool });
-  registerHealth(http, options, gateway);
+  registerHealth(http, options, parts);
   const { admin } = config.server;
   const adminHttp = typeof admin === 'object' ? createServer(options) : http;
   if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
@@ -68,6 +73,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   return {
     owner,
     writer: gateway.writer,
+    takeOver: () => takeover.start(),
     listen: async () => {
       await leases.start();
       endPartitions = keepPartitions(pool, log);
@@ -86,9 +92,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       await closed;
       clearInterval(reaper);
       clearTimeout(patience);
-      await gateway.writer.close();
-      await leases.stop();
-      await connection.close();
+      await closeLedger(parts);
       await gateway.tokens.close();
       await Promise.all([...gateway.providers.values()].map((provider) => provider.close()));
       log.debug('all parts are closed');
@@ -99,7 +103,10 @@ export async function createApp(options: AppOptions): Promise<App> {
 interface Parts {
   owner: bigint;
   connection: WriterConnection;
+  heart: DedicatedConnection;
   leases: Owner;
+  journal: Journal;
+  takeover: Takeover;
   gateway: GatewayDeps;
 }
 
@@ -114,13 +121,29 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const catalogs = new CatalogCache(await readCatalog(), readCatalog);
   for (const [entry, reason] of catalogs.current.leftOut) log.info({ entry, reason }, 'catalog entry is not served');
   const connection = new WriterConnection(options.databaseUrl, owner, log);
-  const writer = new LedgerWriter({ connection, clock, log });
+  const heart = new DedicatedConnection(options.databaseUrl, 'tollgate-heartbeat', log);
+  const { dataDir } = config;
+  const journal = await Journal.open({ dataDir, owner, bytes: config.journalBytes, clock, log });
+  const writer = new LedgerWriter({ connection, clock, log, journal });
   const principals = new Principals(pool, clock);
   const inFlight = new InFlight(clock, (context, relay) => costSoFar(context, relay, creditsPerUsd));
-  const leases = new Owner({ pool, owner, writer, clock, log, metered: () => inFlight.metered() });
+  const leases = new Owner({ pool, heart, owner, writer, clock, log, metered: () => inFlight.metered() });
+  const takeover = new Takeover({
+    journal,
+    owner,
+    clock,
+    log,
+    gone: () => formerOwners(dataDir),
+    answers: () => leases.isLeased,
+    replay: (operation) => writer.replay(operation),
+  });
   const metrics = new Metrics({
     tollgate_in_flight: { help: 'Requests being served.', read: () => inFlight.size },
     tollgate_ledger_queue: { help: 'Ledger operations waiting or in flight.', read: () => writer.depth },
+    tollgate_journal_records: {
+      help: 'Settlements on disk that wait for the database.',
+      read: () => journal.waiting + takeover.waiting,
+    },
   });
   const gateway: GatewayDeps = {
     principals,
@@ -139,7 +162,17 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),
   };
-  return { owner, connection, leases, gateway };
+  return { owner, connection, heart, leases, journal, takeover, gateway };
+}
+
+/** What is not answered by now is on the disk, and the next gateway's. */
+async function closeLedger({ gateway, takeover, leases, journal, connection, heart }: Parts): Promise<void> {
+  await gateway.writer.close();
+  await takeover.stop();
+  await leases.stop();
+  await journal.close();
+  await connection.close();
+  await heart.close();
 }
 
 function createServer({ config, clock, log }: AppOptions): FastifyInstance {
@@ -147,10 +180,11 @@ function createServer({ config, clock, log }: AppOptions): FastifyInstance {
   return createHttp({ maxBodyBytes, headersTimeoutMs, requestTimeoutMs, clock, log });
 }
 
-function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, gateway: GatewayDeps): void {
+function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, parts: Parts): void {
+  const { gateway, journal, takeover } = parts;
   http.get('/healthz', async () => ({ ok: true }));
   http.get('/readyz', async (_request, reply) => {
-    const ready = await readiness(pool, clock);
+    const ready = await readiness(pool, clock, journal.waiting + takeover.waiting);
     return reply.status(ready.ok && !gateway.draining.value ? 200 : 503).send(ready);
   });
 }

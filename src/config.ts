@@ -45,6 +45,8 @@ export interface Config {
   databasePool: number;
   redisUrl: Secret | null;
   dataDir: string;
+  /** The space that each process takes on the disk for its settlement journal. */
+  journalBytes: number;
   catalogPath: string;
   logLevel: (typeof LOG_LEVELS)[number];
   adminKey: Secret | null;
@@ -122,6 +124,7 @@ const schema = z.strictObject({
         .default(10n ** BigInt(MARKUP_DECIMALS)),
     })
     .prefault({}),
+  ledger: z.strictObject({ journal_bytes: whole(1_048_576, 1_073_741_824).default(33_554_432) }).prefault({}),
   errors: z.strictObject({ insufficient_credits_status: z.enum(['402', '429']).default('429') }).prefault({}),
   providers: z
     .record(z.string().regex(/^[a-z0-9][a-z0-9_-]{0,63}$/i, 'must be letters, digits, - and _, at most 64'), provider)
@@ -178,6 +181,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     databasePool: vars.DATABASE_POOL,
     redisUrl: secret(vars.REDIS_URL),
     dataDir: resolve(vars.TOLLGATE_DATA_DIR),
+    journalBytes: file.ledger.journal_bytes,
     logLevel: vars.LOG_LEVEL,
     adminKey: secret(vars.TOLLGATE_ADMIN_KEY),
     stripe: {

@@ -69,37 +69,45 @@ async function open({ config, entries }: { config: Config; entries: FileEntry[] 
   if (applied.length > 0) log.info({ applied }, 'applied the catalog file');
   if (skipped.length > 0)
     log.warn({ skipped }, 'entries changed through the admin API are left as they are; see --force');
-  for (const owner of formerOwners(config.dataDir)) {
-    const holds = await endOwner(pool, owner);
-    if (holds > 0) log.warn({ holds }, 'ended the holds of a former run that died');
-    forgetOwner(config.dataDir, owner);
-  }
   const generated = embedded !== null && config.adminKey === null ? adminKeyOf(config.dataDir) : null;
   const adminKey = config.adminKey?.reveal() ?? generated?.key ?? null;
   if (adminKey === null) log.warn('the admin API is off: set TOLLGATE_ADMIN_KEY to switch it on');
   const app: App = await createApp({ config, pool, databaseUrl, adminKey, clock, log });
-  recordOwner(config.dataDir, app.owner);
-  const demo =
-    embedded === null
-      ? null
-      : await demoKeyOf(config.dataDir, {
-          pool,
-          writer: app.writer,
-          clock,
-          creditsPerUsd: BigInt(config.credits.perUsd),
-        });
-  const url = await app.listen();
-  return {
-    url,
-    demo,
-    adminKeyPath: generated?.path ?? null,
-    close: async () => {
-      await app.drain(config.server.drainSeconds * 1000);
-      forgetOwner(config.dataDir, app.owner);
-      await pool.end();
-      await embedded?.stop();
-    },
+  const leave = async (limitMs: number): Promise<void> => {
+    await app.drain(limitMs);
+    forgetOwner(config.dataDir, app.owner);
   };
+  try {
+    recordOwner(config.dataDir, app.owner);
+    await endFormer(app, config.dataDir, parts);
+    const creditsPerUsd = BigInt(config.credits.perUsd);
+    const demo =
+      embedded === null ? null : await demoKeyOf(config.dataDir, { pool, writer: app.writer, clock, creditsPerUsd });
+    return {
+      url: await app.listen(),
+      demo,
+      adminKeyPath: generated?.path ?? null,
+      close: async () => {
+        await leave(config.server.drainSeconds * 1000);
+        await pool.end();
+        await embedded?.stop();
+      },
+    };
+  } catch (error) {
+    await leave(0);
+    throw error;
+  }
+}
+
+/** Ends what former runs on this data folder left: first what they served and had in their journals, then their holds. */
+async function endFormer(app: App, dataDir: string, { pool, log }: Parts): Promise<void> {
+  const former = formerOwners(dataDir);
+  await app.takeOver();
+  for (const owner of former) {
+    const holds = await endOwner(pool, owner);
+    if (holds > 0) log.warn({ holds }, 'ended the holds of a former run that died');
+    forgetOwner(dataDir, owner);
+  }
 }
 
 /** `tollgate serve`: runs until a signal; resolves with the exit status. `print` writes to the person who started it. */

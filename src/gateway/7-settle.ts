@@ -1,12 +1,12 @@
 /**
  * Step 7: usage × frozen price → charge and receipt, one operation, committed before the last bytes leave. A ledger that
- * does not answer within a second keeps no client waiting: the charge is tried on, and the last bytes leave.
+ * does not answer within a second keeps no client waiting: the charge is then in the journal, and the last bytes leave.
  */
 import { charge } from '../catalog/rating.ts';
 import type { Usage } from '../catalog/units.ts';
+import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
-import type { Clock } from '../lib/clock.ts';
 import { MAX_NANO } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
@@ -14,12 +14,9 @@ import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 
-const LAST_BYTES_WAIT_MS = 1_000;
-
 export interface SettleDeps {
   writer: LedgerWriter;
   creditsPerUsd: bigint;
-  clock: Clock;
   log: Logger;
 }
 
@@ -29,7 +26,7 @@ export interface Metering {
   source: 'provider' | 'estimated';
 }
 
-/** Charges the request. Resolves with the ledger's answer, or `null` when none came within a second; never throws. */
+/** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
 export function settle(context: Context, deps: SettleDeps, metering: Metering): Promise<Result | null> {
   const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd);
   const held = need(context, 'held');
@@ -40,7 +37,7 @@ export function settle(context: Context, deps: SettleDeps, metering: Metering): 
   context.usageSource = metering.source;
   const receipt = receiptOf(context, metering, held);
   const { account } = need(context, 'principal');
-  return patiently(deps, context, deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt }));
+  return answerOf(deps, context, deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt }));
 }
 
 /** Ends the hold without a charge: nothing was served. Never throws. */
@@ -48,12 +45,13 @@ export function release(context: Context, deps: SettleDeps): Promise<Result | nu
   context.charged = 0n;
   const receipt = receiptOf(context, { usage: {}, source: 'provider' }, need(context, 'held'));
   const { account } = need(context, 'principal');
-  return patiently(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }));
+  return answerOf(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }));
 }
 
+/** The receipt, as long as the journal can keep: of very many attempts the first are left out. */
 function receiptOf(context: Context, metering: Metering, held: bigint): Buffer {
   const model = need(context, 'model');
-  return encodeReceipt({
+  const facts = {
     endpoint: context.endpoint,
     model: model.name,
     priceVersion: model.priceVersion,
@@ -66,31 +64,29 @@ function receiptOf(context: Context, metering: Metering, held: bigint): Buffer {
     clampedTo: context.clampedTo,
     disconnect: context.disconnect,
     attempts: context.attempts,
-  });
+  };
+  let receipt = encodeReceipt(facts);
+  for (let from = 1; receipt.length > MAX_RECEIPT_BYTES && from <= context.attempts.length; from++) {
+    receipt = encodeReceipt({ ...facts, attempts: context.attempts.slice(from) });
+  }
+  return receipt;
 }
 
-/** Waits for the ledger, but not longer than a client may be kept waiting for its last bytes. */
-function patiently(deps: SettleDeps, context: Context, answer: Promise<Result>): Promise<Result | null> {
-  return new Promise((resolve) => {
-    const enough = setTimeout(() => resolve(null), LAST_BYTES_WAIT_MS);
-    answer.then(
-      (result) => {
-        clearTimeout(enough);
-        if (!['done', 'repeated', 'late'].includes(result.outcome)) {
-          deps.log.error({ req: context.publicId, outcome: result.outcome }, 'the ledger refused to end a hold');
-        }
-        resolve(result);
-      },
-      (error) => {
-        clearTimeout(enough);
-        deps.log.error(
-          { req: context.publicId, err: error },
-          'a request could not be settled; its hold will be recovered',
-        );
-        resolve(null);
-      },
+/** Waits for the ledger, or for the journal where the ledger does not answer. */
+async function answerOf(deps: SettleDeps, context: Context, answer: Promise<Result>): Promise<Result | null> {
+  try {
+    const result = await answer;
+    if (!['done', 'repeated', 'late'].includes(result.outcome)) {
+      deps.log.error({ req: context.publicId, outcome: result.outcome }, 'the ledger refused to end a hold');
+    }
+    return result;
+  } catch (error) {
+    deps.log.warn(
+      { req: context.publicId, err: error },
+      'the ledger did not take a charge; it is kept, and tried again',
     );
-  });
+    return null;
+  }
 }
 
 /** What a stream has cost so far, at the frozen price: what the heartbeat notes, should this process die. */

@@ -15,16 +15,21 @@ import type { Pool } from 'pg';
 import type { Clock } from '../lib/clock.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { Logger } from '../observe/log.ts';
+import type { DedicatedConnection } from './connection.ts';
 import type { LedgerWriter } from './writer.ts';
 
 const BEAT_MS = 5_000;
 const LEASE_MS = 15_000;
-/** Holds ended in one statement of a sweep, so that it holds no lock for long. */
+/** Holds ended, or accounts brought to now, in one statement, so that it holds no lock for long. */
 const SWEEP_LIMIT = 500;
+/** Statements of one sweep: what is left then waits for the next beat. */
+const SWEEP_MOST = 100;
 /** A committed hold that this process does not know of for this long is stray. */
 const STRAY_AFTER = '5 seconds';
-/** Stray holds looked for in one beat. */
-const STRAY_LIMIT = 1_000;
+/** Holds that are looked at in one statement; all of this gateway's are, page by page. */
+const STRAY_PAGE = 1_000;
+/** Before every id. */
+const FIRST_ID: Uuid = '00000000-0000-0000-0000-000000000000';
 
 /** What a long stream has used so far: its charge, should this process die. */
 export interface Metered {
@@ -36,6 +41,8 @@ export interface Metered {
 
 export interface OwnerOptions {
   pool: Pool;
+  /** The heartbeat's own: it must not wait behind what uses the pool. */
+  heart: DedicatedConnection;
   owner: bigint;
   writer: LedgerWriter;
   clock: Clock;
@@ -76,11 +83,11 @@ export class Owner {
     this.#stopped = true;
     for (const timer of this.#timers) clearTimeout(timer);
     await Promise.all(this.#running);
-    await this.#options.pool
-      .query('DELETE FROM owners o WHERE owner = $1 AND NOT EXISTS (SELECT FROM holds h WHERE h.owner = o.owner)', [
-        this.#options.owner,
-      ])
-      .catch((error) => this.#options.log.warn({ err: error }, 'the lease could not be given up; it will run out'));
+    const { heart, owner, log } = this.#options;
+    const giveUp = 'DELETE FROM owners o WHERE owner = $1 AND NOT EXISTS (SELECT FROM holds h WHERE h.owner = o.owner)';
+    await heart
+      .run((client) => client.query(giveUp, [owner]))
+      .catch((error) => log.warn({ err: error }, 'the lease could not be given up; it will run out'));
   }
 
   /** Runs `work` every beat, never twice at once. */
@@ -116,39 +123,64 @@ export class Owner {
     try {
       await this.#releaseStrays();
       if (this.#leasedSince === null || clock.now() - this.#leasedSince < LEASE_MS) return;
-      const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
-      if (rows[0]!.ended > 0) log.warn({ holds: rows[0]!.ended }, 'ended holds of gateways that died');
+      const ended = await sweep(pool);
+      if (ended > 0) log.warn({ holds: ended }, 'ended holds of gateways that died');
+      await pool.query('SELECT ledger_expire_due($1)', [SWEEP_LIMIT]);
     } catch (error) {
       log.warn({ err: error }, 'stray and orphaned holds could not be looked for; the next beat will');
     }
   }
 
   async #renew(): Promise<void> {
+    const { heart, owner, clock } = this.#options;
     const metered = this.#options.metered();
-    const asked = this.#options.clock.now();
-    await this.#options.pool.query('SELECT ledger_heartbeat($1, $2::bigint[], $3::uuid[], $4::bigint[])', [
-      this.#options.owner,
-      metered.map((m) => m.account),
-      metered.map((m) => m.id),
-      metered.map((m) => m.amount),
-    ]);
+    const asked = clock.now();
+    const values = [owner, metered.map((m) => m.account), metered.map((m) => m.id), metered.map((m) => m.amount)];
+    await heart.run((client) =>
+      client.query('SELECT ledger_heartbeat($1, $2::bigint[], $3::uuid[], $4::bigint[])', values),
+    );
     this.#renewedAt = asked;
   }
 
   /** Releases holds in this gateway's name that it does not work on: calls that timed out here and committed there. */
   async #releaseStrays(): Promise<void> {
     const { pool, owner, writer, log } = this.#options;
-    const { rows } = await pool.query<{ account_id: bigint; id: Uuid; frozen: Buffer }>(
-      `SELECT account_id, id, frozen FROM holds
-        WHERE owner = $1 AND opened_at < clock_timestamp() - $2::interval LIMIT $3`,
-      [owner, STRAY_AFTER, STRAY_LIMIT],
-    );
-    for (const row of rows) {
-      if (writer.isLive(row.id)) continue;
-      log.warn({ hold: row.id }, 'releasing a stray hold');
-      await writer.release({ verb: 'release', account: row.account_id, id: row.id, receipt: row.frozen });
+    let last = { account_id: 0n, id: FIRST_ID };
+    for (;;) {
+      const { rows } = await pool.query<StrayRow>(
+        `SELECT account_id, id, frozen FROM holds
+          WHERE owner = $1 AND opened_at < clock_timestamp() - $2::interval AND (account_id, id) > ($3, $4)
+          ORDER BY account_id, id LIMIT $5`,
+        [owner, STRAY_AFTER, last.account_id, last.id, STRAY_PAGE],
+      );
+      const strays = rows.filter((row) => !writer.isLive(row.id));
+      if (strays.length > 0) log.warn({ holds: strays.map(({ id }) => id) }, 'releasing stray holds');
+      await Promise.all(
+        strays.map(({ account_id: account, id, frozen }) =>
+          writer.release({ verb: 'release', account, id, receipt: frozen }),
+        ),
+      );
+      if (rows.length < STRAY_PAGE) return;
+      last = rows.at(-1)!;
     }
   }
+}
+
+interface StrayRow {
+  account_id: bigint;
+  id: Uuid;
+  frozen: Buffer;
+}
+
+/** Ends the holds of gateways whose lease ran out, one gateway in a transaction. Returns how many. */
+export async function sweep(pool: Pool): Promise<number> {
+  let total = 0;
+  for (let calls = 0; calls < SWEEP_MOST; calls++) {
+    const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
+    if (rows[0]!.ended === 0) break;
+    total += rows[0]!.ended;
+  }
+  return total;
 }
 
 /** Ends every hold of an owner that is known to be dead: a former self of this data folder. Returns how many. */

@@ -7,26 +7,31 @@
  *                         │ ▲                             │
  *                deadline │ └── connection lost, deadlock, timeout: every operation is idempotent, so it goes again ──┘
  *                         ▼         refused by the database: each of the batch goes again alone; alone → failed
- *                     abandoned     a hold: released once its fate is known; the others: tried on as long as the process lives
+ *                     abandoned     a hold: released once its fate is known; the others: tried on as long as the process
+ *                                   lives, what ends a hold from the journal also after it
  *
- * Order within a batch: settles, releases and grants, then holds in the order of arrival. Bounds: `maxQueued` operations
- * in all, `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, the others `settleTimeoutMs`.
+ * Order within a batch: all but holds, then holds, each in the order of arrival. Bounds: `maxQueued` operations in all,
+ * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `JOURNAL_AFTER_MS`, the others `settleTimeoutMs`. No more
+ * holds are live than the journal has space for, so that each can be ended when the database is away.
  */
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { Logger } from '../observe/log.ts';
-import type { WriterConnection } from './connection.ts';
-import { isPoison, isStuck } from './connection.ts';
+import { isPoison, isStuck, type WriterConnection } from './connection.ts';
+import type { Journal } from './journal/journal.ts';
+import { type Ending, isEnding } from './journal/record.ts';
 import type { Adjust, Grant, Hold, Operation, Release, Reverse, Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
+import { type Pending, takeBatch } from './pending.ts';
 
-/** Operations in one call: enough to share a commit, few enough to keep locks short. */
-const MAX_BATCH = 200;
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
 const RETRY_MOST_MS = 500;
+/** How long what ends a hold waits for its answer before it goes to the journal: a client waits for it too. */
+const JOURNAL_AFTER_MS = 1_000;
+const NEVER = Number.POSITIVE_INFINITY;
 
 export interface WriterOptions {
   connection: WriterConnection;
@@ -36,18 +41,8 @@ export interface WriterOptions {
   maxQueued?: number;
   holdTimeoutMs?: number;
   settleTimeoutMs?: number;
-}
-
-interface Pending {
-  operation: Operation;
-  deadline: number;
-  /** Set when a batch with it was refused: it goes by itself, so that it harms no other. */
-  alone: boolean;
-  /** Set once it was sent: from then on it may have been committed. */
-  sent: boolean;
-  abandoned: boolean;
-  resolve: (result: Result) => void;
-  reject: (error: Error) => void;
+  /** Where what ends a hold is kept while the database is away. Without one it waits `settleTimeoutMs`, in memory. */
+  journal?: Journal;
 }
 
 export class LedgerWriter {
@@ -57,11 +52,13 @@ export class LedgerWriter {
   readonly #maxQueued: number;
   readonly #holdTimeoutMs: number;
   readonly #settleTimeoutMs: number;
+  readonly #journal: Journal | null;
   #urgent: Pending[] = [];
   #holds: Pending[] = [];
   #inFlight: Pending[] = [];
   #busy = false;
   #closed = false;
+  #ended = false;
   #retryMs = RETRY_FIRST_MS;
   #deadlines: NodeJS.Timeout | null = null;
   /** Holds this process asked for and has not ended: what the stray sweep must leave alone. */
@@ -74,6 +71,7 @@ export class LedgerWriter {
     this.#maxQueued = options.maxQueued ?? 10_000;
     this.#holdTimeoutMs = options.holdTimeoutMs ?? 1_800;
     this.#settleTimeoutMs = options.settleTimeoutMs ?? 30_000;
+    this.#journal = options.journal ?? null;
   }
 
   /** Operations that wait or are in flight. */
@@ -92,7 +90,8 @@ export class LedgerWriter {
    */
   hold(operation: Hold): Promise<Result> {
     if (this.#closed) return Promise.reject(new TollgateError('shutting_down'));
-    if (this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
+    const isFull = this.#journal !== null && this.#live.size >= this.#journal.capacity;
+    if (isFull || this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
     this.#live.add(operation.id);
     return this.#enqueue(this.#holds, operation, this.#holdTimeoutMs).then((result) => {
       if (result.outcome !== 'done' && result.outcome !== 'repeated') this.#live.delete(operation.id);
@@ -101,19 +100,27 @@ export class LedgerWriter {
   }
 
   /**
-   * Charges for a hold. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`; it is tried on all the
-   * same, as long as the process lives.
+   * Charges for a hold. Throws `ledger_unavailable` when no answer came in time and the journal has it; it is tried on all
+   * the same, as long as the process lives. Throws `internal_error` when the database refused it; then it is kept, too.
    */
   settle(operation: Settle): Promise<Result> {
     return this.#end(operation);
   }
 
-  /** Ends a hold without a charge. Retried like a settle. */
+  /**
+   * Ends a hold without a charge. Retried like a settle. A hold that others took for orphaned meanwhile, and charged, is
+   * given back: the answer is that of a settle of 0.
+   */
   release(operation: Release): Promise<Result> {
     return this.#end(operation);
   }
 
-  /** Adds a lot. Retried like a settle. */
+  /** Applies what a journal has kept. Never gives up; throws `internal_error` when the database refuses it. */
+  replay(operation: Ending): Promise<Result> {
+    return this.#enqueue(this.#urgent, operation, NEVER);
+  }
+
+  /** Adds a lot. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`. Retried like a settle. */
   grant(operation: Grant): Promise<Result> {
     return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
@@ -128,20 +135,25 @@ export class LedgerWriter {
     return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
 
-  /** Takes no more holds, and waits until all that was taken is answered. The owner closes the connection afterwards. */
+  /**
+   * Takes no more holds, and waits until all that was taken is answered or on the disk. Then nothing is tried any more. The
+   * owner closes the connection and the journal afterwards.
+   */
   async close(): Promise<void> {
     this.#closed = true;
-    const given = (pending: Pending): boolean => pending.abandoned;
-    while (this.depth > 0 && !(this.#inFlight.every(given) && this.#urgent.every(given))) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    if (this.depth > 0)
-      this.#log.error({ operations: this.depth }, 'the database is away: holds are left to be recovered');
+    const given = (pending: Pending): boolean => pending.abandoned || pending.deadline === NEVER;
+    while (this.depth > 0 && !(this.#inFlight.every(given) && this.#urgent.every(given))) await sleep(10);
+    const left = [...this.#inFlight, ...this.#urgent];
+    await Promise.all(left.map((pending) => pending.kept));
+    this.#ended = true;
+    this.#urgent = [];
+    if (left.length > 0) this.#log.error({ operations: left.length }, 'the database is away: these are not applied');
   }
 
   /** A hold whose end was never answered stays live: released as stray, it would have been free. */
-  #end(operation: Settle | Release): Promise<Result> {
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs).then((result) => {
+  #end(operation: Ending): Promise<Result> {
+    const timeoutMs = this.#journal === null ? this.#settleTimeoutMs : JOURNAL_AFTER_MS;
+    return this.#enqueue(this.#urgent, operation, timeoutMs).then((result) => {
       this.#live.delete(operation.id);
       return result;
     });
@@ -150,7 +162,7 @@ export class LedgerWriter {
   #enqueue(queue: Pending[], operation: Operation, timeoutMs: number): Promise<Result> {
     return new Promise((resolve, reject) => {
       const deadline = this.#clock.now() + timeoutMs;
-      queue.push({ operation, deadline, alone: false, sent: false, abandoned: false, resolve, reject });
+      queue.push({ operation, deadline, alone: false, sent: false, abandoned: false, kept: null, resolve, reject });
       this.#deadlines ??= setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
       if (!this.#busy) {
         this.#busy = true;
@@ -182,22 +194,11 @@ export class LedgerWriter {
 
   /** Starts the next call, where anything waits. */
   #send(): { batch: Pending[]; answer: Promise<Result[]> } | null {
-    const batch = this.#takeBatch();
+    const batch = takeBatch(this.#urgent, this.#holds);
     this.#inFlight = batch;
     if (batch.length === 0) return null;
     for (const pending of batch) pending.sent = true;
     return { batch, answer: this.#connection.apply(batch.map((pending) => pending.operation)) };
-  }
-
-  /** The next batch: no id twice, and an operation that must go alone by itself. */
-  #takeBatch(): Pending[] {
-    const alone = this.#urgent[0]?.alone ? this.#urgent : this.#holds[0]?.alone ? this.#holds : null;
-    if (alone !== null) return alone.splice(0, 1);
-    const ids = new Set<Uuid>();
-    const batch: Pending[] = [];
-    this.#urgent = this.#urgent.filter((pending) => !take(pending, ids, batch));
-    this.#holds = this.#holds.filter((pending) => !take(pending, ids, batch));
-    return batch;
   }
 
   #answerAll(batch: Pending[], results: Result[]): void {
@@ -206,9 +207,18 @@ export class LedgerWriter {
   }
 
   #answer(pending: Pending, result: Result): void {
-    if (!pending.abandoned) pending.resolve(result);
-    else if (pending.operation.verb === 'hold') this.#releaseStray(pending.operation);
-    else this.#live.delete(pending.operation.id);
+    const { operation } = pending;
+    if (operation.verb === 'release' && result.outcome === 'already_settled') {
+      // Its record stays as it is: a release that is replayed comes here again.
+      pending.operation = { ...operation, verb: 'settle', amount: 0n };
+      this.#urgent.push(pending);
+      return;
+    }
+    pending.resolve(result);
+    if (!pending.abandoned) return;
+    if (operation.verb === 'hold') this.#releaseStray(operation);
+    else if (isEnding(operation)) this.#live.delete(operation.id);
+    void pending.kept?.then((record) => record.forget());
   }
 
   /** A hold nobody waits for any more: it may have been committed, so it is released; unknown is a fine answer too. */
@@ -218,15 +228,25 @@ export class LedgerWriter {
     );
   }
 
-  async #failed(batch: Pending[], error: unknown): Promise<null> {
-    this.#inFlight = [];
-    const poison = isPoison(error);
-    if (poison && batch.length === 1) {
-      this.#log.error({ err: error, verb: batch[0]!.operation.verb }, 'the database refused an operation');
-      batch[0]!.reject(new TollgateError('internal_error', { cause: error }));
-      if (batch[0]!.operation.verb === 'hold') this.#live.delete(batch[0]!.operation.id);
-      return null;
+  /** What ends a hold is kept for a person to look at; a replayed one is, by whoever replays it. */
+  async #refused(pending: Pending, error: unknown): Promise<null> {
+    const { operation } = pending;
+    this.#log.error({ err: error, verb: operation.verb }, 'the database refused an operation');
+    if (operation.verb === 'hold') this.#live.delete(operation.id);
+    if (isEnding(operation) && pending.deadline < NEVER) {
+      await this.#journal?.refuse(operation);
+      void pending.kept?.then((record) => record.forget());
     }
+    pending.reject(new TollgateError('internal_error', { cause: error }));
+    this.#inFlight = [];
+    return null;
+  }
+
+  async #failed(batch: Pending[], error: unknown): Promise<null> {
+    const poison = isPoison(error);
+    if (poison && batch.length === 1) return this.#refused(batch[0]!, error);
+    this.#inFlight = [];
+    if (this.#ended) return null;
     // One account that is locked, or slow, must not hold up the others of its batch either.
     if (poison || isStuck(error)) for (const pending of batch) pending.alone = batch.length > 1;
     // An abandoned hold goes no further: a release in its place ends it, should it have been committed.
@@ -236,16 +256,14 @@ export class LedgerWriter {
     for (const pending of holds) if (pending.abandoned) this.#releaseStray(pending.operation as Hold);
     if (poison) return null;
     this.#log.warn({ err: error, operations: batch.length }, 'a ledger call failed and is retried');
-    await new Promise((resolve) => setTimeout(resolve, this.#retryMs));
+    await sleep(this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MOST_MS);
     return null;
   }
 
   #checkDeadlines(): void {
     const now = this.#clock.now();
-    for (const pending of this.#inFlight) {
-      if (pending.deadline <= now && !pending.abandoned) this.#abandon(pending);
-    }
+    for (const pending of this.#inFlight) if (pending.deadline <= now) this.#abandon(pending);
     const waiting = (pending: Pending): boolean => {
       if (pending.deadline > now) return true;
       this.#abandon(pending);
@@ -262,14 +280,9 @@ export class LedgerWriter {
   #abandon(pending: Pending): void {
     if (pending.abandoned) return;
     pending.abandoned = true;
-    pending.reject(new TollgateError('ledger_unavailable'));
+    const { operation } = pending;
+    // A hold that is not ours any more has no space of its own; it is found again in the database.
+    if (isEnding(operation) && this.#live.has(operation.id)) pending.kept = this.#journal?.append(operation) ?? null;
+    void Promise.resolve(pending.kept).then(() => pending.reject(new TollgateError('ledger_unavailable')));
   }
-}
-
-/** Moves an operation into the batch unless it is full, or the id is in it already. */
-function take(pending: Pending, ids: Set<Uuid>, batch: Pending[]): boolean {
-  if (batch.length >= MAX_BATCH || pending.alone || ids.has(pending.operation.id)) return false;
-  ids.add(pending.operation.id);
-  batch.push(pending);
-  return true;
 }

@@ -14,8 +14,8 @@ export interface Readiness {
   clock_skew_ms: number | null;
 }
 
-/** Asks the database, for at most a second. */
-export async function readiness(pool: Pool, clock: Clock): Promise<Readiness> {
+/** Asks the database, for at most a second. `journal`: how many settlements wait on disk. */
+export async function readiness(pool: Pool, clock: Clock, journal: number): Promise<Readiness> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), PROBE_TIMEOUT_MS);
@@ -31,7 +31,7 @@ export async function readiness(pool: Pool, clock: Clock): Promise<Readiness> {
     ok: skew !== null,
     database: skew === null ? 'down' : 'ok',
     redis: 'unset',
-    journal: 0,
+    journal,
     clock_skew_ms: skew,
   };
 }

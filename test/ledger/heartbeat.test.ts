@@ -5,6 +5,7 @@
 import type pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
+import { DedicatedConnection } from '../../src/ledger/connection.ts';
 import { applyOperations } from '../../src/ledger/operations.ts';
 import { type Metered, Owner } from '../../src/ledger/owners.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
@@ -12,7 +13,7 @@ import { systemClock } from '../../src/lib/clock.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { type FaultyProxy, startProxy } from './proxy.ts';
-import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, until } from './rig.ts';
+import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, release, until } from './rig.ts';
 
 const ME = 1_001n;
 const DEAD = 1_002n;
@@ -22,6 +23,7 @@ let ledger: LedgerRig;
 let proxy: FaultyProxy;
 let pool: pg.Pool;
 let connection: NotedConnection;
+let heart: DedicatedConnection;
 let writer: LedgerWriter;
 let owner: Owner;
 let account: bigint;
@@ -48,19 +50,21 @@ beforeEach(async () => {
   }) as typeof setTimeout);
   pool = createPool({ url: proxy.url, max: 2, applicationName: 'tollgate-test', log: silentLogger });
   connection = new NotedConnection(ledger.database.url, ME, silentLogger);
+  heart = new DedicatedConnection(proxy.url, 'tollgate-heartbeat', silentLogger);
   writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   account = await ledger.newAccount();
   await writer.grant(grant(account, 1_000n));
   metered = [];
   clock.nowMs = 0;
   planned = [];
-  owner = new Owner({ pool, owner: ME, writer, clock, log: silentLogger, metered: () => metered });
+  owner = new Owner({ pool, heart, owner: ME, writer, clock, log: silentLogger, metered: () => metered });
   await owner.start();
 });
 afterEach(async () => {
   await owner.stop();
   await writer.close();
   await connection.close();
+  await heart.close();
   await pool.end();
   vi.restoreAllMocks();
   // What a test left open is ended, so that the next one begins without it.
@@ -74,6 +78,13 @@ async function beat(): Promise<void> {
     begin();
     await until('it is over', () => planned.length > before);
   }
+}
+
+/** The beat alone, which waits for nothing. */
+async function beatOnce(): Promise<void> {
+  const before = planned.length;
+  planned[0]!();
+  await until('it is over', () => planned.length > before);
 }
 
 async function holdOfDead(): Promise<Uuid> {
@@ -131,6 +142,40 @@ it('releases holds in its name that it does not know, once they are 5 s old; tho
   await beat();
   expect([await isOpen(live), await isOpen(stray), await isOpen(fresh)]).toEqual([true, false, true]);
   expect((await ledger.entries(account)).at(-1)!.slice(0, 2)).toEqual(['release', 0n]);
+});
+
+it('beats although everything else waits for a connection of the pool', async () => {
+  const waiting = [await pool.connect(), await pool.connect()];
+  await ledger.pool.query('UPDATE owners SET lease_until = clock_timestamp() WHERE owner = $1', [ME]);
+  await beatOnce();
+  expect(await leaseSeconds()).toBeGreaterThan(10);
+  for (const client of waiting) client.release();
+});
+
+it('looks at every hold in its name, however many it works on', async () => {
+  const live = Array.from({ length: 1_001 }, newId).sort();
+  await Promise.all(live.map((id) => writer.hold(hold(account, id, 0n))));
+  const stray = newId(); // the latest, so on the second page
+  await applyOperations(ledger.client, [hold(account, stray, 10n)], ME);
+  await ledger.pool.query(`UPDATE holds SET opened_at = opened_at - interval '1 minute' WHERE owner = $1`, [ME]);
+  await beat();
+  expect(await isOpen(stray)).toBe(false);
+  const { rows } = await ledger.pool.query('SELECT count(*) FROM holds WHERE owner = $1', [ME]);
+  expect(rows[0].count).toBe(1_001n);
+  await Promise.all(live.map((id) => writer.release(release(account, id))));
+});
+
+it('brings accounts to now that nobody uses: what expired is booked', async () => {
+  const soon = new Date(Date.now() + 60_000);
+  await writer.grant(grant(account, 5n, { expiresAt: soon }));
+  await ledger.pool.query('UPDATE lots SET expires_at = clock_timestamp() WHERE account_id = $1 AND expires_at = $2', [
+    account,
+    soon,
+  ]);
+  await ledger.pool.query('UPDATE wallets SET next_change_at = clock_timestamp() WHERE account_id = $1', [account]);
+  clock.nowMs = 15_000;
+  await beat();
+  expect((await ledger.entries(account)).at(-1)!.slice(0, 2)).toEqual(['expire', -5n]);
 });
 
 it('sweeps nobody before it was leased for 15 s, then whoever is dead', async () => {
