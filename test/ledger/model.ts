@@ -2,52 +2,49 @@
  * The ledger once more, as simply as it can be said: one account in memory, one operation at a time, no batching, no
  * head lot, no projection. What it answers is what the real one must answer.
  */
-import type { Grant, Hold, Operation, Release, Settle } from '../../src/ledger/operations.ts';
-import type { Outcome, Result } from '../../src/ledger/outcomes.ts';
+import type { Adjust, Extend, Grant, Hold, Operation, Release, Reverse, Settle } from '../../src/ledger/operations.ts';
+import type { OnOrphan, Outcome, Result } from '../../src/ledger/outcomes.ts';
+import type { Period } from '../../src/ledger/wallets.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
-import type { EntryLine } from './rig.ts';
+import { ACCOUNT_ITSELF, ModelBudgets, periodFloor } from './model-budgets.ts';
+import { ModelLots, max, min, type Shares } from './model-lots.ts';
 
-interface ModelLot {
-  terms: Grant;
-  /** Milliseconds. */
-  startsAt: number;
-  expiresAt: number;
-  createdAt: number;
-  started: boolean;
-  remaining: bigint;
-  repaid: bigint;
-  expired: bigint;
-}
-
-interface ModelHold {
+export interface ModelHold {
   key: bigint;
   amount: bigint;
+  /** Of the amount. */
+  extended: bigint;
   floor: bigint;
+  metered: bigint;
+  onOrphan: OnOrphan;
+  /** 0: nobody's, it ends by itself. */
+  owner: bigint;
+  /** Milliseconds. */
   openedAt: number;
+  expiresAt: number;
 }
 
 interface Ended {
-  how: 'settled' | 'released' | 'recovered';
+  how: 'settled' | 'released' | 'recovered' | 'lapsed';
+  key: bigint;
   at: number;
   charged: bigint;
-  late: boolean;
-  /** What each lot paid of it, by reference. */
-  paid: Record<string, bigint>;
+  /** Whether what it cost is known for good. */
+  exact: boolean;
+  /** What each lot paid of it. */
+  paid: Shares;
+  /** What was charged when it was reversed, and how much of it came back. */
+  reversed: { of: bigint; amount: bigint } | null;
+  /** What came back before the exact cost was known: it is not given back again. */
+  least: bigint;
 }
 
 type Answer = [Outcome, bigint];
 
-const min = (...values: bigint[]): bigint => values.reduce((a, b) => (b < a ? b : a));
-const compare = (a: number | string, b: number | string): number => (a < b ? -1 : a > b ? 1 : 0);
-
-function burnOrder(a: ModelLot, b: ModelLot): number {
-  return (
-    compare(a.terms.priority, b.terms.priority) ||
-    compare(a.expiresAt, b.expiresAt) ||
-    compare(a.createdAt, b.createdAt) ||
-    compare(a.terms.id, b.terms.id)
-  );
-}
+export const inOrderOfEffect = (operations: readonly Operation[]): Operation[] => [
+  ...operations.filter((o) => o.verb !== 'hold'),
+  ...operations.filter((o) => o.verb === 'hold'),
+];
 
 export class ModelAccount {
   overdraft = 0n;
@@ -55,70 +52,142 @@ export class ModelAccount {
   policyVersion = 1n;
   /** When each active key expires, in milliseconds. */
   readonly keys = new Map<bigint, number>();
-  readonly lots: ModelLot[] = [];
+  readonly lots = new ModelLots();
+  readonly budgets = new ModelBudgets();
   readonly holds = new Map<Uuid, ModelHold>();
-  readonly entries: EntryLine[] = [];
-  debt = 0n;
-  readonly #ended = new Map<Uuid, Ended>();
+  readonly ended = new Map<Uuid, Ended>();
+  readonly adjustments = new Map<string, Adjust>();
 
   get held(): bigint {
     return [...this.holds.values()].reduce((sum, hold) => sum + hold.amount, 0n);
   }
 
-  available(now: number): bigint {
-    const live = this.lots.filter((lot) => lot.started && lot.expiresAt > now);
-    return live.reduce((sum, lot) => sum + lot.remaining, 0n) - this.debt - this.held;
-  }
-
   /** Applies a batch: in order, but what ends or adds before what holds. Answers in the order given. */
-  apply(operations: readonly Operation[], now: number): Result[] {
+  apply(operations: readonly Operation[], now: number, owner = 0n): Result[] {
     const results = new Map<Operation, Result>();
-    const inOrder = [...operations.filter((o) => o.verb !== 'hold'), ...operations.filter((o) => o.verb === 'hold')];
-    for (const operation of inOrder) {
-      this.#pass(now);
-      const [outcome, amount] = this.#one(operation, now);
-      results.set(operation, { outcome, amount, available: this.available(now), held: this.held });
+    for (const operation of inOrderOfEffect(operations)) {
+      this.pass(now);
+      const [outcome, amount] = this.#one(operation, now, owner);
+      this.pass(now);
+      results.set(operation, { outcome, amount, available: this.lots.posted(now) - this.held, held: this.held });
     }
     return operations.map((operation) => results.get(operation)!);
   }
 
-  /** Ends an open hold whose gateway died. */
-  recover(id: Uuid, now: number): void {
-    this.#pass(now);
-    const hold = this.holds.get(id)!;
-    this.#end(id, hold, 'recovered', min(hold.floor, hold.amount), now);
+  /** What time brings by itself: holds end, lots start and expire, periods turn. */
+  pass(now: number): void {
+    const over = [...this.holds].filter(([, hold]) => hold.expiresAt <= now);
+    over.sort(([a, { expiresAt: x }], [b, { expiresAt: y }]) => x - y || (a < b ? -1 : 1));
+    for (const [id, hold] of over) this.#end(id, hold, 'lapsed', 0n, now);
+    const openedAts = [...this.holds.values()].map((hold) => hold.openedAt);
+    this.lots.pass(now, openedAts);
+    this.budgets.pass(now);
   }
 
-  #one(operation: Operation, now: number): Answer {
+  /** What time alone makes of it; the account itself stays as it is. */
+  at(now: number): ModelAccount {
+    const { lots, budgets, ...rest } = structuredClone({ ...this });
+    const copy = Object.assign(new ModelAccount(), rest);
+    Object.assign(copy.lots, lots);
+    Object.assign(copy.budgets, budgets);
+    copy.pass(now);
+    return copy;
+  }
+
+  /** The gateway of an open hold died. */
+  recover(id: Uuid, now: number): void {
+    this.pass(now);
+    const hold = this.holds.get(id)!;
+    const metered = min(hold.amount, max(hold.floor, hold.metered));
+    if (hold.onOrphan === 'release') this.#end(id, hold, 'released', 0n, now);
+    else this.#end(id, hold, 'recovered', hold.onOrphan === 'charge_hold' ? hold.amount : metered, now);
+    this.pass(now);
+  }
+
+  /** Gives a key (0: the account) a budget, or takes it away. `bornAt` says when the request of an id began. */
+  setBudget(
+    key: bigint,
+    budget: { credits: bigint; period: Period } | null,
+    now: number,
+    bornAt: (id: Uuid) => number,
+  ): void {
+    this.policyVersion += 1n;
+    if (budget === null) {
+      this.budgets.byKey.delete(key);
+      return;
+    }
+    const periodStart = periodFloor(budget.period, now);
+    const mine = (of: { key: bigint }): boolean => key === ACCOUNT_ITSELF || of.key === key;
+    const open = [...this.holds.values()].filter((hold) => mine(hold) && hold.openedAt >= periodStart);
+    const held = open.reduce((sum, hold) => sum + hold.amount, 0n);
+    const ended = [...this.ended].filter(([id, end]) => mine(end) && bornAt(id) >= periodStart);
+    const spent = ended.reduce((sum, [, end]) => sum + end.charged - (end.reversed?.amount ?? 0n), 0n);
+    this.budgets.byKey.set(key, { limit: budget.credits, period: budget.period, periodStart, held, spent });
+  }
+
+  #one(operation: Operation, now: number, owner: bigint): Answer {
     switch (operation.verb) {
       case 'hold':
-        return this.#hold(operation, now);
+        return this.#hold(operation, now, owner);
+      case 'extend':
+        return this.#extend(operation, now);
       case 'settle':
         return this.#settle(operation, now);
       case 'release':
         return this.#release(operation, now);
       case 'grant':
         return this.#grant(operation, now);
+      case 'adjust':
+        return this.#adjust(operation, now);
+      case 'reverse':
+        return this.#reverse(operation);
     }
   }
 
-  #hold(asked: Hold, now: number): Answer {
-    if (this.#ended.has(asked.id)) return ['already_ended', 0n];
+  #hold(asked: Hold, now: number, owner: bigint): Answer {
+    if (this.ended.has(asked.id)) return ['already_ended', 0n];
     const open = this.holds.get(asked.id);
     if (open !== undefined) {
-      if (open.key !== asked.key) return ['exists_with_different_key', open.amount];
-      if (open.amount < asked.least || open.amount > asked.want) return ['exists_with_different_amount', open.amount];
-      return ['repeated', open.amount];
+      const granted = open.amount - open.extended;
+      if (open.key !== asked.key) return ['exists_with_different_key', granted];
+      if (granted < asked.least || granted > asked.want) return ['exists_with_different_amount', granted];
+      return ['repeated', granted];
     }
     if (asked.policyVersion < this.policyVersion) return ['stale_policy', 0n];
     if (this.suspended) return ['account_suspended', 0n];
     if ((this.keys.get(asked.key) ?? 0) <= now) return ['key_inactive', 0n];
-    const free = this.available(now) + this.overdraft;
-    if (asked.want > 0n && asked.least > free) {
-      return [asked.least > free + this.held ? 'insufficient_credits' : 'credits_held', 0n];
-    }
-    const amount = asked.want === 0n ? 0n : min(asked.want, free);
-    this.holds.set(asked.id, { key: asked.key, amount, floor: asked.floor, openedAt: now });
+    const [outcome, amount] = this.#take(asked.key, asked.want, asked.least, now, now);
+    if (outcome !== 'done') return [outcome, 0n];
+    const { key, onOrphan, ttlSeconds } = asked;
+    const ends =
+      ttlSeconds === null
+        ? { owner, expiresAt: Number.POSITIVE_INFINITY }
+        : { owner: 0n, expiresAt: now + ttlSeconds * 1000 };
+    const floor = min(asked.floor, amount);
+    this.holds.set(asked.id, { key, amount, extended: 0n, floor, metered: 0n, onOrphan, openedAt: now, ...ends });
+    return ['done', amount];
+  }
+
+  #extend({ id, want, least }: Extend, now: number): Answer {
+    const open = this.holds.get(id);
+    if (open === undefined) return [this.ended.has(id) ? 'already_ended' : 'hold_not_found', 0n];
+    if (open.amount >= least) return ['repeated', open.amount];
+    const [outcome, more] = this.#take(open.key, want - open.amount, least - open.amount, open.openedAt, now);
+    open.amount += more;
+    open.extended += more;
+    return [outcome, open.amount];
+  }
+
+  /** How much of `want` a hold opened at `openedAt` gets: `least` of it or more, or nothing and the first that is short. */
+  #take(key: bigint, want: bigint, least: bigint, openedAt: number, now: number): Answer {
+    if (want === 0n) return ['done', 0n];
+    const [keyRoom, accountRoom] = [this.budgets.room(key, openedAt), this.budgets.room(ACCOUNT_ITSELF, openedAt)];
+    const free = this.lots.posted(now) + this.overdraft - this.held;
+    if (keyRoom !== null && least > keyRoom) return ['key_budget_exceeded', 0n];
+    if (accountRoom !== null && least > accountRoom) return ['account_budget_exceeded', 0n];
+    if (least > free) return [least > free + this.held ? 'insufficient_credits' : 'credits_held', 0n];
+    const amount = min(want, free, keyRoom ?? want, accountRoom ?? want);
+    this.budgets.count(key, openedAt, amount, 0n);
     return ['done', amount];
   }
 
@@ -128,18 +197,17 @@ export class ModelAccount {
       this.#end(id, open, 'settled', amount, now);
       return ['done', amount];
     }
-    const ended = this.#ended.get(id);
+    const ended = this.ended.get(id);
     if (ended === undefined) return ['hold_not_found', 0n];
-    if (ended.how === 'settled' || ended.late) {
-      return [ended.charged === amount ? 'repeated' : 'exists_with_different_amount', ended.charged];
-    }
-    const more = amount - ended.charged;
-    const shares = more >= 0n ? this.#burn(more, ended.at, now) : this.#giveBack(-more, ended.paid, now);
-    this.#book('late', -more, shares);
-    ended.charged = amount;
-    ended.late = true;
-    this.#pass(now);
-    return ['late', amount];
+    const charge = max(amount, ended.least);
+    if (ended.exact) return [ended.charged === charge ? 'repeated' : 'exists_with_different_amount', ended.charged];
+    const more = charge - ended.charged;
+    if (more >= 0n) this.#pay(ended, this.lots.burn(more, ended.at, now), 'late', more);
+    else this.lots.book('late', -more, this.lots.giveBack(-more, ended.paid, 'late'));
+    this.budgets.count(ended.key, ended.at, 0n, more);
+    ended.charged = charge;
+    ended.exact = true;
+    return ['late', charge];
   }
 
   #release({ id }: Release, now: number): Answer {
@@ -148,102 +216,82 @@ export class ModelAccount {
       this.#end(id, open, 'released', 0n, now);
       return ['done', 0n];
     }
-    const ended = this.#ended.get(id);
+    const ended = this.ended.get(id);
     if (ended === undefined) return ['hold_not_found', 0n];
-    return [ended.how === 'released' ? 'repeated' : 'already_settled', 0n];
+    const answers = { released: 'repeated', lapsed: 'already_expired' } as const;
+    return [ended.how === 'released' || ended.how === 'lapsed' ? answers[ended.how] : 'already_settled', 0n];
   }
 
   #grant(terms: Grant, now: number): Answer {
     const startsAt = terms.startsAt?.getTime() ?? now;
     const expiresAt = terms.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY;
-    const lot = this.lots.find(({ terms: { reference } }) => reference === terms.reference);
+    const { id, reference, kind, priority, paid } = terms;
+    const lot = this.lots.all.find((lot) => lot.reference === reference);
     if (lot !== undefined) {
-      const granted = lot.terms.amount;
-      if (granted !== terms.amount) return ['exists_with_different_amount', granted];
-      if (lot.terms.kind !== terms.kind) return ['exists_with_different_kind', granted];
-      if (lot.expiresAt !== expiresAt) return ['exists_with_different_expires_at', granted];
-      if (terms.startsAt !== null && lot.startsAt !== startsAt) return ['exists_with_different_starts_at', granted];
-      if (lot.terms.priority !== terms.priority) return ['exists_with_different_priority', granted];
-      return ['repeated', granted];
+      if (lot.granted !== terms.amount) return ['exists_with_different_amount', lot.granted];
+      if (lot.kind !== kind) return ['exists_with_different_kind', lot.granted];
+      if (lot.expiresAt !== expiresAt) return ['exists_with_different_expires_at', lot.granted];
+      if (terms.startsAt !== null && lot.startsAt !== startsAt) return ['exists_with_different_starts_at', lot.granted];
+      if (lot.priority !== priority) return ['exists_with_different_priority', lot.granted];
+      return ['repeated', lot.granted];
     }
     if (startsAt >= expiresAt || expiresAt <= now) return ['interval_empty', 0n];
-    const { amount, reference } = terms;
-    const state = { started: false, remaining: amount, repaid: 0n, expired: 0n };
-    this.lots.push({ terms, startsAt, expiresAt, createdAt: now, ...state });
-    this.#book('grant', amount, { [reference]: amount });
-    this.#pass(now);
+    this.lots.add({ id, reference, kind, priority, paid, granted: terms.amount, startsAt, expiresAt, createdAt: now });
+    this.lots.book('grant', terms.amount, { [reference]: terms.amount });
+    return ['done', terms.amount];
+  }
+
+  #adjust(asked: Adjust, now: number): Answer {
+    const { id, amount } = asked;
+    const before = this.adjustments.get(asked.reference);
+    if (before !== undefined) {
+      if (before.amount !== amount) return ['exists_with_different_amount', before.amount];
+      return [before.book === asked.book ? 'repeated' : 'exists_with_different_book', before.amount];
+    }
+    this.adjustments.set(asked.reference, asked);
+    const reference = `adjustment ${id}`;
+    const terms = { id, reference, kind: 'adjustment' as const, priority: 0, paid: null };
+    const forever = { startsAt: now, expiresAt: Number.POSITIVE_INFINITY, createdAt: now };
+    if (amount > 0n) this.lots.add({ ...terms, ...forever, granted: amount });
+    this.lots.book('adjust', amount, amount > 0n ? { [reference]: amount } : this.lots.burn(-amount, now, now));
     return ['done', amount];
+  }
+
+  #reverse({ id, amount }: Reverse): Answer {
+    if (this.holds.has(id)) return ['still_open', 0n];
+    const ended = this.ended.get(id);
+    if (ended === undefined) return ['hold_not_found', 0n];
+    if (ended.reversed !== null) {
+      const same = (amount ?? ended.reversed.of) === ended.reversed.amount;
+      return [same ? 'repeated' : 'exists_with_different_amount', ended.reversed.amount];
+    }
+    const back = amount ?? ended.charged;
+    if (back > ended.charged || back === 0n) return ['exceeds_charge', ended.charged];
+    this.lots.book('reverse', back, this.lots.giveBack(back, ended.paid, 'reverse'));
+    this.budgets.count(ended.key, ended.at, 0n, -back);
+    ended.reversed = { of: ended.charged, amount: back };
+    if (!ended.exact) ended.least = back;
+    return ['done', back];
   }
 
   #end(id: Uuid, hold: ModelHold, how: Ended['how'], charge: bigint, now: number): void {
     this.holds.delete(id);
-    const paid = this.#burn(charge, hold.openedAt, now);
-    this.#book(how === 'settled' ? 'charge' : how === 'released' ? 'release' : 'recovered', -charge, paid);
-    this.#ended.set(id, { how, at: now, charged: charge, late: false, paid });
-    this.#pass(now);
+    this.budgets.count(hold.key, hold.openedAt, -hold.amount, charge);
+    const at = how === 'lapsed' ? hold.expiresAt : now;
+    const exact = how === 'settled';
+    const ended: Ended = { how, key: hold.key, at, charged: charge, exact, paid: {}, reversed: null, least: 0n };
+    const kinds = { settled: 'charge', released: 'release', recovered: 'recovered', lapsed: 'lapse' } as const;
+    this.#pay(ended, this.lots.burn(charge, hold.openedAt, now), kinds[how], charge);
+    this.ended.set(id, ended);
   }
 
-  /** What time brings by itself: lots start and repay debt, lots that expired are booked once no older hold is open. */
-  #pass(now: number): void {
-    const byStart = (a: ModelLot, b: ModelLot): number =>
-      compare(a.startsAt, b.startsAt) || compare(a.createdAt, b.createdAt) || compare(a.terms.id, b.terms.id);
-    for (const lot of this.lots.filter((lot) => !lot.started && lot.startsAt <= now).sort(byStart)) {
-      lot.started = true;
-      lot.repaid = min(this.debt, lot.remaining);
-      lot.remaining -= lot.repaid;
-      this.debt -= lot.repaid;
-    }
-    const byExpiry = (a: ModelLot, b: ModelLot): number =>
-      compare(a.expiresAt, b.expiresAt) || compare(a.createdAt, b.createdAt) || compare(a.terms.id, b.terms.id);
-    const over = this.lots.filter((lot) => lot.started && lot.expiresAt <= now && lot.remaining > 0n).sort(byExpiry);
-    for (const lot of over) {
-      if ([...this.holds.values()].some((hold) => hold.openedAt < lot.expiresAt)) continue;
-      this.#book('expire', -lot.remaining, { [lot.terms.reference]: lot.remaining });
-      lot.expired += lot.remaining;
-      lot.remaining = 0n;
-    }
-  }
-
-  #burn(amount: bigint, openedAt: number, now: number): Record<string, bigint> {
-    const usable = this.lots.filter((lot) => lot.started && lot.remaining > 0n);
-    const expired = usable.filter((lot) => lot.expiresAt <= now && lot.expiresAt > openedAt).sort(burnOrder);
-    const live = usable.filter((lot) => lot.expiresAt > now).sort(burnOrder);
-    const shares: Record<string, bigint> = {};
-    let left = amount;
-    for (const lot of [...expired, ...live]) {
-      const part = min(left, lot.remaining);
-      if (part === 0n) break;
-      lot.remaining -= part;
-      left -= part;
-      shares[lot.terms.reference] = part;
-    }
-    this.debt += left;
-    return shares;
-  }
-
-  #giveBack(amount: bigint, paid: Record<string, bigint>, now: number): Record<string, bigint> {
-    const toDebt = min(amount, this.debt);
-    this.debt -= toDebt;
-    let left = amount - toDebt;
-    const shares: Record<string, bigint> = {};
-    const give = (lot: ModelLot, most: bigint): void => {
-      const burnt = lot.terms.amount - lot.remaining - lot.repaid - lot.expired;
-      const part = min(left, most, burnt + lot.repaid);
-      const ofBurnt = min(part, burnt);
-      lot.remaining += part;
-      lot.repaid -= part - ofBurnt;
-      left -= part;
-      if (ofBurnt > 0n) shares[lot.terms.reference] = (shares[lot.terms.reference] ?? 0n) + ofBurnt;
-    };
-    const reversed = this.lots.filter((lot) => lot.startsAt <= now).sort((a, b) => burnOrder(b, a));
-    for (const lot of reversed) give(lot, paid[lot.terms.reference] ?? 0n);
-    for (const lot of reversed) give(lot, left);
-    if (left > 0n) throw new Error('more was given back than was charged');
-    return shares;
-  }
-
-  #book(kind: EntryLine[0], amount: bigint, shares: Record<string, bigint>): void {
-    const before = this.entries.at(-1)?.[2] ?? 0n;
-    this.entries.push([kind, amount, before + amount, shares]);
+  #pay(
+    ended: Ended,
+    shares: Shares,
+    kind: 'charge' | 'release' | 'recovered' | 'lapse' | 'late',
+    amount: bigint,
+  ): void {
+    for (const [lot, part] of Object.entries(shares)) ended.paid[lot] = (ended.paid[lot] ?? 0n) + part;
+    this.lots.book(kind, -amount, shares);
   }
 }

@@ -4,20 +4,24 @@ import pg from 'pg';
 import { expect } from 'vitest';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import {
+  type Adjust,
   applyOperations,
+  type Extend,
   type Grant,
   type Hold,
   type Operation,
   type Release,
+  type Reverse,
   type Settle,
 } from '../../src/ledger/operations.ts';
-import type { EntryKind, Result } from '../../src/ledger/outcomes.ts';
+import type { Result } from '../../src/ledger/outcomes.ts';
 import { ENTRIES, type EntryRow, toEntry } from '../../src/ledger/read.ts';
 import { verifyLedger } from '../../src/ledger/verify.ts';
-import { addSpender, openWallet } from '../../src/ledger/wallets.ts';
+import { addSpender, openWallet, type Period } from '../../src/ledger/wallets.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { type Uuid, uuidv7 } from '../../src/lib/ids.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import type { EntryLine } from './model-lots.ts';
 
 /** The gateway that the holds of these tests belong to. */
 export const OWNER = 7n;
@@ -44,6 +48,7 @@ export function hold(account: bigint, id: Uuid, want: bigint, more: Partial<Hold
     policyVersion: 1n,
     catalogVersion: 1n,
     onOrphan: 'charge_metered',
+    ttlSeconds: null,
     frozen: Buffer.from('frozen'),
     ...more,
   };
@@ -70,9 +75,35 @@ export function grant(account: bigint, amount: bigint, more: Partial<Grant> = {}
     startsAt: null,
     expiresAt: null,
     reason: null,
+    paid: null,
     creditsPerUsd: 1000n,
     ...more,
   };
+}
+
+/** Makes the hold `want` in all, or at least `least`. */
+export function extend(account: bigint, id: Uuid, want: bigint, least = want): Extend {
+  return { verb: 'extend', account, id, want, least };
+}
+
+export function adjust(account: bigint, amount: bigint, more: Partial<Adjust> = {}): Adjust {
+  const id = more.id ?? newId();
+  return {
+    verb: 'adjust',
+    account,
+    id,
+    amount,
+    book: 'adjustment',
+    reference: id,
+    reason: 'because',
+    creditsPerUsd: 1000n,
+    ...more,
+  };
+}
+
+/** Gives back `amount` of what the request was charged, or all of it. */
+export function reverse(account: bigint, id: Uuid, amount: bigint | null = null): Reverse {
+  return { verb: 'reverse', account, id, amount, reason: 'because' };
 }
 
 export interface WalletRow {
@@ -83,18 +114,18 @@ export interface WalletRow {
   seq: bigint;
 }
 
-export type EntryLine = [kind: EntryKind, amount: bigint, balanceAfter: bigint, lots: Record<string, bigint>];
-
 export interface LedgerRig {
   database: TestDatabase;
   pool: pg.Pool;
   client: pg.PoolClient;
   /** An account with two active keys. */
   newAccount(overdraft?: bigint): Promise<bigint>;
-  apply(operations: Operation[], at?: number): Promise<Result[]>;
-  one(operation: Operation, at?: number): Promise<Result>;
+  apply(operations: Operation[], at?: number, owner?: bigint): Promise<Result[]>;
+  one(operation: Operation, at?: number, owner?: bigint): Promise<Result>;
   /** Ends an open hold as the sweep does when its gateway died. */
   recover(account: bigint, id: Uuid, at?: number): Promise<void>;
+  /** Gives a key (0: the account) a budget, or takes it away; as `setBudget` does, at an instant. */
+  setBudget(account: bigint, key: bigint, credits: bigint | null, period: Period, at?: number): Promise<void>;
   wallet(account: bigint): Promise<WalletRow>;
   /** What is left of each lot, by reference; of the lot being burnt the wallet knows. */
   lots(account: bigint): Promise<Record<string, bigint>>;
@@ -122,8 +153,8 @@ export async function openLedger(): Promise<LedgerRig> {
       for (const key of [KEY, OTHER_KEY]) await addSpender(client, account, key, null);
       return account;
     },
-    apply: (operations, at = 0) => applyOperations(client, operations, OWNER, second(at)),
-    one: async (operation, at = 0) => (await rig.apply([operation], at))[0]!,
+    apply: (operations, at = 0, owner = OWNER) => applyOperations(client, operations, owner, second(at)),
+    one: async (operation, at = 0, owner = OWNER) => (await rig.apply([operation], at, owner))[0]!,
     recover: async (account, id, at = 0) => {
       const { rowCount } = await client.query(
         `SELECT ledger_store(ledger_recover(
@@ -132,6 +163,11 @@ export async function openLedger(): Promise<LedgerRig> {
         [account, id, second(at)],
       );
       expect(rowCount, 'the hold is open').toBe(1);
+    },
+    setBudget: async (account, key, credits, period, at = 0) => {
+      const number = { day: 1, month: 2, total: 3 }[period];
+      const values = [account, key, credits, number, second(at)];
+      await client.query('SELECT ledger_set_budget($1, $2, $3, $4::smallint, $5)', values);
     },
     wallet: async (account) => {
       const { rows } = await client.query<WalletRow>(

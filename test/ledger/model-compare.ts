@@ -1,0 +1,56 @@
+/** Compares what the ledger has of an account with the model, and with another account that must have come to the same. */
+import { expect } from 'vitest';
+import type { ModelAccount } from './model.ts';
+import type { LedgerRig } from './rig.ts';
+
+/** Everything the ledger knows of an account, but for what is random or its own: the ids of expiries, its gateways. */
+export async function rowsOf(ledger: LedgerRig, account: bigint): Promise<unknown> {
+  const rows = (table: string, order: string, drop = ''): string =>
+    `(SELECT jsonb_agg(to_jsonb(t) - 'account_id' ${drop} ORDER BY ${order}) FROM ${table} t
+      WHERE t.account_id = w.account_id) AS ${table}`;
+  const result = await ledger.client.query(
+    `SELECT to_jsonb(w) - 'account_id' AS wallet, ${rows('lots', 'lot_id')}, ${rows('holds', 'id', "- 'owner'")},
+       ${rows('entries', 'seq', "- CASE WHEN kind = 6 THEN 'id' ELSE '' END")}, ${rows('adjustments', 'reference')},
+       ${rows('allocations', 'id, kind, lot_id')}, ${rows('spenders', 'key_id')}
+     FROM wallets w WHERE account_id = $1`,
+    [account],
+  );
+  return result.rows[0];
+}
+
+export async function expectSameRows(ledger: LedgerRig, one: bigint, other: bigint): Promise<void> {
+  expect(await rowsOf(ledger, one)).toEqual(await rowsOf(ledger, other));
+}
+
+/** Entries, lots, and what lots gave to debt. */
+export async function expectAsModelled(ledger: LedgerRig, account: bigint, model: ModelAccount): Promise<void> {
+  expect(await ledger.entries(account)).toEqual(model.lots.entries);
+  const wallet = await ledger.wallet(account);
+  expect([wallet.held, wallet.debt]).toEqual([model.held, model.lots.debt]);
+
+  const lots = await ledger.client.query<{ line: unknown[] }>(
+    `SELECT reference, CASE WHEN lot_id = head_lot THEN head_left ELSE remaining END AS remaining, repaid, expired,
+       paid_minor AS paid FROM lots JOIN wallets USING (account_id) WHERE account_id = $1 ORDER BY reference`,
+    [account],
+  );
+  expect(lots.rows).toEqual(
+    model.lots.all
+      .map(({ reference, remaining, repaid, expired, paid }) => {
+        return { reference, remaining, repaid, expired, paid: paid?.minor ?? null };
+      })
+      .sort((a, b) => (a.reference < b.reference ? -1 : 1)),
+  );
+
+  const gifts = await ledger.client.query<{ gift: string; amount: string }>(
+    `SELECT allocations.kind || ' ' || reference AS gift, sum(amount) AS amount FROM allocations JOIN lots USING (account_id, lot_id)
+      WHERE account_id = $1 AND allocations.kind > 100 GROUP BY allocations.kind, reference`,
+    [account],
+  );
+  const sums = new Map<string, bigint>();
+  const kinds = { start: 101, late: 105, reverse: 108 };
+  for (const [kind, lot, amount] of model.lots.gifts) {
+    const gift = `${kinds[kind]} ${lot}`;
+    sums.set(gift, (sums.get(gift) ?? 0n) + amount);
+  }
+  expect(new Map(gifts.rows.map((row) => [row.gift, BigInt(row.amount)]))).toEqual(sums);
+}
