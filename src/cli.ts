@@ -1,7 +1,7 @@
 /** The commands. Exit status: 0 success, 1 failure, 2 a command line that makes no sense. */
 import { accountCreate, creditsGrant, keyCreate } from './cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
-import { catalogApply, ledgerVerify, migrate, serve } from './cli/operations.ts';
+import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
 import { TollgateError } from './errors.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -12,6 +12,7 @@ const COMMANDS: readonly Command[] = [
   keyCreate,
   creditsGrant,
   ledgerVerify,
+  ledgerRebuild,
 ];
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);

@@ -9,7 +9,6 @@ import { invalidField, readInput } from '../errors-input.ts';
 import { LOT_KINDS, type LotKind } from '../ledger/outcomes.ts';
 import { presentBudget, presentEntry, presentLot } from '../ledger/present.ts';
 import type { Lot } from '../ledger/read.ts';
-import type { Verification } from '../ledger/verify.ts';
 import { credits, instant, text } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits, parseCredits } from '../lib/money.ts';
@@ -197,17 +196,4 @@ export function presentGrant(lot: Lot) {
 /** The entry of a correction, with why it was made. */
 export function presentCorrection({ entry }: Correction) {
   return { ...presentEntry(entry), reason: entry.reason };
-}
-
-/** What `ledger verify` found. `expected` and `found` are in the ledger's own units: nano-credits where they are money. */
-export function presentVerification({ accounts, entries, differences }: Verification) {
-  return {
-    ok: differences.length === 0,
-    entries: Number(entries),
-    accounts,
-    differences: differences.map(({ account: id, ...difference }) => ({
-      account_id: publicId('acct', id),
-      ...difference,
-    })),
-  };
 }

@@ -1,7 +1,7 @@
 /** The ledger over all accounts: the proof that the books add up. */
 import type { FastifyInstance } from 'fastify';
+import { presentVerification } from '../ledger/audit/present.ts';
 import { verifyLedger } from '../ledger/verify.ts';
-import { presentVerification } from './forms.ts';
 import type { AdminDeps } from './shared.ts';
 
 export function registerLedger(scope: FastifyInstance, { pool }: AdminDeps): void {

@@ -1,10 +1,13 @@
-/** `serve`, `migrate`, `catalog apply`, `ledger verify`. */
+/** `serve`, `migrate`, `catalog apply`, `ledger verify`, `ledger rebuild`. */
 import { resolve } from 'node:path';
-import { presentVerification } from '../admin/forms.ts';
 import { readCatalogFile } from '../catalog/file.ts';
 import { applyCatalog } from '../catalog/store.ts';
 import { migrate as migrateDatabase } from '../db/migrate.ts';
+import type { AuditOptions } from '../ledger/audit/index.ts';
+import { type PresentedDifference, presentRebuilding, presentVerification } from '../ledger/audit/present.ts';
+import { rebuildLedger } from '../ledger/rebuild.ts';
 import { verifyLedger } from '../ledger/verify.ts';
+import { systemClock } from '../lib/clock.ts';
 import type { Command } from './command.ts';
 import { withDatabase, withPool } from './database.ts';
 
@@ -61,18 +64,52 @@ export const catalogApply: Command = {
 
 export const ledgerVerify: Command = {
   name: 'ledger verify',
-  summary: 'Proves the ledger: every balance equals its entries. Exit status 1 when one does not.',
+  summary:
+    'Proves the ledger, beside a running gateway: every balance equals its entries. Names each row that differs; exit status 1 when one does.',
   positional: [],
   options: {},
   run: ({ progress }) =>
     withPool(async (pool) => {
-      const json = presentVerification(
-        await verifyLedger(pool, (accounts) => progress(`${accounts} accounts verified`)),
-      );
-      const differences = json.differences.map(
-        ({ account_id, subject, expected, found }) => `${account_id}: ${subject}: expected ${expected}, found ${found}`,
-      );
-      const end = `${json.ok ? 'ok' : `NOT OK, ${differences.length} differences`}: ${json.entries} entries, ${json.accounts} accounts`;
-      return { json, text: [...differences, end].join('\n'), failed: !json.ok };
+      const json = presentVerification(await verifyLedger(pool, { progress: atMostOnceASecond(progress, 'verified') }));
+      const end = `${json.ok ? 'ok' : `NOT OK, ${json.differences.length} differences`}: ${json.entries} entries, ${json.accounts} accounts`;
+      return { json, text: [...json.differences.map(lineOf), end].join('\n'), failed: !json.ok };
     }),
 };
+
+export const ledgerRebuild: Command = {
+  name: 'ledger rebuild',
+  summary:
+    'Recreates balances, lots and held amounts from the entries where they differ, beside a running gateway. An account whose entries do not hold together is left as it is: exit status 1.',
+  positional: [],
+  options: {
+    'dry-run': { help: 'say what would change, and change nothing' },
+    force: { help: 'also accounts whose entries do not hold together: their amounts are taken as they are' },
+  },
+  run: ({ switches, progress }) =>
+    withPool(async (pool) => {
+      const dryRun = switches.has('dry-run');
+      const force = switches.has('force');
+      const done = await rebuildLedger(pool, { dryRun, force, progress: atMostOnceASecond(progress, 'looked at') });
+      const json = presentRebuilding(done);
+      const { changed, broken } = json;
+      const text = [
+        ...changed.map((change) => `${dryRun ? 'would change' : 'changed'} ${lineOf(change)}`),
+        ...broken.map((difference) => `does not hold together: ${lineOf(difference)}`),
+        `${changed.length} ${dryRun ? 'to change' : 'changed'}, ${broken.length} that do not hold together: ${json.entries} entries, ${json.accounts} accounts`,
+      ].join('\n');
+      return { json, text, failed: broken.length > 0 || (dryRun && changed.length > 0) };
+    }),
+};
+
+const lineOf = ({ account_id, subject, expected, found }: PresentedDifference): string =>
+  `${account_id}: ${subject}: expected ${expected}, found ${found}`;
+
+/** Says how far an audit is, so that whoever watches sees that it goes on. */
+function atMostOnceASecond(progress: (text: string) => void, done: string): NonNullable<AuditOptions['progress']> {
+  let next = systemClock.now() + 1_000;
+  return ({ accounts, entries }) => {
+    if (systemClock.now() < next) return;
+    next = systemClock.now() + 1_000;
+    progress(`${accounts} accounts, ${entries} entries ${done}`);
+  };
+}

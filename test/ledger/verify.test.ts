@@ -1,154 +1,376 @@
-/** `ledger verify` finds whatever was changed behind the ledger's back, and names it. */
+/** `ledger verify` finds whatever was changed behind the ledger's back, and names it; and nothing else. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { WriterConnection } from '../../src/ledger/connection.ts';
 import { verifyLedger } from '../../src/ledger/verify.ts';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { systemClock } from '../../src/lib/clock.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
-import { grant, hold, type LedgerRig, newId, openLedger, release, second, settle } from './rig.ts';
+import { silentLogger } from '../../src/observe/log.ts';
+import { corrupt, liveBusily } from './busy.ts';
+import { adjust, grant, hold, KEY, type LedgerRig, newId, OWNER, openLedger, release, second, settle } from './rig.ts';
+
+const SEED = Number(process.env.LEDGER_SEED ?? Date.now() % 2 ** 31);
 
 let ledger: LedgerRig;
 beforeAll(async () => {
+  console.log(`verify: LEDGER_SEED=${SEED}`);
   ledger = await openLedger();
 });
 afterAll(() => ledger.close());
 
 interface History {
   account: bigint;
-  /** A charge of 15 that lot `a` paid 10 of and lot `b` 5. */
+  /** Another account, whose last entry has number 2. */
+  other: bigint;
+  /** A charge of 15 that lot `a` paid 10 of and lot `b` 5: the 7th entry. */
   crossing: Uuid;
-  /** A charge of 2 that lot `b` paid. */
+  /** A charge of 2 that lot `b` paid, the 8th. */
   plain: Uuid;
-  lots: { a: Uuid; b: Uuid };
+  /** An open hold of 3. */
+  open: Uuid;
+  lots: { a: Uuid; b: Uuid; pending: Uuid; gone: Uuid };
 }
 
-/** An account with something of everything: charges, a release, an expiry, a recovered charge refunded, an open hold. */
+const ids = (): Uuid[] => Array.from({ length: 9 }, newId);
+
+/** An account with something of everything: charges, a release, an expiry, debt repaid, a recovered charge refunded. */
 async function history(): Promise<History> {
-  const account = await ledger.newAccount();
-  const [crossing, plain, released, died, open, a, b] = Array.from({ length: 7 }, newId) as [
-    Uuid,
-    Uuid,
-    Uuid,
-    Uuid,
-    Uuid,
-    Uuid,
-    Uuid,
-  ];
+  const [account, other] = [await ledger.newAccount(20n), await ledger.newAccount()];
+  await ledger.apply([grant(other, 5n), grant(other, 5n)]);
+  const [first, crossing, plain, released, died, open, a, b, gone] = ids() as [Uuid, ...Uuid[]] & Uuid[];
+  const pending = newId();
+  await ledger.client.query('SELECT ledger_set_budget($1, $2, 1000, 3::smallint)', [account, KEY]);
+  const more = { policyVersion: 2n };
+  await ledger.one(hold(account, first, 4n, more));
+  await ledger.one(settle(account, first, 4n));
   await ledger.apply([
-    grant(account, 10n, { id: a, reference: 'a', priority: 1 }),
-    grant(account, 50n, { id: b, reference: 'b', priority: 2 }),
-    grant(account, 5n, { expiresAt: second(5), priority: 3 }),
+    grant(account, 14n, { id: a!, reference: 'a', priority: 1 }),
+    grant(account, 50n, { id: b!, reference: 'b', priority: 2 }),
+    grant(account, 5n, { id: gone!, expiresAt: second(5), priority: 3 }),
+    grant(account, 8n, { id: pending, startsAt: second(90), expiresAt: second(99) }),
+    adjust(account, 1n),
   ]);
-  await ledger.apply([hold(account, crossing, 15n), hold(account, plain, 2n), hold(account, released, 1n)]);
-  await ledger.apply([settle(account, crossing, 15n), settle(account, plain, 2n), release(account, released)]);
-  await ledger.one(hold(account, died, 9n, { floor: 9n }), 10);
-  await ledger.recover(account, died, 11);
-  await ledger.one(settle(account, died, 4n), 12);
-  await ledger.one(hold(account, open, 3n), 13);
-  return { account, crossing, plain, lots: { a, b } };
+  await ledger.one(adjust(account, -1n));
+  await ledger.apply([hold(account, crossing!, 15n, more), hold(account, plain!, 2n, more)]);
+  await ledger.apply([settle(account, crossing!, 15n), settle(account, plain!, 2n)]);
+  await ledger.one(hold(account, released!, 1n, more));
+  await ledger.one(release(account, released!));
+  await ledger.one(hold(account, died!, 9n, { ...more, floor: 9n }), 10);
+  await ledger.recover(account, died!, 11);
+  await ledger.one(settle(account, died!, 4n), 12);
+  await ledger.one(hold(account, open!, 3n, more), 13);
+  return {
+    account,
+    other,
+    crossing: crossing!,
+    plain: plain!,
+    open: open!,
+    lots: { a: a!, b: b!, pending, gone: gone! },
+  };
 }
 
-/** Changes something with the triggers off, as only a superuser can; answers what is found wrong with the account. */
-async function subjectsAfter(account: bigint, sql: string, values: unknown[]): Promise<string[]> {
-  await ledger.client.query('BEGIN');
-  await ledger.client.query('SET LOCAL session_replication_role = replica');
-  const { rowCount } = await ledger.client.query(sql, values);
-  await ledger.client.query('COMMIT');
-  expect(rowCount).toBeGreaterThan(0);
+async function subjects(...accounts: bigint[]): Promise<string[]> {
   const { differences } = await verifyLedger(ledger.pool);
-  return differences.filter((difference) => difference.account === account).map((difference) => difference.subject);
+  return differences
+    .filter(({ account }) => accounts.includes(account))
+    .map(({ subject, expected, found }) => `${subject}: ${expected} / ${found}`);
 }
+
+type Case = [what: string, (h: History) => [sql: string, ...values: unknown[]], (h: History) => string[]];
+
+const ENTRIES: Case[] = [
+  [
+    'a changed amount',
+    (h) => ['UPDATE entries SET amount = amount - 1 WHERE id = $1', h.plain],
+    (h) => [`entry ${h.plain}/2 balance_after: `, `lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'a missing entry',
+    (h) => ['DELETE FROM entries WHERE id = $1', h.plain],
+    (h) => ['entry of seq 9: to be there, moving -2 / missing', `lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'several missing entries',
+    (h) => ['DELETE FROM entries WHERE id IN ($1, $2)', h.plain, h.crossing],
+    (h) => [
+      'entries of seq 8 to 9: to be there, moving -17 / missing',
+      `allocation ${h.crossing}/2 of lot ${h.lots.a}: an entry / none`,
+    ],
+  ],
+  [
+    'a missing last entry',
+    (h) => ['DELETE FROM entries WHERE account_id = $1 AND seq = 2', h.other],
+    () => ['wallet seq: 1 / 2', 'granted: 0 / 5'],
+  ],
+  [
+    'a doubled entry',
+    (h) => [
+      `INSERT INTO entries SELECT account_id, seq, amount, balance_after, key_id, at, uuid_at(at + interval '1 second'), lot_id,
+         kind, debit, credit, receipt FROM entries WHERE id = $1`,
+      h.plain,
+    ],
+    (h) => ['/2 seq: a number of its own / 9', `lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'an entry out of order',
+    (h) => ['UPDATE entries SET seq = seq + 100 WHERE id = $1', h.plain],
+    (h) => ['entry of seq 9: to be there, moving -2 / missing', `entry ${h.plain}/2 seq: at most 13 / 109`],
+  ],
+  [
+    'a number that another entry has',
+    (h) => ['UPDATE entries SET seq = seq - 1 WHERE id = $1', h.plain],
+    () => ['/2 seq: a number of its own / 8', 'entry of seq 9: '],
+  ],
+  [
+    'a wrong balance after an entry',
+    (h) => ['UPDATE entries SET balance_after = 7 WHERE id = $1', h.plain],
+    (h) => [`entry ${h.plain}/2 balance_after: 56 / 7`],
+  ],
+  [
+    'an entry that names another lot',
+    (h) => ['UPDATE entries SET lot_id = $2 WHERE id = $1', h.plain, h.lots.a],
+    (h) => [`lot ${h.lots.a} remaining: `, `lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'an entry that names a lot of nobody',
+    (h) => ['UPDATE entries SET lot_id = id WHERE id = $1', h.plain],
+    (h) => [`entry ${h.plain}/2 lot_id: a lot of the account / ${h.plain}`, `lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'an entry of another account',
+    (h) => ['UPDATE entries SET account_id = $2 WHERE id = $1', h.plain, h.other],
+    (h) => ['entry of seq 9: to be there, moving -2 / missing', `entry ${h.plain}/2 seq: at most 2 / 9`],
+  ],
+  [
+    'an allocation that vanished',
+    (h) => ['DELETE FROM allocations WHERE id = $1 AND lot_id = $2', h.crossing, h.lots.a],
+    (h) => [`lot ${h.lots.a} remaining: 10 / 0`, 'wallet debt: 10 / 0'],
+  ],
+  [
+    'an allocation of another amount',
+    (h) => ['UPDATE allocations SET amount = amount + 1 WHERE id = $1 AND lot_id = $2', h.crossing, h.lots.b],
+    (h) => [`lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'an allocation of nothing',
+    (h) => ['INSERT INTO allocations VALUES ($1, gen_random_uuid(), 2, $2, 1)', h.account, h.lots.b],
+    (h) => [`of lot ${h.lots.b}: an entry / none`],
+  ],
+  [
+    'an allocation of a lot of nobody',
+    (h) => ['UPDATE allocations SET lot_id = gen_random_uuid() WHERE id = $1 AND lot_id = $2', h.crossing, h.lots.a],
+    (h) => [': a lot of the account / none', `lot ${h.lots.a} remaining: `],
+  ],
+  [
+    'an adjustment of another amount',
+    (h) => ['UPDATE adjustments SET amount = 99 WHERE account_id = $1 AND amount > 0', h.account],
+    () => ['amount: 1 / 99'],
+  ],
+  [
+    'an adjustment that vanished',
+    (h) => ['DELETE FROM adjustments WHERE account_id = $1 AND amount > 0', h.account],
+    () => ['adjustments: one for each entry / 1 missing'],
+  ],
+];
+
+const PROJECTIONS: Case[] = [
+  ...(['posted', 'dormant', 'debt', 'held', 'seq'] as const).map(
+    (field): Case => [
+      `a wrong ${field}`,
+      (h) => [`UPDATE wallets SET ${field} = ${field} + 1, head_left = 0 WHERE account_id = $1`, h.account],
+      () => [`wallet ${field}: `],
+    ],
+  ),
+  [
+    'a number too low',
+    (h) => ['UPDATE wallets SET seq = seq - 3 WHERE account_id = $1', h.account],
+    () => ['wallet seq: 13 / 10'],
+  ],
+  [
+    'a head lot with too much left',
+    (h) => ['UPDATE wallets SET head_left = head_left + 1 WHERE account_id = $1', h.account],
+    (h) => [`lot ${h.lots.b} remaining: `],
+  ],
+  [
+    'another head lot',
+    (h) => ['UPDATE wallets SET head_lot = $2 WHERE account_id = $1', h.account, h.lots.a],
+    (h) => [`wallet head_lot: ${h.lots.b} / ${h.lots.a}`],
+  ],
+  [
+    'a change that would come too late',
+    (h) => ["UPDATE wallets SET next_change_at = 'infinity' WHERE account_id = $1", h.account],
+    () => ['wallet next_change_at: '],
+  ],
+  [
+    'a wallet that vanished',
+    (h) => ['DELETE FROM wallets WHERE account_id = $1', h.account],
+    () => ['wallet: a row / none'],
+  ],
+  [
+    'a closed lot that came back',
+    (h) => ['UPDATE lots SET remaining = 1, granted = granted + 1 WHERE lot_id = $1', h.lots.a],
+    (h) => [`lot ${h.lots.a} granted: 14 / 15`],
+  ],
+  [
+    'a lot with too little left',
+    (h) => ['UPDATE lots SET remaining = 1 WHERE lot_id = $1', h.lots.pending],
+    (h) => [`lot ${h.lots.pending} remaining: 8 / 1`],
+  ],
+  [
+    'a lot that was closed too early',
+    (h) => ['UPDATE lots SET state = 3 WHERE lot_id = $1', h.lots.pending],
+    (h) => [`lot ${h.lots.pending} state: not closed / closed`, 'wallet dormant: 0 / 8'],
+  ],
+  [
+    'a repayment that vanished',
+    (h) => ['UPDATE lots SET repaid = 0 WHERE lot_id = $1', h.lots.a],
+    (h) => [`lot ${h.lots.a} repaid: 4 / 0`],
+  ],
+  [
+    'an expiry that vanished',
+    (h) => ['UPDATE lots SET expired = 0 WHERE lot_id = $1', h.lots.gone],
+    (h) => [`lot ${h.lots.gone} expired: 5 / 0`],
+  ],
+  [
+    'a lot that vanished',
+    (h) => ['DELETE FROM lots WHERE lot_id = $1', h.lots.gone],
+    (h) => [`entry ${h.lots.gone}/1 lot_id: a lot of the account / ${h.lots.gone}`],
+  ],
+  [
+    'a budget that counts too little',
+    (h) => ['UPDATE spenders SET held = 0 WHERE account_id = $1 AND key_id = $2', h.account, KEY],
+    () => [`spender ${KEY} held: 3 / 0`],
+  ],
+];
+
+const HOLDS: Case[] = [
+  [
+    'a hold that vanished',
+    (h) => ['DELETE FROM holds WHERE id = $1', h.open],
+    () => ['wallet held: 0 / 3', `spender ${KEY} held: 0 / 3`],
+  ],
+  [
+    'a hold of another amount',
+    (h) => ['UPDATE holds SET amount = 5 WHERE id = $1', h.open],
+    () => ['wallet held: 5 / 3', `spender ${KEY} held: 5 / 3`],
+  ],
+  [
+    'a hold of another account',
+    (h) => ['UPDATE holds SET account_id = $2 WHERE id = $1', h.open, h.other],
+    () => ['wallet held: 0 / 3', 'wallet held: 3 / 0'],
+  ],
+  [
+    'a hold of a key that the account does not have',
+    (h) => ['UPDATE holds SET key_id = 99 WHERE id = $1', h.open],
+    (h) => [`hold ${h.open} key_id: a key of the account / 99`],
+  ],
+  [
+    'a hold whose gateway nobody knows',
+    (h) => ['UPDATE holds SET owner = 4711 WHERE id = $1', h.open],
+    (h) => [`hold ${h.open} owner: a gateway with a lease / 4711`],
+  ],
+];
 
 describe('names', () => {
   it('nothing where nothing is wrong', async () => {
-    const { account } = await history();
-    expect(await subjectsAfter(account, 'UPDATE wallets SET held = held WHERE account_id = $1', [account])).toEqual([]);
+    const { account, other } = await history();
+    expect(await subjects(account, other)).toEqual([]);
   });
 
-  it.each<[string, (h: History) => [sql: string, ...values: unknown[]], (h: History) => string[]]>([
-    [
-      'a changed amount',
-      (h) => ['UPDATE entries SET amount = amount - 1 WHERE id = $1', h.plain],
-      (h) => [`entry ${h.plain}/2 balance_after`, 'wallet posted + dormant', `lot ${h.lots.b} remaining`],
-    ],
-    [
-      'a missing entry',
-      (h) => ['DELETE FROM entries WHERE id = $1', h.plain],
-      () => ['wallet seq', 'wallet posted + dormant'],
-    ],
-    [
-      'a doubled entry',
-      (h) => [
-        `INSERT INTO entries SELECT account_id, seq, amount, balance_after, key_id, at, gen_random_uuid(), lot_id, kind,
-           debit, credit, receipt FROM entries WHERE id = $1`,
-        h.plain,
-      ],
-      (h) => ['wallet seq', 'wallet posted + dormant', `lot ${h.lots.b} remaining`],
-    ],
-    [
-      'an entry out of order',
-      (h) => ['UPDATE entries SET seq = seq + 100 WHERE id = $1', h.plain],
-      (h) => [`entry ${h.plain}/2 seq`],
-    ],
-    [
-      'a wrong balance after an entry',
-      (h) => ['UPDATE entries SET balance_after = 7 WHERE id = $1', h.plain],
-      (h) => [`entry ${h.plain}/2 balance_after`],
-    ],
-    [
-      'a wrong balance',
-      (h) => ['UPDATE wallets SET posted = posted + 1 WHERE account_id = $1', h.account],
-      () => ['wallet posted', 'wallet posted + dormant'],
-    ],
-    [
-      'a debt that vanished',
-      (h) => ['UPDATE wallets SET debt = 1, head_left = 0 WHERE account_id = $1', h.account],
-      () => ['wallet posted'],
-    ],
-    ['a wrong held', (h) => ['UPDATE wallets SET held = 0 WHERE account_id = $1', h.account], () => ['wallet held']],
-    ['a hold that vanished', (h) => ['DELETE FROM holds WHERE account_id = $1', h.account], () => ['wallet held']],
-    [
-      'a hold whose gateway nobody knows',
-      (h) => ['UPDATE holds SET owner = 4711 WHERE account_id = $1', h.account],
-      () => ['owner'],
-    ],
-    [
-      'a lot with too much left',
-      (h) => ['UPDATE wallets SET head_left = head_left + 1 WHERE account_id = $1', h.account],
-      (h) => [`lot ${h.lots.b} remaining`, 'wallet posted'],
-    ],
-    [
-      'a closed lot that came back',
-      (h) => ['UPDATE lots SET remaining = 1, granted = granted + 1 WHERE lot_id = $1', h.lots.a],
-      (h) => [`lot ${h.lots.a} granted`, `lot ${h.lots.a} remaining`],
-    ],
-    [
-      'an expiry that vanished',
-      (h) => ['UPDATE lots SET expired = 0 WHERE account_id = $1 AND expired > 0', h.account],
-      () => ['expired'],
-    ],
-    [
-      'an allocation that vanished',
-      (h) => ['DELETE FROM allocations WHERE id = $1 AND lot_id = $2', h.crossing, h.lots.a],
-      (h) => [`lot ${h.lots.a} remaining`],
-    ],
-    [
-      'an allocation moved to another lot',
-      (h) => ['UPDATE allocations SET amount = amount + 1 WHERE id = $1 AND lot_id = $2', h.crossing, h.lots.b],
-      (h) => [`lot ${h.lots.b} remaining`],
-    ],
-  ])('%s', async (_, corrupt, named) => {
+  it.each([...ENTRIES, ...PROJECTIONS, ...HOLDS])('%s', async (_, corruption, named) => {
     const made = await history();
-    const [sql, ...values] = corrupt(made);
-    const found = await subjectsAfter(made.account, sql, values);
+    const [sql, ...values] = corruption(made);
+    await corrupt(ledger, sql, values);
+    const found = await subjects(made.account, made.other);
     for (const subject of named(made)) expect(found).toContainEqual(expect.stringContaining(subject));
+  });
+
+  it('only what was changed', async () => {
+    const { account, plain } = await history();
+    await corrupt(ledger, 'UPDATE wallets SET held = 0 WHERE account_id = $1', [account]);
+    expect(await subjects(account)).toEqual(['wallet held: 3 / 0']);
+    await corrupt(ledger, 'UPDATE wallets SET held = 3 WHERE account_id = $1', [account]);
+    await corrupt(ledger, 'UPDATE entries SET balance_after = balance_after + 1 WHERE id = $1', [plain]);
+    // The entry itself, and the next one, which no longer follows from it.
+    expect(await subjects(account)).toHaveLength(2);
   });
 });
 
-it('looks at every account, a slice at a time, and counts what it saw', async () => {
+it('finds nothing after busy lives, whatever fits in a page and whatever may wait', async () => {
+  const accounts: bigint[] = [];
+  for (let i = 0; i < 6; i++) {
+    accounts.push(await ledger.newAccount(BigInt(i % 2) * 10n));
+    await liveBusily(ledger, accounts[i]!, SEED + i);
+  }
+  for (const account of accounts) {
+    for (const sizes of [{}, { page: 1 }, { page: 7 }, { page: 3, mostEarly: 1 }, { mostEarly: 2 }]) {
+      const { differences, entries } = await verifyLedger(ledger.pool, { account, ...sizes });
+      expect({ differences, sizes }).toEqual({ differences: [], sizes });
+      expect(entries).toBe(Number((await ledger.wallet(account)).seq));
+    }
+  }
+});
+
+it('finds the same in many small pages as in one', async () => {
+  const whole = await verifyLedger(ledger.pool);
+  expect(whole.differences.length).toBeGreaterThan(40);
+  for (const sizes of [{ page: 2 }, { page: 11 }, { page: 5, mostEarly: 3 }]) {
+    const sliced = await verifyLedger(ledger.pool, sizes);
+    expect(new Set(sliced.differences)).toEqual(new Set(whole.differences));
+    expect(sliced.differences).toHaveLength(whole.differences.length);
+    expect(sliced).toMatchObject({ accounts: whole.accounts, entries: whole.entries });
+  }
+});
+
+it('looks at every account, and says how far it is', async () => {
   const before = await verifyLedger(ledger.pool);
-  for (let i = 0; i < 120; i++) await ledger.newAccount();
+  for (let i = 0; i < 520; i++) await ledger.newAccount();
   const seen: number[] = [];
-  const after = await verifyLedger(ledger.pool, (accounts) => seen.push(accounts));
-  expect(after.accounts).toBe(before.accounts + 120);
+  const after = await verifyLedger(ledger.pool, { progress: ({ accounts }) => seen.push(accounts) });
+  expect(after.accounts).toBe(before.accounts + 520);
   expect(after.entries).toBe(before.entries);
-  expect(seen).toEqual(seen.map((_, i) => (i + 1) * 50));
-  expect(seen.length).toBe(Math.floor(after.accounts / 50));
+  expect(seen.at(-1)).toBe(after.accounts);
+  expect(new Set(seen).size).toBeGreaterThan(1);
+});
+
+it('finds nothing wrong while gateways write as fast as they can', async () => {
+  const busy = await openLedger();
+  const writers = [1, 2].map(() => {
+    const connection = new WriterConnection(busy.database.url, OWNER, silentLogger);
+    return { connection, writer: new LedgerWriter({ connection, clock: systemClock, log: silentLogger }) };
+  });
+  const accounts = await Promise.all([busy.newAccount(), busy.newAccount()]);
+  for (const account of accounts) {
+    await busy.client.query('SELECT ledger_set_budget($1, $2, 1000000, 1::smallint)', [account, KEY]);
+  }
+  let over = false;
+  const work = writers.flatMap(({ writer }) =>
+    Array.from({ length: 24 }, async (_, i) => {
+      while (!over) {
+        const account = accounts[i % 2]!;
+        const id = newId();
+        if (i % 8 === 0) await writer.grant(grant(account, 500n, { priority: i }));
+        const { outcome } = await writer.hold(hold(account, id, 9n, { least: 1n, policyVersion: 2n }));
+        if (outcome === 'done') await writer.settle(settle(account, id, BigInt(i % 12)));
+      }
+    }),
+  );
+  try {
+    let entries = 0;
+    for (let pass = 0; pass < 12 || entries < 2_000; pass++) {
+      const found = await verifyLedger(busy.pool, { page: pass % 2 === 0 ? 200 : 2_000, mostEarly: 50 });
+      expect(found.differences).toEqual([]);
+      expect(found.entries).toBeGreaterThanOrEqual(entries);
+      entries = found.entries;
+    }
+  } finally {
+    over = true;
+    await Promise.all(work);
+    for (const { writer, connection } of writers) {
+      await writer.close();
+      await connection.close();
+    }
+  }
+  await busy.expectClean();
+  await busy.close();
 });

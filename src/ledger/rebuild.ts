@@ -1,0 +1,69 @@
+/** Recreates the projections from entries, allocations, the terms of lots and open holds, where they differ from those. */
+import type { Pool } from 'pg';
+import type { AccountAudit, Correction, Difference } from './audit/account.ts';
+import { type AuditOptions, auditLedger } from './audit/index.ts';
+
+export interface RebuildOptions extends AuditOptions {
+  /** Says what it would change, and changes nothing. */
+  dryRun?: boolean;
+  /** Also accounts whose entries do not hold together: their amounts are taken as they are. */
+  force?: boolean;
+  /** An instant to judge by instead of the database's clock; for tests alone. */
+  at?: Date;
+}
+
+export interface Rebuilding {
+  accounts: number;
+  entries: number;
+  /** What differed, and is now as expected; with `dryRun`, would be. */
+  changed: Difference[];
+  /** Of accounts that were left as they are, what does not hold together; also of those that `force` rebuilt. */
+  broken: Difference[];
+}
+
+/**
+ * Rebuilds every account, beside running gateways: each in one transaction, and only where something differs. Throws what the
+ * driver throws; accounts that were done before stay done.
+ */
+export async function rebuildLedger(pool: Pool, options: RebuildOptions = {}): Promise<Rebuilding> {
+  const { dryRun = false, force = false, at } = options;
+  const result: Rebuilding = { accounts: 0, entries: 0, changed: [], broken: [] };
+  for await (const audit of auditLedger(pool, options)) {
+    result.accounts++;
+    result.entries += audit.entries;
+    result.broken.push(...audit.broken);
+    if (audit.drifted.length === 0 || (audit.broken.length > 0 && !force)) continue;
+    const refusal = dryRun ? null : await correct(pool, audit, at);
+    if (refusal === null) result.changed.push(...audit.drifted);
+    else result.broken.push(refusal);
+  }
+  return result;
+}
+
+const REFUSED = ['23514', 'P0001'];
+
+/** Writes an account's projections; what the database refuses comes back as a difference. */
+async function correct(pool: Pool, audit: AccountAudit, at?: Date): Promise<Difference | null> {
+  const { account, seqFound, seq, debt, lots }: Correction = audit.correction();
+  try {
+    await pool.query(
+      'SELECT ledger_rebuild($1, $2, $3, $4, $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[], $9)',
+      [
+        account,
+        seqFound,
+        seq,
+        debt,
+        lots.map((lot) => lot.lot),
+        lots.map((lot) => lot.remaining),
+        lots.map((lot) => lot.repaid),
+        lots.map((lot) => lot.expired),
+        at ?? null,
+      ],
+    );
+    return null;
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string };
+    if (!REFUSED.includes(String(code))) throw error;
+    return { account, subject: 'wallet', expected: 'what can be stored', found: message };
+  }
+}
