@@ -11,7 +11,7 @@
  *                                   lives, what ends a hold from the journal also after it
  *
  * Order within a batch: all but holds, then holds, each in the order of arrival. Bounds: `maxQueued` operations in all,
- * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `JOURNAL_AFTER_MS`, the others `settleTimeoutMs`. No more
+ * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`. No more
  * holds are live than the journal has space for, so that each can be ended when the database is away.
  */
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
@@ -22,15 +22,13 @@ import type { Logger } from '../observe/log.ts';
 import { isPoison, isStuck, type WriterConnection } from './connection.ts';
 import type { Journal } from './journal/journal.ts';
 import { type Ending, isEnding } from './journal/record.ts';
-import type { Adjust, Grant, Hold, Operation, Release, Reverse, Settle } from './operations.ts';
+import type { Adjust, Extend, Grant, Hold, Operation, Release, Reverse, Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
 import { type Pending, takeBatch } from './pending.ts';
 
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
 const RETRY_MOST_MS = 500;
-/** How long what ends a hold waits for its answer before it goes to the journal: a client waits for it too. */
-const JOURNAL_AFTER_MS = 1_000;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface WriterOptions {
@@ -43,6 +41,8 @@ export interface WriterOptions {
   settleTimeoutMs?: number;
   /** Where what ends a hold is kept while the database is away. Without one it waits `settleTimeoutMs`, in memory. */
   journal?: Journal;
+  /** How long what ends a hold waits for its answer before it is kept there: a client waits for it, too. */
+  journalAfterMs?: number;
 }
 
 export class LedgerWriter {
@@ -52,6 +52,7 @@ export class LedgerWriter {
   readonly #maxQueued: number;
   readonly #holdTimeoutMs: number;
   readonly #settleTimeoutMs: number;
+  readonly #endTimeoutMs: number;
   readonly #journal: Journal | null;
   #urgent: Pending[] = [];
   #holds: Pending[] = [];
@@ -72,6 +73,7 @@ export class LedgerWriter {
     this.#holdTimeoutMs = options.holdTimeoutMs ?? 1_800;
     this.#settleTimeoutMs = options.settleTimeoutMs ?? 30_000;
     this.#journal = options.journal ?? null;
+    this.#endTimeoutMs = this.#journal === null ? this.#settleTimeoutMs : (options.journalAfterMs ?? 1_000);
   }
 
   /** Operations that wait or are in flight. */
@@ -97,6 +99,11 @@ export class LedgerWriter {
       if (result.outcome !== 'done' && result.outcome !== 'repeated') this.#live.delete(operation.id);
       return result;
     });
+  }
+
+  /** Makes a hold larger. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`. Retried like a settle. */
+  extend(operation: Extend): Promise<Result> {
+    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
 
   /**
@@ -152,8 +159,7 @@ export class LedgerWriter {
 
   /** A hold whose end was never answered stays live: released as stray, it would have been free. */
   #end(operation: Ending): Promise<Result> {
-    const timeoutMs = this.#journal === null ? this.#settleTimeoutMs : JOURNAL_AFTER_MS;
-    return this.#enqueue(this.#urgent, operation, timeoutMs).then((result) => {
+    return this.#enqueue(this.#urgent, operation, this.#endTimeoutMs).then((result) => {
       this.#live.delete(operation.id);
       return result;
     });
