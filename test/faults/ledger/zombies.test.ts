@@ -54,6 +54,7 @@ const held = async (): Promise<bigint> => (await ledger.wallet(account)).held;
 
 const verbs: Record<string, () => Operation> = {
   hold: theHold,
+  extend: () => ({ verb: 'extend', account, id, want: 200n, least: 200n }),
   settle: () => settle(account, id, 70n),
   release: () => release(account, id),
 };
