@@ -26,7 +26,7 @@ import {
   type World,
 } from '../support/gateway.ts';
 import { at, hold, stream } from '../support/scripted-upstream.ts';
-import { startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
+import { type Fate, startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
 
 const BODY = JSON.stringify({ model: 'plain', stream: true, messages: [{ role: 'user', content: 'Say hello' }] });
 const EXACT = 18_000_000n;
@@ -61,16 +61,12 @@ async function begin(more: Record<string, string> = { DATABASE_URL: wire.url }):
   return gateway;
 }
 
-function cut(): void {
-  wire.open = false;
-  wire.strikeAll('cut');
-}
-
 /** Streams that were running when the wire was cut, and came to their end. */
-async function serveWhileAway(gateway: GatewayProcess, count: number): Promise<void> {
+async function serveWhileAway(gateway: GatewayProcess, count: number, fate: Fate = 'cut'): Promise<void> {
   world.upstream.script(stream({}, at(2, hold)));
   const responses = await Promise.all(Array.from({ length: count }, () => post(gateway, account.key, BODY)));
-  cut();
+  wire.open = false;
+  wire.strikeAll(fate);
   world.upstream.release();
   for (const response of responses) expect(await response.text()).toMatch(/\[DONE\]\n\n$/);
 }
@@ -120,16 +116,19 @@ it('killed with records on the disk: the next start charges them, exactly, befor
   expect(journals()).toHaveLength(1);
 });
 
-it('told to end while the database is away: exits with 0, its records on the disk; the next start charges them', async () => {
-  const gateway = await begin();
-  await serveWhileAway(gateway, 2);
-  gateway.child.kill('SIGTERM');
-  expect(await gateway.exited).toBe(0);
-  expect(journals()).toEqual([expect.stringMatching(/^0-claimed-/)]);
-  await begin({});
-  await expectCharged(2n);
-  expect(journals()).toHaveLength(1);
-});
+it.each<Fate>(['cut', 'freeze'])(
+  'told to end while the database is away (%s): exits with 0, its records on the disk; the next start charges them',
+  async (fate) => {
+    const gateway = await begin();
+    await serveWhileAway(gateway, 2, fate);
+    gateway.child.kill('SIGTERM');
+    expect(await gateway.exited).toBe(0);
+    expect(journals()).toEqual([expect.stringMatching(/^0-claimed-/)]);
+    await begin({});
+    await expectCharged(2n);
+    expect(journals()).toHaveLength(1);
+  },
+);
 
 it('stopped for so long that its file was claimed: goes on in another, and nothing is charged twice', async () => {
   const gateway = await begin();
