@@ -571,7 +571,7 @@ BEGIN
   END IF;
   amount := h.amount;
   IF amount >= p_least THEN outcome := 2; RETURN; END IF;
-  SELECT * INTO t FROM ledger_take(w, h.key_id, p_want - amount, p_least - amount, h.opened_at, p_now);
+  SELECT * INTO t FROM ledger_take(w, h.key_id, p_want - amount, p_least - amount, amount, h.opened_at, p_now);
   outcome := t.outcome;
   IF outcome <> 1 THEN RETURN; END IF;
   w := t.w;
@@ -721,7 +721,7 @@ BEGIN
   SELECT CASE WHEN expires_at <= p_now THEN 1 ELSE state END INTO v_state
     FROM spenders WHERE account_id = w.account_id AND key_id = p_key;
   IF v_state IS DISTINCT FROM 0 THEN outcome := 32; RETURN; END IF;
-  SELECT * INTO t FROM ledger_take(w, p_key, p_want, p_least, p_now, p_now);
+  SELECT * INTO t FROM ledger_take(w, p_key, p_want, p_least, 0, p_now, p_now);
   outcome := t.outcome;
   IF outcome <> 1 THEN RETURN; END IF;
   w := t.w;
@@ -1030,7 +1030,7 @@ BEGIN
   RETURN CASE WHEN FOUND THEN ledger_end_owner(v_owner, p_limit) ELSE 0 END;
 END $function$;
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_take(INOUT w wallets, p_key bigint, p_want bigint, p_least bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT outcome smallint, OUT granted bigint, OUT budgeted boolean)
+CREATE OR REPLACE FUNCTION tollgate.ledger_take(INOUT w wallets, p_key bigint, p_want bigint, p_least bigint, p_has bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT outcome smallint, OUT granted bigint, OUT budgeted boolean)
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
@@ -1045,7 +1045,7 @@ BEGIN
     WHEN p_want = 0 THEN 1
     WHEN p_least > b.key_room THEN 42
     WHEN p_least > b.account_room THEN 43
-    WHEN p_least > v_free THEN CASE WHEN p_least > v_free + w.held THEN 40 ELSE 41 END
+    WHEN p_least > v_free THEN CASE WHEN p_least > v_free + w.held - p_has THEN 40 ELSE 41 END
     ELSE 1 END;
   IF outcome <> 1 OR p_want = 0 THEN RETURN; END IF;
   granted := least(p_want, v_free, b.key_room, b.account_room);

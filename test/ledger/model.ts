@@ -156,7 +156,7 @@ export class ModelAccount {
     if (asked.policyVersion < this.policyVersion) return ['stale_policy', 0n];
     if (this.suspended) return ['account_suspended', 0n];
     if ((this.keys.get(asked.key) ?? 0) <= now) return ['key_inactive', 0n];
-    const [outcome, amount] = this.#take(asked.key, asked.want, asked.least, now, now);
+    const [outcome, amount] = this.#take(asked.key, asked.want, asked.least, 0n, now, now);
     if (outcome !== 'done') return [outcome, 0n];
     const { key, onOrphan, ttlSeconds } = asked;
     const ends =
@@ -172,20 +172,21 @@ export class ModelAccount {
     const open = this.holds.get(id);
     if (open === undefined) return [this.ended.has(id) ? 'already_ended' : 'hold_not_found', 0n];
     if (open.amount >= least) return ['repeated', open.amount];
-    const [outcome, more] = this.#take(open.key, want - open.amount, least - open.amount, open.openedAt, now);
+    const { key, amount: has, openedAt } = open;
+    const [outcome, more] = this.#take(key, want - has, least - has, has, openedAt, now);
     open.amount += more;
     open.extended += more;
     return [outcome, open.amount];
   }
 
-  /** How much of `want` a hold opened at `openedAt` gets: `least` of it or more, or nothing and the first that is short. */
-  #take(key: bigint, want: bigint, least: bigint, openedAt: number, now: number): Answer {
+  /** How much of `want` a hold that `has` some gets: `least` of it or more, or nothing and the first that is short. */
+  #take(key: bigint, want: bigint, least: bigint, has: bigint, openedAt: number, now: number): Answer {
     if (want === 0n) return ['done', 0n];
     const [keyRoom, accountRoom] = [this.budgets.room(key, openedAt), this.budgets.room(ACCOUNT_ITSELF, openedAt)];
     const free = this.lots.posted(now) + this.overdraft - this.held;
     if (keyRoom !== null && least > keyRoom) return ['key_budget_exceeded', 0n];
     if (accountRoom !== null && least > accountRoom) return ['account_budget_exceeded', 0n];
-    if (least > free) return [least > free + this.held ? 'insufficient_credits' : 'credits_held', 0n];
+    if (least > free) return [least > free + this.held - has ? 'insufficient_credits' : 'credits_held', 0n];
     const amount = min(want, free, keyRoom ?? want, accountRoom ?? want);
     this.budgets.count(key, openedAt, amount, 0n);
     return ['done', amount];
