@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Grant } from '../../src/ledger/operations.ts';
+import { readLot } from '../../src/ledger/read.ts';
 import { grant, hold, type LedgerRig, newId, openLedger, release, second, settle } from './rig.ts';
 
 let ledger: LedgerRig;
@@ -218,5 +219,22 @@ describe('a lot that starts', () => {
     await spend(account, 3n, 9);
     await spend(account, 3n, 10);
     expect(await ledger.lots(account)).toEqual({ now: 7n, first: 7n });
+  });
+});
+
+describe('what was paid for a lot', () => {
+  it('is kept with it, and shown', async () => {
+    const account = await ledger.newAccount();
+    await ledger.one(lot(account, 'bought', 10n, { paid: { minor: 1_999n, currency: 'eur' } }));
+    await ledger.one(lot(account, 'given', 10n));
+    expect((await readLot(ledger.pool, account, 'bought'))!.paid).toEqual({ minor: 1_999n, currency: 'eur' });
+    expect((await readLot(ledger.pool, account, 'given'))!.paid).toBeNull();
+  });
+
+  it('cannot be less than nothing: refused by name, and nothing moves', async () => {
+    const account = await ledger.newAccount();
+    const owed = lot(account, 'a', 10n, { paid: { minor: -1n, currency: 'eur' } });
+    await expect(ledger.one(owed)).rejects.toThrow('lot_payment_is_whole');
+    expect(await ledger.wallet(account)).toMatchObject({ posted: 0n, seq: 0n });
   });
 });
