@@ -83,13 +83,19 @@ export const ledgerRebuild: Command = {
   positional: [],
   options: {
     'dry-run': { help: 'say what would change, and change nothing' },
-    force: { help: 'also accounts whose entries do not hold together: their amounts are taken as they are' },
+    'trust-amounts': {
+      help: 'also accounts whose running balance has a break: take the amounts of their entries as they are',
+    },
   },
   run: ({ switches, progress }) =>
     withPool(async (pool) => {
       const dryRun = switches.has('dry-run');
-      const force = switches.has('force');
-      const done = await rebuildLedger(pool, { dryRun, force, progress: atMostOnceASecond(progress, 'looked at') });
+      const trustAmounts = switches.has('trust-amounts');
+      const done = await rebuildLedger(pool, {
+        dryRun,
+        trustAmounts,
+        progress: atMostOnceASecond(progress, 'looked at'),
+      });
       const json = presentRebuilding(done);
       const { changed, broken } = json;
       const text = [

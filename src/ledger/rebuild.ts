@@ -6,8 +6,8 @@ import { type AuditOptions, auditLedger } from './audit/index.ts';
 export interface RebuildOptions extends AuditOptions {
   /** Says what it would change, and changes nothing. */
   dryRun?: boolean;
-  /** Also accounts whose entries do not hold together: their amounts are taken as they are. */
-  force?: boolean;
+  /** Also accounts whose running balance has a break: the amounts of their entries are taken as they are. */
+  trustAmounts?: boolean;
   /** An instant to judge by instead of the database's clock; for tests alone. */
   at?: Date;
 }
@@ -17,7 +17,7 @@ export interface Rebuilding {
   entries: number;
   /** What differed, and is now as expected; with `dryRun`, would be. */
   changed: Difference[];
-  /** Of accounts that were left as they are, what does not hold together; also of those that `force` rebuilt. */
+  /** What does not hold together; accounts with any of it were left as they are, but for what `trustAmounts` allows. */
   broken: Difference[];
 }
 
@@ -26,13 +26,14 @@ export interface Rebuilding {
  * driver throws; accounts that were done before stay done.
  */
 export async function rebuildLedger(pool: Pool, options: RebuildOptions = {}): Promise<Rebuilding> {
-  const { dryRun = false, force = false, at } = options;
+  const { dryRun = false, trustAmounts = false, at } = options;
   const result: Rebuilding = { accounts: 0, entries: 0, changed: [], broken: [] };
   for await (const audit of auditLedger(pool, options)) {
     result.accounts++;
     result.entries += audit.entries;
-    result.broken.push(...audit.broken);
-    if (audit.drifted.length === 0 || (audit.broken.length > 0 && !force)) continue;
+    result.broken.push(...audit.broken, ...audit.unbalanced);
+    const holdsTogether = audit.broken.length === 0 && (trustAmounts || audit.unbalanced.length === 0);
+    if (audit.drifted.length === 0 || !holdsTogether) continue;
     const refusal = dryRun ? null : await correct(pool, audit, at);
     if (refusal === null) result.changed.push(...audit.drifted);
     else result.broken.push(refusal);

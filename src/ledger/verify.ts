@@ -22,7 +22,7 @@ export async function verifyLedger(pool: Pool, options?: AuditOptions): Promise<
   for await (const audit of auditLedger(pool, options)) {
     result.accounts++;
     result.entries += audit.entries;
-    result.differences.push(...audit.broken, ...audit.drifted);
+    result.differences.push(...audit.broken, ...audit.unbalanced, ...audit.drifted);
     if (result.differences.length >= MOST_DIFFERENCES) break;
   }
   return result;

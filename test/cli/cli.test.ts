@@ -59,6 +59,7 @@ const COMMANDS = [
   'key create',
   'credits grant',
   'ledger verify',
+  'ledger rebuild',
 ];
 
 test('--help lists the commands, without a database', async () => {
@@ -162,7 +163,17 @@ test('a ledger that differs is named, with exit status 1', async () => {
   expect(status).toBe(1);
   expect(JSON.parse(out)).toMatchObject({ ok: false, differences: [{ subject: 'wallet held', found: '1' }] });
   expect((await tollgate(['ledger', 'verify'])).out).toContain('NOT OK');
-  await database.pool.query('UPDATE wallets SET held = 0');
+
+  const dry = await tollgate(['ledger', 'rebuild', '--dry-run']);
+  expect(dry).toMatchObject({
+    status: 1,
+    out: expect.stringMatching(/^would change acct_.*: wallet held: expected 0, found 1$/m),
+  });
+  expect((await tollgate(['ledger', 'verify'])).status).toBe(1);
+  const rebuilt = await json('ledger', 'rebuild');
+  expect(rebuilt).toMatchObject({ changed: [{ subject: 'wallet held', expected: '0', found: '1' }], broken: [] });
+  expect(await json('ledger', 'verify')).toMatchObject({ ok: true, differences: [] });
+  expect(await tollgate(['ledger', 'rebuild'])).toMatchObject({ status: 0, out: expect.stringContaining('0 changed') });
 });
 
 test('a database that is not there is said to be away, without its password', async () => {

@@ -1,6 +1,12 @@
-/** Months of entries are made ahead; a month that is in use in the default partition already is left there, and said so. */
+/** Months of entries are made ahead; one that has rows in the default partition already is left there, and said so. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type LedgerRig, openLedger } from './rig.ts';
+import { makePartitions } from '../../src/ledger/partitions.ts';
+import { rebuildLedger } from '../../src/ledger/rebuild.ts';
+import { verifyLedger } from '../../src/ledger/verify.ts';
+import { grant, hold, type LedgerRig, openLedger, settle } from './rig.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -8,24 +14,79 @@ beforeAll(async () => {
 });
 afterAll(() => ledger.close());
 
-it('a month whose rows lie in the default partition stays there; the others are made', async () => {
-  const { rows: months } = await ledger.client.query<{ name: string; month: string }>(
-    `SELECT to_char((now() + make_interval(months => n)) AT TIME ZONE 'UTC', '"entries_"YYYY_MM') AS name,
-       to_char((now() + make_interval(months => n)) AT TIME ZONE 'UTC', 'YYYY-MM') AS month FROM generate_series(4, 6) n`,
+async function partitions(): Promise<string[]> {
+  const { rows } = await ledger.client.query<{ name: string }>(
+    "SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'entries'::regclass ORDER BY 1",
   );
+  return rows.map(({ name }) => name);
+}
+
+it('a month whose rows lie in the default partition stays there; the others are made', async () => {
+  const before = await partitions();
+  const { rows: months } = await ledger.client.query<{ name: string; month: string }>(
+    `SELECT to_char(m, '"entries_"YYYY_MM') AS name, to_char(m, 'YYYY-MM') AS month
+       FROM generate_series(2, 3) n, LATERAL (SELECT (now() + make_interval(months => n)) AT TIME ZONE 'UTC' AS m) t`,
+  );
+  const [made, left] = months as [{ name: string; month: string }, { name: string; month: string }];
+  for (const { name } of months) await ledger.client.query(`DROP TABLE ${name}`);
   await ledger.client.query(
     `INSERT INTO entries (account_id, seq, amount, balance_after, at, id, kind, debit, credit)
-     VALUES (1, 1, -1, -1, now(), uuid_at(now() + interval '5 months'), 2, 1, 2)`,
+     VALUES (1, 1, -1, -1, now(), uuid_at(now() + interval '3 months'), 2, 1, 2)`,
   );
-  const warnings: string[] = [];
-  ledger.client.on('notice', ({ message }) => warnings.push(String(message)));
-  const { rows } = await ledger.client.query<{ made: number }>('SELECT make_partitions(6) AS made');
-  expect(rows[0]!.made).toBe(2);
-  expect(warnings).toEqual([`entries of ${months[1]!.month} stay in entries_default, where some of them are already`]);
-  const { rows: partitions } = await ledger.client.query<{ name: string }>(
-    `SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'entries'::regclass`,
+  const lines: string[] = [];
+  const log = pino({ base: null }, { write: (line: string) => void lines.push(JSON.parse(line).msg) });
+  expect(await makePartitions(ledger.pool, log)).toBe(1);
+  expect(await partitions()).toEqual(before.filter((name) => name !== left.name));
+  expect(await partitions()).toContain(made.name);
+  expect(lines).toEqual([
+    `entries of ${left.month} stay in entries_default, where some of them are already; see docs/ledger-archive.md`,
+  ]);
+});
+
+const DOCUMENT = readFileSync(join(import.meta.dirname, '../../docs/ledger-archive.md'), 'utf8');
+
+it('the documented way moves a month out of the default partition', async () => {
+  await ledger.client.query(
+    `INSERT INTO entries (account_id, seq, amount, balance_after, at, id, kind, debit, credit)
+     SELECT 1, 1 + n, -1, -2, now(), uuid_at('2030-01-15Z'), 2, 1, 2 FROM generate_series(1, 3) n`,
   );
-  const made = partitions.map(({ name }) => name);
-  expect(made).toEqual(expect.arrayContaining([months[0]!.name, months[2]!.name]));
-  expect(made).not.toContain(months[1]!.name);
+  const sql = /```sql\n(BEGIN;\n[^`]*entries_2030_01[^`]*)```/.exec(DOCUMENT)![1]!;
+  await ledger.client.query(sql);
+  expect(await partitions()).toContain('entries_2030_01');
+  const { rows } = await ledger.client.query(
+    `SELECT tableoid::regclass::text AS place, count(*) FROM entries
+       WHERE id >= uuid_floor('2030-01-01Z') AND id < uuid_floor('2030-02-01Z') GROUP BY 1`,
+  );
+  expect(rows).toEqual([{ place: 'entries_2030_01', count: 3n }]);
+  await expect(ledger.client.query('TRUNCATE entries_2030_01')).rejects.toThrow('append-only');
+  await expect(ledger.client.query('DELETE FROM entries_2030_01')).rejects.toThrow('append-only');
+});
+
+it('of a detached month verify names what is missing, and rebuild leaves the account alone; attached again all is well', async () => {
+  const rig = await openLedger();
+  const account = await rig.newAccount();
+  const other = await rig.newAccount();
+  const { rows } = await rig.client.query<{ id: string; name: string; from: string; to: string }>(
+    `SELECT uuid_at(m + interval '10 days') AS id, to_char(m AT TIME ZONE 'UTC', '"entries_"YYYY_MM') AS name,
+       uuid_floor(m) AS from, uuid_floor(m + interval '1 month') AS to
+       FROM (SELECT date_trunc('month', now(), 'UTC') - interval '1 month' AS m) t`,
+  );
+  const { id, name, from, to } = rows[0]!;
+  await rig.apply([grant(account, 10n), grant(other, 10n)]);
+  await rig.one(hold(account, id, 4n));
+  await rig.one(settle(account, id, 4n));
+  await rig.one(grant(account, 1n));
+
+  await expect(rig.client.query(`ALTER TABLE entries DETACH PARTITION ${name} CONCURRENTLY`)).rejects.toThrow(
+    'default',
+  );
+  await rig.client.query(`ALTER TABLE entries DETACH PARTITION ${name}`);
+  const { differences } = await verifyLedger(rig.pool);
+  expect(new Set(differences.map((difference) => difference.account))).toEqual(new Set([account]));
+  expect(differences[0]).toMatchObject({ subject: 'entry of seq 2', expected: 'to be there, moving -4' });
+  expect((await rebuildLedger(rig.pool, { trustAmounts: true })).changed).toEqual([]);
+
+  await rig.client.query(`ALTER TABLE entries ATTACH PARTITION ${name} FOR VALUES FROM ('${from}') TO ('${to}')`);
+  await rig.expectClean();
+  await rig.close();
 });

@@ -89,7 +89,7 @@ it('says what it would change, and changes nothing, with dryRun', async () => {
   expect((await ledger.wallet(account)).posted).toBe(10n);
 });
 
-it('leaves an account alone whose entries do not hold together, unless it is forced', async () => {
+it('leaves an account alone whose running balance has a break, unless told to trust the amounts', async () => {
   const account = await ledger.newAccount();
   await ledger.apply([grant(account, 10n), grant(account, 20n)]);
   // What a wrong balance leaves behind where operations went on: entries that follow from it.
@@ -102,12 +102,20 @@ it('leaves an account alone whose entries do not hold together, unless it is for
   });
   expect((await ledger.wallet(account)).posted).toBe(36n);
 
-  const forced = await rebuildLedger(ledger.pool, { account, force: true });
-  expect(forced.changed).toEqual([{ account, subject: 'wallet posted', expected: '31', found: '36' }]);
+  const trusted = await rebuildLedger(ledger.pool, { account, trustAmounts: true });
+  expect(trusted.changed).toEqual([{ account, subject: 'wallet posted', expected: '31', found: '36' }]);
   expect((await ledger.wallet(account)).posted).toBe(31n);
-  await corrupt(ledger, 'DELETE FROM entries WHERE account_id = $1', [account]);
-  await corrupt(ledger, 'DELETE FROM lots WHERE account_id = $1', [account]);
-  await rebuildLedger(ledger.pool, { account });
+});
+
+it('leaves an account alone that lacks entries, whatever it is told', async () => {
+  const account = await ledger.newAccount();
+  await ledger.apply([grant(account, 10n), grant(account, 20n), grant(account, 30n)]);
+  await corrupt(ledger, 'DELETE FROM entries WHERE account_id = $1 AND seq = 2', [account]);
+  await corrupt(ledger, 'UPDATE wallets SET held = 1 WHERE account_id = $1', [account]);
+  const done = await rebuildLedger(ledger.pool, { account, trustAmounts: true });
+  expect(done.changed).toEqual([]);
+  expect(done.broken[0]).toMatchObject({ subject: 'entry of seq 2', expected: 'to be there, moving 20' });
+  expect(await ledger.wallet(account)).toMatchObject({ held: 1n, posted: 60n });
 });
 
 it('says which account it cannot rebuild, and goes on with the others', async () => {
@@ -124,7 +132,7 @@ it('says which account it cannot rebuild, and goes on with the others', async ()
   await ledger.one(settle(torn, again, 5n));
   await corrupt(ledger, 'UPDATE wallets SET held = 3 WHERE account_id = $1', [fine]);
 
-  const { changed, broken } = await rebuildLedger(ledger.pool, { force: true });
+  const { changed, broken } = await rebuildLedger(ledger.pool, { trustAmounts: true });
   expect(changed).toContainEqual({ account: fine, subject: 'wallet held', expected: '0', found: '3' });
   expect(broken).toContainEqual({ account: lost, subject: 'wallet', expected: 'a row', found: 'none' });
   expect(broken).toContainEqual({

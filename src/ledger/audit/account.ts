@@ -99,8 +99,10 @@ const [PENDING, LIVE, EXPIRED, CLOSED] = [0, 1, 2, 3];
 
 export class AccountAudit {
   readonly account: bigint;
-  /** What does not hold together by itself: nothing can be told from it for sure. */
+  /** What does not hold together by itself, or is missing: nothing can be told from it for sure. */
   readonly broken: Difference[] = [];
+  /** Entries whose balance does not follow from the one before: their amounts may be right, or may be what was changed. */
+  readonly unbalanced: Difference[] = [];
   /** Projections that differ from what the facts say. */
   readonly drifted: Difference[] = [];
   readonly chain: Chain;
@@ -121,7 +123,11 @@ export class AccountAudit {
     this.account = head.account;
     this.#head = head;
     this.#through = through;
-    this.chain = new Chain(most, (subject, expected, found) => this.reportBroken(subject, expected, found));
+    this.chain = new Chain(
+      most,
+      (subject, expected, found) => this.reportBroken(subject, expected, found),
+      (subject, expected, found) => this.#report(this.unbalanced, subject, expected, found),
+    );
     for (const found of lots) {
       this.#lots.set(found.lot, { found, granted: 0n, burnt: 0n, expired: 0n, repaid: found.gave });
     }

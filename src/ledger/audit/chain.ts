@@ -25,6 +25,7 @@ export const nameOf = (entry: { id: Uuid; kind: number }): string => `entry ${en
 export class Chain {
   readonly #most: number;
   readonly #report: Report;
+  readonly #reportBalance: Report;
   readonly #early = new Map<number, Link>();
   #balance = 0n;
   #next = 1;
@@ -32,10 +33,14 @@ export class Chain {
   #from = 1;
   #ceiling = Number.POSITIVE_INFINITY;
 
-  /** `most`: how many early entries it keeps. `report` is told each entry that is wrong or missing. */
-  constructor(most: number, report: Report) {
+  /**
+   * `most`: how many early entries it keeps. `report` is told each entry that is missing or has another's number,
+   * `reportBalance` each whose balance does not follow from the one before.
+   */
+  constructor(most: number, report: Report, reportBalance: Report) {
     this.#most = most;
     this.#report = report;
+    this.#reportBalance = reportBalance;
   }
 
   /** The number of the last entry that was reached. */
@@ -68,7 +73,8 @@ export class Chain {
 
   #append(entry: Link): void {
     const expected = this.#balance + entry.amount;
-    if (entry.balanceAfter !== expected) this.#report(`${nameOf(entry)} balance_after`, expected, entry.balanceAfter);
+    if (entry.balanceAfter !== expected)
+      this.#reportBalance(`${nameOf(entry)} balance_after`, expected, entry.balanceAfter);
     this.#balance = entry.balanceAfter;
     this.#next = entry.seq + 1;
   }
