@@ -97,10 +97,10 @@ export class Load {
     await Promise.all(this.#running);
   }
 
-  /** Waits for the first request sent after `at` that is served; how many milliseconds after `at` that was. */
-  async servedAfter(at: number): Promise<number> {
+  /** Waits for the first request of a gateway sent after `at` that is served; how many milliseconds after `at` that was. */
+  async servedAfter(at: number, slot: Slot): Promise<number> {
     for (;;) {
-      const first = this.sent.find((sent) => sent.sentAt >= at && sent.whole && !sent.stream);
+      const first = this.sent.find((sent) => sent.slot === slot && sent.sentAt >= at && sent.whole && !sent.stream);
       if (first !== undefined) return first.sentAt + first.ms - at;
       await sleep(POLL_MS);
     }

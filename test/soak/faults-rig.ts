@@ -31,6 +31,8 @@ export interface FaultRig {
   kill(slot: Slot): Promise<void>;
   /** SIGTERM; resolves with the exit status. */
   stop(slot: Slot): Promise<number | string>;
+  /** Waits until every gateway that runs now serves again; how many milliseconds the last of them took. */
+  allServe(): Promise<number>;
   /** How many milliseconds it took until no hold was left that was opened before now, but those of streams that still run. */
   holdsEnded(): Promise<number>;
   /** What is wrong with what was charged, once the load is paused. */
@@ -62,6 +64,10 @@ export async function openFaultRig(): Promise<FaultRig> {
       await end(slot, 'SIGKILL');
     },
     stop: (slot) => end(slot, 'SIGTERM'),
+    allServe: async () => {
+      const now = performance.now();
+      return Math.max(...(await Promise.all([...gateways.keys()].map((slot) => load.servedAfter(now, slot)))));
+    },
     holdsEnded: async () => {
       const startedAt = performance.now();
       const before = new Date();

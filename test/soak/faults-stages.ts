@@ -33,7 +33,7 @@ export interface Figures {
   slowestRefusalMs: number;
   /** Streams that went on through the fault to their end, of those that ran on a gateway that lived. */
   streams: string;
-  /** From the return of the database to the first request served, and to the end of the last hold from before. */
+  /** From the return of the database until each gateway has served a request, and until the last hold from before has ended. */
   firstServedMs: number;
   lastHoldMs: number;
   faults: string[];
@@ -52,18 +52,15 @@ export async function outage(rig: FaultRig, size: Size, { how, seconds, during, 
   await sleep(seconds * 500);
   if (how === 'crash') await server.start();
   else server.thaw();
-  const backAt = performance.now();
-  const ended = rig.holdsEnded();
+  const [served, ended] = [rig.allServe(), rig.holdsEnded()];
   await after?.(rig);
-  const firstServedMs = await load.servedAfter(backAt);
-  const lastHoldMs = await ended;
+  const [firstServedMs, lastHoldMs] = await Promise.all([served, ended]);
   return { firstServedMs, lastHoldMs, ...(await conclude(rig)) };
 }
 
 /** The wire between the gateways and the database fails again and again, at random statements and points. */
 export async function chaos(rig: FaultRig, size: Size, seconds: number): Promise<Figures> {
-  const { load, world } = rig;
-  const proxy = await startWireProxy(world.database.url);
+  const proxy = await startWireProxy(rig.world.database.url);
   for (const slot of SLOTS) {
     await rig.stop(slot);
     await rig.start(slot, { DATABASE_URL: proxy.url });
@@ -76,10 +73,7 @@ export async function chaos(rig: FaultRig, size: Size, seconds: number): Promise
     await proxy.strike({ statement: /ledger_|SELECT/, point, fate });
     await sleep(Math.random() * 1_000);
   }
-  const backAt = performance.now();
-  const ended = rig.holdsEnded();
-  const firstServedMs = await load.servedAfter(backAt);
-  const lastHoldMs = await ended;
+  const [firstServedMs, lastHoldMs] = await Promise.all([rig.allServe(), rig.holdsEnded()]);
   const rest = await conclude(rig);
   for (const slot of SLOTS) {
     await rig.stop(slot);
@@ -89,8 +83,9 @@ export async function chaos(rig: FaultRig, size: Size, seconds: number): Promise
   return { firstServedMs, lastHoldMs, ...rest };
 }
 
-async function begin({ load }: FaultRig, size: Size, seconds: number): Promise<void> {
+async function begin({ load, allServe }: FaultRig, size: Size, seconds: number): Promise<void> {
   await load.start(size.clients);
+  await allServe();
   const streamed = { stream: true, seconds: (WARM_MS + ASKED_MS) / 1_000 + seconds + STREAM_MORE_SECONDS };
   for (const slot of SLOTS)
     for (let i = 0; i < size.streams; i++) await load.send(await load.newClient(slot), streamed);

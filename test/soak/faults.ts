@@ -78,7 +78,7 @@ try {
       refused: figures.refused,
       'slowest 503, ms': Math.round(figures.slowestRefusalMs),
       'streams whole': figures.streams,
-      'first served, ms': Math.round(figures.firstServedMs),
+      'both serve, ms': Math.round(figures.firstServedMs),
       'last hold ended, ms': Math.round(figures.lastHoldMs),
       faults: faults.length,
     };
