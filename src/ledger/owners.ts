@@ -19,6 +19,8 @@ import type { DedicatedConnection } from './connection.ts';
 import type { LedgerWriter } from './writer.ts';
 
 const BEAT_MS = 5_000;
+/** After a beat that failed: what holds up every new request is tried again sooner. */
+const RETRY_MS = 750;
 const LEASE_MS = 15_000;
 /** Holds ended, or accounts brought to now, in one statement, so that it holds no lock for long. */
 const SWEEP_LIMIT = 500;
@@ -90,45 +92,50 @@ export class Owner {
       .catch((error) => log.warn({ err: error }, 'the lease could not be given up; it will run out'));
   }
 
-  /** Runs `work` every beat, never twice at once. */
-  #repeat(work: () => Promise<void>): void {
+  /** Runs `work` again and again, never twice at once, each time after as long as it says. */
+  #repeat(work: () => Promise<number>, afterMs = BEAT_MS): void {
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      const run = work().finally(() => {
+      const run = work().then((nextMs) => {
         this.#running = this.#running.filter((other) => other !== run);
-        if (!this.#stopped) this.#repeat(work);
+        if (!this.#stopped) this.#repeat(work, nextMs);
       });
       this.#running.push(run);
-    }, BEAT_MS);
+    }, afterMs);
     this.#timers.add(timer);
   }
 
-  async #onBeat(): Promise<void> {
+  async #onBeat(): Promise<number> {
     const { clock, log } = this.#options;
     try {
       await this.#renew();
       this.#leasedSince ??= clock.now();
+      return BEAT_MS;
     } catch (error) {
+      if (this.#leasedSince !== null) {
+        log.warn(
+          { err: error },
+          'the heartbeat failed; streams go on, and nobody is swept until a whole lease has passed',
+        );
+      }
       this.#leasedSince = null;
-      log.warn(
-        { err: error },
-        'the heartbeat failed; streams go on, and nobody is swept until a whole lease has passed',
-      );
+      return RETRY_MS;
     }
   }
 
-  async #tidy(): Promise<void> {
+  async #tidy(): Promise<number> {
     const { clock, log, pool } = this.#options;
-    if (this.#leasedSince === null) return;
+    if (this.#leasedSince === null) return BEAT_MS;
     try {
       await this.#releaseStrays();
-      if (this.#leasedSince === null || clock.now() - this.#leasedSince < LEASE_MS) return;
+      if (this.#leasedSince === null || clock.now() - this.#leasedSince < LEASE_MS) return BEAT_MS;
       const ended = await sweep(pool);
       if (ended > 0) log.warn({ holds: ended }, 'ended holds of gateways that died');
       await pool.query('SELECT ledger_expire_due($1)', [SWEEP_LIMIT]);
     } catch (error) {
       log.warn({ err: error }, 'stray and orphaned holds could not be looked for; the next beat will');
     }
+    return BEAT_MS;
   }
 
   async #renew(): Promise<void> {

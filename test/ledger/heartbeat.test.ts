@@ -18,6 +18,8 @@ import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, releas
 const ME = 1_001n;
 const DEAD = 1_002n;
 const BEAT_MS = 5_000;
+/** After a beat that failed. */
+const RETRY_MS = 750;
 
 let ledger: LedgerRig;
 let proxy: FaultyProxy;
@@ -44,7 +46,7 @@ afterAll(async () => {
 beforeEach(async () => {
   const timer = globalThis.setTimeout;
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(((work: () => void, ms?: number) => {
-    if (ms !== BEAT_MS) return timer(work, ms);
+    if (ms !== BEAT_MS && ms !== RETRY_MS) return timer(work, ms);
     planned.push(work);
     return timer(() => {}, 0);
   }) as typeof setTimeout);
