@@ -101,7 +101,7 @@ export const ledgerRebuild: Command = {
       const text = [
         ...changed.map((change) => `${dryRun ? 'would change' : 'changed'} ${lineOf(change)}`),
         ...broken.map((difference) => `does not hold together: ${lineOf(difference)}`),
-        `${changed.length} ${dryRun ? 'to change' : 'changed'}, ${broken.length} that do not hold together: ${json.entries} entries, ${json.accounts} accounts`,
+        `${json.rebuilt} accounts ${dryRun ? 'to rebuild' : 'rebuilt'}, of ${json.accounts} with ${json.entries} entries`,
       ].join('\n');
       return { json, text, failed: broken.length > 0 || (dryRun && changed.length > 0) };
     }),

@@ -3,6 +3,9 @@ import type { Pool } from 'pg';
 import type { AccountAudit, Correction, Difference } from './audit/account.ts';
 import { type AuditOptions, auditLedger } from './audit/index.ts';
 
+/** Of what was changed, and of what does not hold together, no more is listed. */
+const MOST_LISTED = 10_000;
+
 export interface RebuildOptions extends AuditOptions {
   /** Says what it would change, and changes nothing. */
   dryRun?: boolean;
@@ -15,7 +18,9 @@ export interface RebuildOptions extends AuditOptions {
 export interface Rebuilding {
   accounts: number;
   entries: number;
-  /** What differed, and is now as expected; with `dryRun`, would be. */
+  /** How many accounts differed, and are now as expected; with `dryRun`, would be. */
+  rebuilt: number;
+  /** In what they differed. */
   changed: Difference[];
   /** What does not hold together; accounts with any of it were left as they are, but for what `trustAmounts` allows. */
   broken: Difference[];
@@ -27,19 +32,21 @@ export interface Rebuilding {
  */
 export async function rebuildLedger(pool: Pool, options: RebuildOptions = {}): Promise<Rebuilding> {
   const { dryRun = false, trustAmounts = false, at } = options;
-  const result: Rebuilding = { accounts: 0, entries: 0, changed: [], broken: [] };
+  const result: Rebuilding = { accounts: 0, entries: 0, rebuilt: 0, changed: [], broken: [] };
   for await (const audit of auditLedger(pool, options)) {
     result.accounts++;
     result.entries += audit.entries;
-    result.broken.push(...audit.broken, ...audit.unbalanced);
+    list(result.broken, [...audit.broken, ...audit.unbalanced]);
     const holdsTogether = audit.broken.length === 0 && (trustAmounts || audit.unbalanced.length === 0);
     if (audit.drifted.length === 0 || !holdsTogether) continue;
     const refusal = dryRun ? null : await correct(pool, audit, at);
-    if (refusal === null) result.changed.push(...audit.drifted);
-    else result.broken.push(refusal);
+    if (refusal === null) result.rebuilt++;
+    list(refusal === null ? result.changed : result.broken, refusal === null ? audit.drifted : [refusal]);
   }
   return result;
 }
+
+const list = (all: Difference[], more: Difference[]): void => void all.push(...more.slice(0, MOST_LISTED - all.length));
 
 const REFUSED = ['23514', 'P0001'];
 

@@ -20,25 +20,18 @@ afterAll(() => ledger.close());
 
 /** Every row of an account, its projections brought to the instant `at`. */
 async function rowsAt(account: bigint, at: number): Promise<unknown> {
-  const { rows } = await ledger.client.query(
-    `SELECT to_jsonb(w) AS wallet,
-       (SELECT jsonb_agg(to_jsonb(l) ORDER BY lot_id) FROM lots l WHERE l.account_id = w.account_id) AS lots,
-       (SELECT jsonb_agg(to_jsonb(s) ORDER BY key_id) FROM spenders s WHERE s.account_id = w.account_id) AS spenders,
-       (SELECT jsonb_agg(to_jsonb(h) ORDER BY id) FROM holds h WHERE h.account_id = w.account_id) AS holds,
-       (SELECT jsonb_agg(to_jsonb(e) - 'id' ORDER BY seq) FROM entries e WHERE e.account_id = w.account_id) AS entries
-     FROM (SELECT ledger_store(ledger_refresh(w, $2)) FROM wallets w WHERE w.account_id = $1) brought, wallets w
-     WHERE w.account_id = $1`,
-    [account, second(at)],
-  );
-  return rows[0];
-}
-
-async function bringTo(account: bigint, at: number): Promise<unknown> {
-  await ledger.client.query('SELECT ledger_store(ledger_refresh(w, $2)) FROM wallets w WHERE w.account_id = $1', [
+  await ledger.client.query('SELECT ledger_store(ledger_refresh(w, $2)) FROM wallets w WHERE account_id = $1', [
     account,
     second(at),
   ]);
-  return rowsAt(account, at);
+  const rows = (table: string, order: string): string =>
+    `(SELECT jsonb_agg(to_jsonb(t) ORDER BY ${order}) FROM ${table} t WHERE t.account_id = w.account_id) AS ${table}`;
+  const result = await ledger.client.query(
+    `SELECT to_jsonb(w) AS wallet, ${rows('lots', 'lot_id')}, ${rows('spenders', 'key_id')}, ${rows('holds', 'id')},
+       ${rows('entries', 'seq')} FROM wallets w WHERE account_id = $1`,
+    [account],
+  );
+  return result.rows[0];
 }
 
 /** Forgets all that follows from the facts. */
@@ -59,12 +52,12 @@ it('recreates all projections, row for row, after they were dropped', { timeout:
   for (let i = 0; i < 12; i++) {
     const account = await ledger.newAccount(BigInt(i % 2) * 15n);
     await liveBusily(ledger, account, SEED + i, 30 + i);
-    const before = await bringTo(account, 30 + i);
+    const before = await rowsAt(account, 30 + i);
     await dropProjections(account);
     const done = await rebuildLedger(ledger.pool, { account, page: 1 + (i % 3) * 40, at: second(30 + i) });
     expect({ seed: SEED + i, broken: done.broken }).toEqual({ seed: SEED + i, broken: [] });
     expect((await verifyLedger(ledger.pool, { account })).differences).toEqual([]);
-    expect({ seed: SEED + i, rows: await bringTo(account, 30 + i) }).toEqual({ seed: SEED + i, rows: before });
+    expect({ seed: SEED + i, rows: await rowsAt(account, 30 + i) }).toEqual({ seed: SEED + i, rows: before });
   }
 });
 

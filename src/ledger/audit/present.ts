@@ -1,4 +1,4 @@
-/** What an audit found, as JSON shows it. */
+/** What an audit found, as JSON shows it; in the ledger's own units: nano-credits where it is money. */
 import { publicId } from '../../lib/ids.ts';
 import type { Rebuilding } from '../rebuild.ts';
 import type { Verification } from '../verify.ts';
@@ -24,6 +24,6 @@ export function presentVerification({ accounts, entries, differences }: Verifica
 }
 
 /** `ledger rebuild --json`. */
-export function presentRebuilding({ accounts, entries, changed, broken }: Rebuilding) {
-  return { entries, accounts, changed: changed.map(presentDifference), broken: broken.map(presentDifference) };
+export function presentRebuilding({ accounts, entries, rebuilt, changed, broken }: Rebuilding) {
+  return { entries, accounts, rebuilt, changed: changed.map(presentDifference), broken: broken.map(presentDifference) };
 }

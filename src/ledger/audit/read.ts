@@ -8,8 +8,7 @@ import type { Adjustment, Allocation, Difference, Entry, Head, LotRow } from './
 
 /** Accounts read at one instant, at most. */
 const MOST_ACCOUNTS = 500;
-/** All accounts: their ids are positive. */
-export const EVERYBODY: Range = { after: 0n, through: (1n << 63n) - 1n };
+export const EVERYBODY: Range = { after: -(1n << 63n), through: (1n << 63n) - 1n };
 /** Greater than any key of an account. */
 const LAST_UUID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 const LAST_KIND = 32_767;
