@@ -37,20 +37,34 @@ export interface Slice {
  * Reads accounts from `after` on: as many as have about `size` entries and lots together, at least one. `null`: there are no
  * more.
  */
-export async function readSlice(pool: Pool, { after, through }: Range, size: number): Promise<Slice | null> {
+export function readSlice(pool: Pool, range: Range, size: number): Promise<Slice | null> {
+  return reading(pool, async (client) => {
+    const slice = await sliceOf(client, range, size);
+    return slice === null ? null : readRange(client, slice);
+  });
+}
+
+/**
+ * Every statement here reads along the primary keys. A planner whose statistics are old would now and then rather sort all
+ * entries for one page of them.
+ */
+const ALONG_THE_KEYS = ['sort', 'seqscan', 'bitmapscan', 'hashjoin', 'mergejoin'].map(
+  (way) => `SET LOCAL enable_${way} = off`,
+);
+const BEGIN = ['BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY', ...ALONG_THE_KEYS].join('; ');
+
+/** Runs `work` on one snapshot, with one way to read. */
+async function reading<T>(pool: Pool, work: (client: ClientBase) => Promise<T>): Promise<T> {
   const client = await pool.connect();
-  let failure: unknown = null;
+  let failed = true;
   try {
-    await client.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    const range = await sliceOf(client, { after, through }, size);
-    const slice = range === null ? null : await readRange(client, range);
+    await client.query(BEGIN);
+    const result = await work(client);
     await client.query('COMMIT');
-    return slice;
-  } catch (error) {
-    failure = error;
-    throw error;
+    failed = false;
+    return result;
   } finally {
-    client.release(failure !== null);
+    client.release(failed);
   }
 }
 
@@ -192,7 +206,7 @@ async function* pages<Row extends object>(
   keyOf: (row: Row) => unknown[],
 ): AsyncGenerator<Row[]> {
   for (let key = before; ; ) {
-    const { rows } = await pool.query<Row>(text, [...key, through, size]);
+    const { rows } = await reading(pool, (client) => client.query<Row>(text, [...key, through, size]));
     if (rows.length > 0) yield rows;
     if (rows.length < size) return;
     key = keyOf(rows.at(-1)!);
