@@ -1,7 +1,8 @@
 /** Compares what the ledger has of an account with the model, and with another account that must have come to the same. */
 import { expect } from 'vitest';
+import { rebuildLedger } from '../../src/ledger/rebuild.ts';
 import type { ModelAccount } from './model.ts';
-import type { LedgerRig } from './rig.ts';
+import { type LedgerRig, second } from './rig.ts';
 
 /** Everything the ledger knows of an account, but for what is random or its own: the ids of expiries, its gateways. */
 export async function rowsOf(ledger: LedgerRig, account: bigint): Promise<unknown> {
@@ -53,4 +54,28 @@ export async function expectAsModelled(ledger: LedgerRig, account: bigint, model
     sums.set(gift, (sums.get(gift) ?? 0n) + amount);
   }
   expect(new Map(gifts.rows.map((row) => [row.gift, BigInt(row.amount)]))).toEqual(sums);
+}
+
+/** Brings accounts to `now` as their next operations would; what the head lot has left is then written down with the lot. */
+export async function refresh(ledger: LedgerRig, accounts: readonly bigint[], now: number): Promise<void> {
+  await ledger.client.query('SELECT ledger_store(ledger_refresh(w, $2)) FROM wallets w WHERE account_id = ANY ($1)', [
+    accounts,
+    second(now),
+  ]);
+}
+
+/** Forgets all that follows from entries, allocations, terms and open holds, and has it rebuilt as of `now`: it is as it was. */
+export async function expectRebuildsEqual(ledger: LedgerRig, account: bigint, now: number): Promise<void> {
+  const before = await rowsOf(ledger, account);
+  await ledger.client.query(
+    `UPDATE wallets SET posted = 0, held = 0, debt = 0, dormant = 0, seq = 0, head_lot = NULL, head_left = 0,
+       next_change_at = 'infinity' WHERE account_id = $1`,
+    [account],
+  );
+  await ledger.client.query('UPDATE lots SET state = 0, remaining = 0, repaid = 0, expired = 0 WHERE account_id = $1', [
+    account,
+  ]);
+  await ledger.client.query('UPDATE spenders SET held = 0 WHERE account_id = $1', [account]);
+  expect((await rebuildLedger(ledger.pool, { account, at: second(now) })).broken).toEqual([]);
+  expect(await rowsOf(ledger, account), 'rebuilt').toEqual(before);
 }
