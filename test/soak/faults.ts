@@ -1,7 +1,7 @@
 /**
  * The whole system under faults: two gateways under load, one Postgres that crashes, freezes and comes back, gateways that are
  * killed while it is away, a wire that fails at random. After each, what was charged is compared with what was served.
- * About seven minutes. `npm run soak:faults`; with words behind it, only the stages whose names contain one of them.
+ * About five minutes. `npm run soak:faults`; with words behind it, only the stages whose names contain one of them.
  */
 
 import { SLOTS } from './faults-load.ts';
