@@ -19,7 +19,7 @@ const owner = fc.nat({ max: 1 });
 /** Which id: a new one for a hold and one in the right state for the others; one whose cost is not known yet; or any. */
 const slot = fc.nat({ max: SLOTS - 1 });
 const target = fc.constantFrom('apt' as const, 'apt' as const, 'apt' as const, 'inexact' as const, 'any' as const);
-const seconds = fc.option(fc.integer({ min: -1, max: 20 }), { freq: 1 });
+const seconds = fc.option(fc.integer({ min: -1, max: 20 }), { freq: 2 });
 /** Seconds to pass; or up to the n-th instant from now at which something starts, expires or turns. */
 const wait = fc.oneof(
   { weight: 4, arbitrary: fc.record({ by: fc.constantFrom(0, 0, 0, 1, 1, 2, 5) }) },
@@ -38,7 +38,7 @@ const holdOf = fc.record({
     { weight: 1, arbitrary: fc.constantFrom(REVOKED_KEY, EXPIRING_KEY) },
   ),
   stale: fc.nat({ max: 15 }).map((n) => n === 15),
-  ttlSeconds: fc.option(fc.integer({ min: 1, max: 9 }), { freq: 1 }),
+  ttlSeconds: fc.option(fc.integer({ min: 1, max: 9 }), { freq: 2 }),
   onOrphan: fc.constantFrom<OnOrphan>('charge_metered', 'charge_metered', 'release', 'charge_hold'),
 });
 const extendOf = fc.record({ ...of('extend'), want: fc.bigInt({ min: 4n, max: 24n }), least: fc.option(amount) });
