@@ -186,17 +186,19 @@ it('an extension counts like the hold itself, and both budgets stop it', async (
   expect(await budgets(account, 0)).toMatchObject([{ held: 0n }, { held: 0n }]);
 });
 
-it('a reverse gives back to the budget of the period in which the request ended, and never below nothing', async () => {
+it('what comes back makes room in a budget in total, and in no day or month: it may have been of another', async () => {
   const account = await with1000();
+  await ledger.setBudget(account, ALL_KEYS, 200n, 'total', TURN - 60);
   await ledger.setBudget(account, KEY, 100n, 'day', TURN - 60);
-  const [before, after] = [await opened(account, 50n, TURN - 60), await opened(account, 50n, TURN - 60)];
-  await ledger.one(settle(account, before, 50n), TURN - 1);
-  await ledger.one(settle(account, await opened(account, 40n, TURN), 40n), TURN);
-  await ledger.one(settle(account, after, 50n), TURN + 1);
-  await ledger.one(reverse(account, before), TURN + 2);
-  expect(await budgets(account, TURN + 2)).toMatchObject([{ spent: 40n }]);
-  await ledger.one(reverse(account, after), TURN + 3);
-  expect(await budgets(account, TURN + 3)).toMatchObject([{ spent: 0n }]);
+  const [before, during] = [await opened(account, 50n, TURN - 60), await opened(account, 50n, TURN)];
+  await ledger.one(settle(account, before, 50n), TURN + 1);
+  await ledger.one(settle(account, during, 50n), TURN + 1);
+  for (const id of [before, during]) expect((await ledger.one(reverse(account, id), TURN + 2)).outcome).toBe('done');
+  expect(await budgets(account, TURN + 2)).toMatchObject([
+    { key: null, spent: 0n },
+    { key: KEY, spent: 50n },
+  ]);
+  expect(await ask(account, 51n, TURN + 2)).toBe('key_budget_exceeded');
 });
 
 it('a hold that ended by itself counts no more, before anything has looked', async () => {

@@ -39,14 +39,13 @@ export class ModelBudgets {
     return budget.limit - budget.held - budget.spent;
   }
 
-  /** Counts for the key and the account, in the period that holds `at`. */
+  /** Counts for the key and the account, in the period that holds `at`. What comes back returns to a budget in total alone. */
   count(key: bigint, at: number, held: bigint, spent: bigint): void {
     for (const each of [ACCOUNT_ITSELF, key]) {
       const budget = this.byKey.get(each);
       if (budget === undefined || budget.periodStart > at) continue;
       budget.held += held;
-      budget.spent += spent;
-      if (budget.spent < 0n) budget.spent = 0n;
+      if (spent > 0n || budget.period === 'total') budget.spent += spent;
     }
   }
 }

@@ -16,9 +16,16 @@ export const SLOTS = 6;
 const amount = fc.bigInt({ min: 0n, max: 9n });
 const account = fc.nat({ max: OVERDRAFTS.length - 1 });
 const owner = fc.nat({ max: 1 });
-/** Which id: a new one for a hold and one in the right state for the others; one whose cost is not known yet; or any. */
+/**
+ * Which id: a new one for a hold and one in the right state for the others; one whose cost is not known yet; one that was
+ * reversed; or any.
+ */
 const slot = fc.nat({ max: SLOTS - 1 });
-const target = fc.constantFrom('apt' as const, 'apt' as const, 'apt' as const, 'inexact' as const, 'any' as const);
+const target = fc.oneof(
+  { weight: 6, arbitrary: fc.constant('apt' as const) },
+  { weight: 2, arbitrary: fc.constant('inexact' as const) },
+  { weight: 1, arbitrary: fc.constantFrom('reversed' as const, 'any' as const) },
+);
 const seconds = fc.option(fc.integer({ min: -1, max: 20 }), { freq: 2 });
 /** Seconds to pass; or up to the n-th instant from now at which something starts, expires or turns. */
 const wait = fc.oneof(
@@ -47,7 +54,7 @@ const releaseOf = fc.record(of('release'));
 const reverseOf = fc.record({ ...of('reverse'), amount: fc.option(amount) });
 const grantOf = fc.record({
   ...of('grant'),
-  amount: fc.bigInt({ min: 1n, max: 25n }),
+  amount: fc.bigInt({ min: 1n, max: 40n }),
   kind: fc.constantFrom(...(Object.keys(LOT_KINDS) as LotKind[])),
   priority: fc.integer({ min: 0, max: 2 }),
   startsIn: seconds,
@@ -97,7 +104,7 @@ const stepOf = fc.oneof(
   /** The job for idle accounts; some histories never see it, others see it twice. */
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('job' as const), wait }) },
   {
-    weight: 1,
+    weight: 2,
     arbitrary: fc.record({ kind: fc.constant('gateway dies' as const), owner, limit: fc.constantFrom(1, 2, 99) }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('meter' as const), account, slot, amount }) },
@@ -117,7 +124,7 @@ export type Wait = ValueOf<typeof wait>;
 export type Spec = ValueOf<typeof operationOf>;
 type NewSpec = Exclude<Spec, { verb: 'again' }>;
 
-export const histories: fc.Arbitrary<Step[]> = fc.array(stepOf, { minLength: 4, maxLength: 20, size: 'max' });
+export const histories: fc.Arbitrary<Step[]> = fc.array(stepOf, { minLength: 6, maxLength: 17, size: 'max' });
 
 /** What the specs of a history are made into operations with. */
 export interface Book {
@@ -141,9 +148,12 @@ function requestId(book: Book, spec: Exclude<NewSpec, { verb: 'grant' | 'adjust'
     used.push(book.newId());
     return used.at(-1)!;
   }
-  const inexact = [...model.ended].filter(([, end]) => !end.exact).map(([id]) => id);
-  const apt = [...(spec.verb === 'reverse' ? model.ended : model.holds).keys()];
-  const fit = spec.target === 'inexact' && inexact.length > 0 ? inexact : apt;
+  const ended = [...model.ended];
+  const apt = spec.verb === 'reverse' ? ended.filter(([, { charged }]) => charged > 0n) : [...model.holds];
+  const inexact = ended.filter(([, { exact, charged }]) => !exact && (spec.verb !== 'reverse' || charged > 0n));
+  const reversed = ended.filter((end) => end[1].reversed !== null);
+  const wished = { apt, inexact, reversed }[spec.target];
+  const fit = (wished.length > 0 ? wished : apt).map(([id]) => id);
   return fit[spec.slot % fit.length] ?? null;
 }
 
