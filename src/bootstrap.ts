@@ -31,7 +31,7 @@ export async function demoKeyOf(
 ): Promise<{ key: string; path: string }> {
   const path = join(dataDir, 'demo-key');
   const account = await demoAccount(deps);
-  await deps.writer.grant({
+  await deps.writer.apply({
     verb: 'grant',
     account: account.id,
     id: uuidv7(deps.clock),

@@ -44,7 +44,7 @@ export async function adjustCredits(deps: LedgerDeps, account: bigint, given: Ne
     book: 'adjustment',
     creditsPerUsd,
   } as const;
-  const { outcome } = await withinLimit(deps.writer.adjust(operation));
+  const { outcome } = await withinLimit(deps.writer.apply(operation));
   switch (outcome) {
     case 'done':
     case 'repeated':
@@ -86,7 +86,7 @@ export async function refundRequest(
   id: Uuid,
   given: NewRefund,
 ): Promise<Correction> {
-  const result = await withinLimit(deps.writer.reverse({ verb: 'reverse', account, id, ...given }));
+  const result = await withinLimit(deps.writer.apply({ verb: 'reverse', account, id, ...given }));
   if (result.outcome !== 'done' && result.outcome !== 'repeated') throw refundRefusal(result);
   const entry = (await readEntry(deps.pool, account, { id, kind: 'reverse' }))!;
   if (entry.reason !== given.reason) throw refundedBefore('reason', entry.amount);

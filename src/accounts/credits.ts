@@ -40,7 +40,7 @@ export async function grantCredits(
   grant: NewGrant,
 ): Promise<{ lot: Lot; created: boolean }> {
   const { creditsPerUsd } = deps;
-  const granting = deps.writer.grant({ verb: 'grant', account, id: uuidv7(deps.clock), ...grant, creditsPerUsd });
+  const granting = deps.writer.apply({ verb: 'grant', account, id: uuidv7(deps.clock), ...grant, creditsPerUsd });
   const { outcome } = await withinLimit(granting);
   if (outcome !== 'done' && outcome !== 'repeated') throw refusal(outcome);
   const lot = (await readLot(deps.pool, account, grant.reference))!;

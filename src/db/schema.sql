@@ -306,14 +306,14 @@ BEGIN
       h.ctid AS hold,
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
-      v_distinct AND v_now < w.next_change_at AND CASE
+      coalesce(v_distinct AND v_now < w.next_change_at AND CASE
         WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
           AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
           AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
-        ELSE false END AS plain
+        ELSE false END, false) AS plain
     FROM unnest(p_op, p_account, p_id, p_amount) WITH ORDINALITY AS u (op, account_id, id, amount, i)
       JOIN wallets w ON w.account_id = u.account_id
       LEFT JOIN holds h ON h.account_id = u.account_id AND h.id = u.id
@@ -439,7 +439,8 @@ AS $function$
 BEGIN
   PERFORM ledger_budget_turn(p_account, p_key, p_now);
   UPDATE spenders SET spent = greatest(spent + p_more, 0)
-    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND p_at >= period_start;
+    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND p_at >= period_start
+      AND (p_more > 0 OR period = 3);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_budget_room(p_account bigint, p_key bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT key_room bigint, OUT account_room bigint)
@@ -513,25 +514,31 @@ AS $function$
 DECLARE
   h holds;
   w wallets;
+  v_account bigint;
   v_accounts bigint[];
   v_now timestamptz;
   v_ended integer := 0;
+  v_of_account integer;
 BEGIN
   SELECT array_agg(DISTINCT t.account_id) INTO v_accounts
     FROM (SELECT account_id FROM holds WHERE owner = p_owner ORDER BY account_id, id LIMIT p_limit) t;
   PERFORM FROM wallets WHERE account_id = ANY (v_accounts) ORDER BY account_id FOR UPDATE;
   v_now := clock_timestamp();
-  FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = ANY (v_accounts) ORDER BY account_id, id LIMIT p_limit
-  LOOP
-    IF w.account_id IS DISTINCT FROM h.account_id THEN
+  FOREACH v_account IN ARRAY coalesce(v_accounts, '{}') LOOP
+    BEGIN
+      v_of_account := 0;
+      SELECT * INTO w FROM wallets WHERE account_id = v_account;
+      IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
+      FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = v_account ORDER BY id LIMIT p_limit - v_ended LOOP
+        w := ledger_recover(w, h, v_now);
+        v_of_account := v_of_account + 1;
+      END LOOP;
       PERFORM ledger_store(w);
-      SELECT * INTO w FROM wallets WHERE account_id = h.account_id;
-    END IF;
-    IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
-    w := ledger_recover(w, h, v_now);
-    v_ended := v_ended + 1;
+      v_ended := v_ended + v_of_account;
+    EXCEPTION WHEN integrity_constraint_violation OR raise_exception OR data_exception THEN
+      RAISE WARNING 'the holds of account % cannot be ended: %', v_account, sqlerrm;
+    END;
   END LOOP;
-  PERFORM ledger_store(w);
   DELETE FROM owners o WHERE o.owner = p_owner AND NOT EXISTS (SELECT FROM holds t WHERE t.owner = p_owner);
   RETURN v_ended;
 END $function$;
@@ -547,9 +554,13 @@ DECLARE
 BEGIN
   FOR w IN SELECT * FROM wallets WHERE next_change_at <= coalesce(p_at, clock_timestamp())
            ORDER BY next_change_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
-    v_now := coalesce(p_at, clock_timestamp());
-    PERFORM ledger_store(ledger_refresh(w, v_now));
-    v_done := v_done + 1;
+    BEGIN
+      v_now := coalesce(p_at, clock_timestamp());
+      PERFORM ledger_store(ledger_refresh(w, v_now));
+      v_done := v_done + 1;
+    EXCEPTION WHEN integrity_constraint_violation OR raise_exception OR data_exception THEN
+      RAISE WARNING 'account % cannot be brought to now: %', w.account_id, sqlerrm;
+    END;
   END LOOP;
   RETURN v_done;
 END $function$;
@@ -1010,7 +1021,7 @@ BEGIN
     WHERE account_id = w.account_id;
 END $function$;
 
-CREATE OR REPLACE FUNCTION tollgate.ledger_sweep(p_limit integer)
+CREATE OR REPLACE FUNCTION tollgate.ledger_sweep(p_limit integer, p_sweeper bigint)
  RETURNS integer
  LANGUAGE plpgsql
 AS $function$
@@ -1018,6 +1029,7 @@ DECLARE
   v_owner bigint;
   v_ended integer;
 BEGIN
+  IF NOT EXISTS (SELECT FROM owners WHERE owner = p_sweeper AND lease_until > clock_timestamp()) THEN RETURN 0; END IF;
   FOR v_owner IN SELECT owner FROM owners WHERE lease_until <= clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED
   LOOP
     v_ended := ledger_end_owner(v_owner, p_limit);
@@ -1025,9 +1037,13 @@ BEGIN
     IF v_ended > 0 THEN RETURN v_ended; END IF;
   END LOOP;
   -- A hold whose owner has no lease at all was committed after its gateway was swept.
-  SELECT h.owner INTO v_owner FROM holds h
-    WHERE h.owner <> 0 AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner) LIMIT 1;
-  RETURN CASE WHEN FOUND THEN ledger_end_owner(v_owner, p_limit) ELSE 0 END;
+  FOR v_owner IN SELECT DISTINCT h.owner FROM holds h
+    WHERE h.owner <> 0 AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner)
+  LOOP
+    v_ended := ledger_end_owner(v_owner, p_limit);
+    IF v_ended > 0 THEN RETURN v_ended; END IF;
+  END LOOP;
+  RETURN 0;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_take(INOUT w wallets, p_key bigint, p_want bigint, p_least bigint, p_has bigint, p_opened_at timestamp with time zone, p_now timestamp with time zone, OUT outcome smallint, OUT granted bigint, OUT budgeted boolean)
@@ -1059,6 +1075,7 @@ END $function$;
 CREATE OR REPLACE FUNCTION tollgate.make_partitions(p_ahead integer)
  RETURNS integer
  LANGUAGE plpgsql
+ SET lock_timeout TO '200ms'
 AS $function$
 DECLARE
   v_month timestamp;                                    -- in UTC, whatever the session's zone

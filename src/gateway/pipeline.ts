@@ -9,6 +9,7 @@ import { TollgateError } from '../errors.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
+import { inputEstimate } from '../metering/bounds.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
@@ -36,8 +37,8 @@ export async function serve(context: Context, body: Buffer, deps: GatewayDeps): 
   try {
     if (await admit(context, body, deps)) await conclude(context, await forward(context, deps), deps);
   } catch (error) {
-    // A fault of ours after the hold: it stays, and is recovered should this process die; the client learns the id.
     fail(context, error, deps);
+    await endFaulted(context, deps);
   } finally {
     deps.inFlight.closed(context);
     record(context, deps);
@@ -152,6 +153,13 @@ function endFailed(
   const billable = relayed.reached || (timedOut && need(context, 'model').onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
   return meterCut(context, deps, relayed).then((metering) => settle(context, deps, metering));
+}
+
+/** A fault of ours after the hold: it must not stay open. What was served is not known, so it costs what a death would. */
+async function endFaulted(context: Context, deps: GatewayDeps): Promise<void> {
+  if (context.held === null || context.charged !== null) return;
+  const input = inputEstimate(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
+  await settle(context, deps, { usage: { input }, source: 'estimated' });
 }
 
 function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {

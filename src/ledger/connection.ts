@@ -22,7 +22,8 @@ const SETTINGS = [
   'search_path=tollgate',
   'jit=off',
   'statement_timeout=2500',
-  'lock_timeout=2000',
+  // Less than a hold may wait: an account that somebody has locked must not keep all others waiting behind it.
+  'lock_timeout=250',
   'idle_in_transaction_session_timeout=5000',
   'synchronous_commit=on',
 ];

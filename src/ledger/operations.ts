@@ -59,6 +59,11 @@ export interface Release {
   receipt: Buffer;
 }
 
+/** What ends a hold that came to nothing; its receipt is what was frozen with it. */
+export function releaseOf({ account, id, frozen }: Pick<Hold, 'account' | 'id' | 'frozen'>): Release {
+  return { verb: 'release', account, id, receipt: frozen };
+}
+
 /** Adds a lot of credits. `reference` makes it happen once. */
 export interface Grant {
   verb: 'grant';

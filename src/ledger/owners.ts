@@ -22,8 +22,10 @@ const BEAT_MS = 5_000;
 /** After a beat that failed: what holds up every new request is tried again sooner. */
 const RETRY_MS = 750;
 const LEASE_MS = 15_000;
-/** Holds ended, or accounts brought to now, in one statement, so that it holds no lock for long. */
+/** Holds ended in one statement, so that it holds no lock for long. */
 const SWEEP_LIMIT = 500;
+/** Accounts brought to now in one statement. */
+const EXPIRE_LIMIT = 20;
 /** Statements of one sweep: what is left then waits for the next beat. */
 const SWEEP_MOST = 100;
 /** A committed hold that this process does not know of for this long is stray. */
@@ -58,6 +60,8 @@ export class Owner {
   readonly #timers = new Set<NodeJS.Timeout>();
   #stopped = false;
   #running: Promise<void>[] = [];
+  /** Strays whose release is under way: they are not asked for again. */
+  readonly #releasing = new Set<Uuid>();
   /** When the lease began that has not been broken since, and when it was last renewed; by this process's clock. */
   #leasedSince: number | null = null;
   #renewedAt = 0;
@@ -124,14 +128,14 @@ export class Owner {
   }
 
   async #tidy(): Promise<number> {
-    const { clock, log, pool } = this.#options;
+    const { clock, log, pool, owner } = this.#options;
     if (this.#leasedSince === null) return BEAT_MS;
     try {
       await this.#releaseStrays();
       if (this.#leasedSince === null || clock.now() - this.#leasedSince < LEASE_MS) return BEAT_MS;
-      const ended = await sweep(pool);
+      const ended = await sweep(pool, owner);
       if (ended > 0) log.warn({ holds: ended }, 'ended holds of gateways that died');
-      await pool.query('SELECT ledger_expire_due($1)', [SWEEP_LIMIT]);
+      await bringToNow(pool);
     } catch (error) {
       log.warn({ err: error }, 'stray and orphaned holds could not be looked for; the next beat will');
     }
@@ -160,12 +164,14 @@ export class Owner {
           ORDER BY account_id, id LIMIT $5`,
         [owner, STRAY_AFTER, last.account_id, last.id, STRAY_PAGE],
       );
-      const strays = rows.filter((row) => !writer.isLive(row.id));
+      const strays = rows.filter((row) => !writer.isLive(row.id) && !this.#releasing.has(row.id));
       if (strays.length > 0) log.warn({ holds: strays.map(({ id }) => id) }, 'releasing stray holds');
       await Promise.all(
-        strays.map(({ account_id: account, id, frozen }) =>
-          writer.release({ verb: 'release', account, id, receipt: frozen }),
-        ),
+        strays.map(({ account_id: account, id, frozen }) => {
+          this.#releasing.add(id);
+          const released = writer.release({ verb: 'release', account, id, receipt: frozen });
+          return released.finally(() => this.#releasing.delete(id));
+        }),
       );
       if (rows.length < STRAY_PAGE) return;
       last = rows.at(-1)!;
@@ -179,11 +185,22 @@ interface StrayRow {
   frozen: Buffer;
 }
 
+/** Brings accounts to now that nobody uses, a few in a transaction: whoever uses one waits for all of them. */
+async function bringToNow(pool: Pool): Promise<void> {
+  for (let calls = 0; calls < SWEEP_MOST; calls++) {
+    const { rows } = await pool.query<{ done: number }>('SELECT ledger_expire_due($1) AS done', [EXPIRE_LIMIT]);
+    if (rows[0]!.done < EXPIRE_LIMIT) return;
+  }
+}
+
 /** Ends the holds of gateways whose lease ran out, one gateway in a transaction. Returns how many. */
-export async function sweep(pool: Pool): Promise<number> {
+export async function sweep(pool: Pool, sweeper: bigint): Promise<number> {
   let total = 0;
   for (let calls = 0; calls < SWEEP_MOST; calls++) {
-    const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [SWEEP_LIMIT]);
+    const { rows } = await pool.query<{ ended: number }>('SELECT ledger_sweep($1, $2) AS ended', [
+      SWEEP_LIMIT,
+      sweeper,
+    ]);
     if (rows[0]!.ended === 0) break;
     total += rows[0]!.ended;
   }

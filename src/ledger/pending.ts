@@ -22,19 +22,25 @@ export interface Pending {
   reject: (error: Error) => void;
 }
 
+/** Accounts that somebody has locked for long, and when one operation of each may try again, alone. */
+export type Stuck = Map<bigint, number>;
+
 /**
- * Takes the next batch out of the queues, the first queue first: no id twice, and an operation that must go alone by
- * itself, once it is the first of its queue.
+ * Takes the next batch out of the queues, the first queue first: no id twice, an operation that must go alone by itself,
+ * and nothing of an account that is stuck until its time has come.
  */
-export function takeBatch(...queues: Pending[][]): Pending[] {
-  const alone = queues.find((queue) => queue[0]?.alone);
-  if (alone !== undefined) return alone.splice(0, 1);
+export function takeBatch(queues: readonly Pending[][], stuck: Stuck, now: number): Pending[] {
+  const isReady = ({ operation }: Pending): boolean => (stuck.get(operation.account) ?? 0) <= now;
+  for (const queue of queues) {
+    const i = queue.findIndex((pending) => (pending.alone || stuck.has(pending.operation.account)) && isReady(pending));
+    if (i !== -1) return queue.splice(i, 1);
+  }
   const ids = new Set<Uuid>();
   const batch: Pending[] = [];
   for (const queue of queues) {
     let waiting = 0;
     for (const pending of queue) {
-      if (batch.length >= MAX_BATCH || pending.alone || ids.has(pending.operation.id)) {
+      if (batch.length >= MAX_BATCH || pending.alone || ids.has(pending.operation.id) || !isReady(pending)) {
         queue[waiting++] = pending;
         continue;
       }

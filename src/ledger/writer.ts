@@ -6,13 +6,13 @@
  *   (caller) ─────────▶ queued ──────────────────────▶ in flight ─────────▶ answered
  *                         │ ▲                             │
  *                deadline │ └── connection lost, deadlock, timeout: every operation is idempotent, so it goes again ──┘
- *                         ▼         refused by the database: each of the batch goes again alone; alone → failed
+ *                         ▼         refused by the database, or a lock that lasts: each of the batch goes again alone;
+ *                                   alone and refused → failed; alone and stuck → its account waits, all others go on
  *                     abandoned     a hold: released once its fate is known; the others: tried on as long as the process
  *                                   lives, what ends a hold from the journal also after it
  *
  * Order within a batch: all but holds, then holds, each in the order of arrival. Bounds: `maxQueued` operations in all,
- * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`. No more
- * holds are live than the journal has space for, so that each can be ended when the database is away.
+ * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`.
  */
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../errors.ts';
@@ -22,20 +22,35 @@ import type { Logger } from '../observe/log.ts';
 import { isPoison, isStuck, type WriterConnection } from './connection.ts';
 import type { Journal } from './journal/journal.ts';
 import { type Ending, isEnding } from './journal/record.ts';
-import type { Adjust, Extend, Grant, Hold, Operation, Release, Reverse, Settle } from './operations.ts';
+import { LiveHolds } from './live-holds.ts';
+import {
+  type Adjust,
+  type Extend,
+  type Grant,
+  type Hold,
+  type Operation,
+  type Release,
+  type Reverse,
+  releaseOf,
+  type Settle,
+} from './operations.ts';
 import type { Result } from './outcomes.ts';
-import { type Pending, takeBatch } from './pending.ts';
+import { type Pending, type Stuck, takeBatch } from './pending.ts';
 
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
 const RETRY_MOST_MS = 500;
+/** How long an account that is locked waits until one operation of it tries again, for at most `lock_timeout`. */
+const STUCK_MS = 1_000;
+/** How often is looked for such an account when nothing else waits. */
+const IDLE_MS = 50;
 const NEVER = Number.POSITIVE_INFINITY;
 
 export interface WriterOptions {
   connection: WriterConnection;
   clock: Clock;
   log: Logger;
-  /** Operations waiting before new holds are refused as `overloaded`; settles are always taken. */
+  /** Operations waiting before new ones are refused as `overloaded`; what ends a hold is always taken. */
   maxQueued?: number;
   holdTimeoutMs?: number;
   settleTimeoutMs?: number;
@@ -53,7 +68,6 @@ export class LedgerWriter {
   readonly #holdTimeoutMs: number;
   readonly #settleTimeoutMs: number;
   readonly #endTimeoutMs: number;
-  readonly #journal: Journal | null;
   #urgent: Pending[] = [];
   #holds: Pending[] = [];
   #inFlight: Pending[] = [];
@@ -62,8 +76,8 @@ export class LedgerWriter {
   #ended = false;
   #retryMs = RETRY_FIRST_MS;
   #deadlines: NodeJS.Timeout | null = null;
-  /** Holds this process asked for and has not ended: what the stray sweep must leave alone. */
-  readonly #live = new Set<Uuid>();
+  readonly #live: LiveHolds;
+  readonly #stuck: Stuck = new Map();
 
   constructor(options: WriterOptions) {
     this.#connection = options.connection;
@@ -72,8 +86,8 @@ export class LedgerWriter {
     this.#maxQueued = options.maxQueued ?? 10_000;
     this.#holdTimeoutMs = options.holdTimeoutMs ?? 1_800;
     this.#settleTimeoutMs = options.settleTimeoutMs ?? 30_000;
-    this.#journal = options.journal ?? null;
-    this.#endTimeoutMs = this.#journal === null ? this.#settleTimeoutMs : (options.journalAfterMs ?? 1_000);
+    this.#endTimeoutMs = options.journal === undefined ? this.#settleTimeoutMs : (options.journalAfterMs ?? 1_000);
+    this.#live = new LiveHolds(options.journal ?? null, options.log);
   }
 
   /** Operations that wait or are in flight. */
@@ -92,18 +106,12 @@ export class LedgerWriter {
    */
   hold(operation: Hold): Promise<Result> {
     if (this.#closed) return Promise.reject(new TollgateError('shutting_down'));
-    const isFull = this.#journal !== null && this.#live.size >= this.#journal.capacity;
-    if (isFull || this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
-    this.#live.add(operation.id);
+    if (this.#live.areFull || this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
+    this.#live.open(operation.id);
     return this.#enqueue(this.#holds, operation, this.#holdTimeoutMs).then((result) => {
-      if (result.outcome !== 'done' && result.outcome !== 'repeated') this.#live.delete(operation.id);
+      if (result.outcome !== 'done' && result.outcome !== 'repeated') this.#live.forget(operation.id);
       return result;
     });
-  }
-
-  /** Makes a hold larger. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`. Retried like a settle. */
-  extend(operation: Extend): Promise<Result> {
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
 
   /**
@@ -127,18 +135,12 @@ export class LedgerWriter {
     return this.#enqueue(this.#urgent, operation, NEVER);
   }
 
-  /** Adds a lot. Throws `ledger_unavailable` when no answer came within `settleTimeoutMs`. Retried like a settle. */
-  grant(operation: Grant): Promise<Result> {
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
-  }
-
-  /** Adds or takes credits. Retried like a settle. */
-  adjust(operation: Adjust): Promise<Result> {
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
-  }
-
-  /** Gives back what a request was charged. Retried like a settle. */
-  reverse(operation: Reverse): Promise<Result> {
+  /**
+   * Extends a hold, grants or corrects. Throws `overloaded` when too much waits, `ledger_unavailable` when no answer came
+   * within `settleTimeoutMs`; it is tried on as long as the process lives.
+   */
+  apply(operation: Extend | Grant | Adjust | Reverse): Promise<Result> {
+    if (this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
     return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
   }
 
@@ -152,6 +154,8 @@ export class LedgerWriter {
     while (this.depth > 0 && !(this.#inFlight.every(given) && this.#urgent.every(given))) await sleep(10);
     const left = [...this.#inFlight, ...this.#urgent];
     await Promise.all(left.map((pending) => pending.kept));
+    const holds = this.#inFlight.flatMap(({ operation }) => (operation.verb === 'hold' ? [operation] : []));
+    await this.#live.keepReleases(holds);
     this.#ended = true;
     this.#urgent = [];
     if (left.length > 0) this.#log.error({ operations: left.length }, 'the database is away: these are not applied');
@@ -160,7 +164,7 @@ export class LedgerWriter {
   /** A hold whose end was never answered stays live: released as stray, it would have been free. */
   #end(operation: Ending): Promise<Result> {
     return this.#enqueue(this.#urgent, operation, this.#endTimeoutMs).then((result) => {
-      this.#live.delete(operation.id);
+      this.#live.forget(operation.id);
       return result;
     });
   }
@@ -192,6 +196,7 @@ export class LedgerWriter {
         await setImmediate();
         call = this.#send();
       }
+      for (; call === null && this.depth > 0; call = this.#send()) await sleep(IDLE_MS);
     }
     this.#busy = false;
     if (this.#deadlines !== null) clearInterval(this.#deadlines);
@@ -200,7 +205,7 @@ export class LedgerWriter {
 
   /** Starts the next call, where anything waits. */
   #send(): { batch: Pending[]; answer: Promise<Result[]> } | null {
-    const batch = takeBatch(this.#urgent, this.#holds);
+    const batch = takeBatch([this.#urgent, this.#holds], this.#stuck, this.#stuck.size === 0 ? 0 : this.#clock.now());
     this.#inFlight = batch;
     if (batch.length === 0) return null;
     for (const pending of batch) pending.sent = true;
@@ -209,6 +214,7 @@ export class LedgerWriter {
 
   #answerAll(batch: Pending[], results: Result[]): void {
     this.#retryMs = RETRY_FIRST_MS;
+    if (batch.length === 1) this.#stuck.delete(batch[0]!.operation.account);
     for (let i = 0; i < batch.length; i++) this.#answer(batch[i]!, results[i]!);
   }
 
@@ -223,13 +229,12 @@ export class LedgerWriter {
     pending.resolve(result);
     if (!pending.abandoned) return;
     if (operation.verb === 'hold') this.#releaseStray(operation);
-    else if (isEnding(operation)) this.#live.delete(operation.id);
-    void pending.kept?.then((record) => record.forget());
+    if (isEnding(operation)) void this.#live.concludeKept(operation, result.outcome, pending.kept);
   }
 
   /** A hold nobody waits for any more: it may have been committed, so it is released; unknown is a fine answer too. */
   #releaseStray(hold: Hold): void {
-    this.release({ verb: 'release', account: hold.account, id: hold.id, receipt: hold.frozen }).catch((error) =>
+    this.release(releaseOf(hold)).catch((error) =>
       this.#log.warn({ err: error }, 'a hold that timed out is not released yet'),
     );
   }
@@ -238,11 +243,8 @@ export class LedgerWriter {
   async #refused(pending: Pending, error: unknown): Promise<null> {
     const { operation } = pending;
     this.#log.error({ err: error, verb: operation.verb }, 'the database refused an operation');
-    if (operation.verb === 'hold') this.#live.delete(operation.id);
-    if (isEnding(operation) && pending.deadline < NEVER) {
-      await this.#journal?.refuse(operation);
-      void pending.kept?.then((record) => record.forget());
-    }
+    if (operation.verb === 'hold') this.#live.forget(operation.id);
+    if (isEnding(operation) && pending.deadline < NEVER) await this.#live.refuse(operation, pending.kept);
     pending.reject(new TollgateError('internal_error', { cause: error }));
     this.#inFlight = [];
     return null;
@@ -252,16 +254,21 @@ export class LedgerWriter {
     const poison = isPoison(error);
     if (poison && batch.length === 1) return this.#refused(batch[0]!, error);
     this.#inFlight = [];
-    if (this.#ended) return null;
+    if (this.#ended) {
+      for (const pending of batch) pending.reject(new TollgateError('ledger_unavailable'));
+      return null;
+    }
     // One account that is locked, or slow, must not hold up the others of its batch either.
     if (poison || isStuck(error)) for (const pending of batch) pending.alone = batch.length > 1;
+    if (isStuck(error) && batch.length === 1)
+      this.#stuck.set(batch[0]!.operation.account, this.#clock.now() + STUCK_MS);
     // An abandoned hold goes no further: a release in its place ends it, should it have been committed.
     const holds = batch.filter((pending) => pending.operation.verb === 'hold');
     this.#urgent.unshift(...batch.filter((pending) => pending.operation.verb !== 'hold'));
     this.#holds.unshift(...holds.filter((pending) => !pending.abandoned));
     for (const pending of holds) if (pending.abandoned) this.#releaseStray(pending.operation as Hold);
-    if (poison) return null;
     this.#log.warn({ err: error, operations: batch.length }, 'a ledger call failed and is retried');
+    if (poison || isStuck(error)) return null;
     await sleep(this.#retryMs);
     this.#retryMs = Math.min(this.#retryMs * 2, RETRY_MOST_MS);
     return null;
@@ -276,7 +283,7 @@ export class LedgerWriter {
       // Nobody waits for the answer any more, but what was served is charged, and what was held ends, however late.
       if (pending.operation.verb !== 'hold') return true;
       if (pending.sent) queueMicrotask(() => this.#releaseStray(pending.operation as Hold));
-      else this.#live.delete(pending.operation.id);
+      else this.#live.forget(pending.operation.id);
       return false;
     };
     this.#urgent = this.#urgent.filter(waiting);
@@ -287,8 +294,7 @@ export class LedgerWriter {
     if (pending.abandoned) return;
     pending.abandoned = true;
     const { operation } = pending;
-    // A hold that is not ours any more has no space of its own; it is found again in the database.
-    if (isEnding(operation) && this.#live.has(operation.id)) pending.kept = this.#journal?.append(operation) ?? null;
+    if (isEnding(operation)) pending.kept = this.#live.keep(operation);
     void Promise.resolve(pending.kept).then(() => pending.reject(new TollgateError('ledger_unavailable')));
   }
 }

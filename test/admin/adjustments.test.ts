@@ -98,7 +98,7 @@ test('a grant and an adjustment may have the same reference, and so may two acco
 test('a reference that clawed a payment back is no adjustment’s', async () => {
   const { id, account } = await createCustomer(rig, '8');
   const given = { amount: -5_000_000_000n, reference: TAKEN.reference, reason: 'disputed', creditsPerUsd: 1000n };
-  await rig.writer.adjust({ verb: 'adjust', account, id: uuidv7(systemClock), book: 'clawback', ...given });
+  await rig.writer.apply({ verb: 'adjust', account, id: uuidv7(systemClock), book: 'clawback', ...given });
   const { status, body } = await adjust(id, TAKEN);
   expect(status).toBe(422);
   expect(body).toEqual(errorBody('reference_reused', 'invalid_request_error', 'reference', expect.any(String)));

@@ -35,7 +35,7 @@ async function grantAll(databaseUrl: string, accounts: bigint[]): Promise<void> 
   const connection = new WriterConnection(databaseUrl, mintId(systemClock), silentLogger);
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const grants = accounts.map((account) =>
-    writer.grant({
+    writer.apply({
       verb: 'grant',
       account,
       id: uuidv7(systemClock),

@@ -83,5 +83,5 @@ it('what a transfer may be is checked by the database: books, sign and kind', as
   await expect(insert(-5n, 3, 1, 2)).rejects.toThrow('entry_sign_follows_the_kind');
   await expect(insert(5n, 1, 10, 2)).rejects.toThrow('entry_moves_between_wallet_and_another_book');
   await expect(insert(0n, 1, 1, 1)).rejects.toThrow('entry_moves_between_wallet_and_another_book');
-  await expect(insert(-5n, 7, 1, 2)).rejects.toThrow('entry_kind_is_known');
+  await expect(insert(-5n, 10, 1, 2)).rejects.toThrow('entry_kind_is_known');
 });

@@ -96,6 +96,16 @@ const ENTRIES: Corruption[] = [
     (h) => [`entry ${h.plain}/2 balance_after: 56 / 7`],
   ],
   [
+    'a charge to a book that is not revenue',
+    (h) => ['UPDATE entries SET credit = 3 WHERE id = $1', h.plain],
+    (h) => [`entry ${h.plain}/2 books: the wallet and 2 / 1 to 3`],
+  ],
+  [
+    'a grant from the source of another kind of lot',
+    (h) => ['UPDATE entries SET debit = 13 WHERE lot_id = $1 AND kind = 1', h.lots.a],
+    (h) => [`entry ${h.lots.a}/1 books: the wallet and 10 / 13 to 1`],
+  ],
+  [
     'an entry that names another lot',
     (h) => ['UPDATE entries SET lot_id = $2 WHERE id = $1', h.plain, h.lots.a],
     (h) => [`lot ${h.lots.a} remaining: `, `lot ${h.lots.b} remaining: `],

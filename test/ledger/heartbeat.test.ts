@@ -55,7 +55,7 @@ beforeEach(async () => {
   heart = new DedicatedConnection(proxy.url, 'tollgate-heartbeat', silentLogger);
   writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   account = await ledger.newAccount();
-  await writer.grant(grant(account, 1_000n));
+  await writer.apply(grant(account, 1_000n));
   metered = [];
   clock.nowMs = 0;
   planned = [];
@@ -169,7 +169,7 @@ it('looks at every hold in its name, however many it works on', async () => {
 
 it('brings accounts to now that nobody uses: what expired is booked', async () => {
   const soon = new Date(Date.now() + 60_000);
-  await writer.grant(grant(account, 5n, { expiresAt: soon }));
+  await writer.apply(grant(account, 5n, { expiresAt: soon }));
   await ledger.pool.query('UPDATE lots SET expires_at = clock_timestamp() WHERE account_id = $1 AND expires_at = $2', [
     account,
     soon,

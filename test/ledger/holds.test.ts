@@ -210,3 +210,12 @@ describe('grant', () => {
     expect((await ledger.one(grant(account, 100n, { reference: 'r' }))).outcome).toBe('done');
   });
 });
+
+it('a key that the account does not have holds nothing, alone or in a batch with what is plain', async () => {
+  const account = await ledger.newAccount();
+  const [open, alone, together] = [newId(), newId(), newId()];
+  await ledger.apply([grant(account, 100n), hold(account, open, 10n)]);
+  expect((await ledger.one(hold(account, alone, 1n, { key: 99n }))).outcome).toBe('key_inactive');
+  const results = await ledger.apply([settle(account, open, 3n), hold(account, together, 1n, { key: 99n })]);
+  expect(results.map((result) => result.outcome)).toEqual(['done', 'key_inactive']);
+});

@@ -34,7 +34,7 @@ afterAll(async () => {
 
 it('a hold that is noted between the look at it and its end is ended all the same, once', async () => {
   const account = await ledger.newAccount();
-  await writer.grant(grant(account, 100n));
+  await writer.apply(grant(account, 100n));
   const id = newId();
   await writer.hold(hold(account, id, 40n));
 

@@ -4,7 +4,7 @@ import { applyOperations, type Hold } from '../../src/ledger/operations.ts';
 import type { OnOrphan, Result } from '../../src/ledger/outcomes.ts';
 import { endOwner } from '../../src/ledger/owners.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
-import { grant, hold, type LedgerRig, lockWallet, newId, openLedger, settle } from './rig.ts';
+import { grant, hold, type LedgerRig, lockWallet, newId, OWNER, openLedger, settle } from './rig.ts';
 
 let ledger: LedgerRig;
 let account: bigint;
@@ -43,7 +43,7 @@ const die = (): Promise<unknown> =>
   ledger.pool.query('UPDATE owners SET lease_until = clock_timestamp() WHERE owner = $1', [gateway]);
 
 async function sweep(limit = 500): Promise<number> {
-  const { rows } = await ledger.pool.query<{ ended: number }>('SELECT ledger_sweep($1) AS ended', [limit]);
+  const { rows } = await ledger.pool.query<{ ended: number }>('SELECT ledger_sweep($1, $2) AS ended', [limit, OWNER]);
   return rows[0]!.ended;
 }
 

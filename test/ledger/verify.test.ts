@@ -103,7 +103,7 @@ it('finds nothing wrong while gateways write as fast as they can', async () => {
       while (!over) {
         const account = accounts[i % 2]!;
         const id = newId();
-        if (i % 8 === 0) await writer.grant(grant(account, 500n, { priority: i }));
+        if (i % 8 === 0) await writer.apply(grant(account, 500n, { priority: i }));
         const { outcome } = await writer.hold(hold(account, id, 9n, { least: 1n, policyVersion: 2n }));
         if (outcome === 'done') await writer.settle(settle(account, id, BigInt(i % 12)));
       }

@@ -85,7 +85,7 @@ describe('a batch', () => {
         writer.settle(settle(account, a, 100n)),
         writer.hold(hold(account, newId(), 1n)),
         writer.release(release(account, b)),
-        writer.grant(grant(account, 600n)),
+        writer.apply(grant(account, 600n)),
       ]);
       expect(connection.calls.at(-1)!.map((o) => o.verb)).toEqual(['settle', 'release', 'grant', 'hold', 'hold']);
       expect(results.map((r) => r.outcome)).toEqual(['done', 'done', 'credits_held', 'done', 'done']);

@@ -169,7 +169,7 @@ export async function grantCredits(world: World, account: bigint, credits: strin
   const connection = new WriterConnection(world.database.url, 1n, silentLogger);
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const id = uuidv7(systemClock);
-  const result = await writer.grant({
+  const result = await writer.apply({
     verb: 'grant',
     account,
     id,

@@ -198,9 +198,10 @@ CREATE FUNCTION uuid_at(p_at timestamptz) RETURNS uuid LANGUAGE sql VOLATILE AS 
 $$;
 
 -- Months of entries from last month to `p_ahead` months ahead. What falls outside goes to the default partition: an
--- entry is never refused for lack of one. Attaching takes no lock that stops inserts for long. A month that has rows in the
--- default partition already is left there, with a warning: docs/ledger-archive.md says how to move them.
-CREATE FUNCTION make_partitions(p_ahead integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- entry is never refused for lack of one. Attaching locks the default partition, and what waits for a lock makes all behind it
+-- wait: it gives up soon, there are months of days to try again. A month that has rows in the default partition already is
+-- left there, with a warning: docs/ledger-archive.md says how to move them.
+CREATE FUNCTION make_partitions(p_ahead integer) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '200ms' AS $$
 DECLARE
   v_month timestamp;                                    -- in UTC, whatever the session's zone
   v_name text;

@@ -48,14 +48,14 @@ BEGIN
       h.ctid AS hold,
       CASE u.op WHEN 1 THEN u.amount ELSE 0 END AS charge,
       CASE u.op WHEN 4 THEN u.amount ELSE 0 END AS want,
-      v_distinct AND v_now < w.next_change_at AND CASE
+      coalesce(v_distinct AND v_now < w.next_change_at AND CASE
         WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
           AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
           AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
-        ELSE false END AS plain
+        ELSE false END, false) AS plain
     FROM unnest(p_op, p_account, p_id, p_amount) WITH ORDINALITY AS u (op, account_id, id, amount, i)
       JOIN wallets w ON w.account_id = u.account_id
       LEFT JOIN holds h ON h.account_id = u.account_id AND h.id = u.id

@@ -29,42 +29,50 @@ BEGIN
 END $$;
 
 -- Ends up to `p_limit` holds of one owner, whose death the caller has established. Returns how many; the owner's lease
--- goes with its last hold.
+-- goes with its last hold. An account that cannot be brought right is passed over, with a warning: no other waits for it.
 CREATE FUNCTION ledger_end_owner(p_owner bigint, p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   h holds;
   w wallets;
+  v_account bigint;
   v_accounts bigint[];
   v_now timestamptz;
   v_ended integer := 0;
+  v_of_account integer;
 BEGIN
   SELECT array_agg(DISTINCT t.account_id) INTO v_accounts
     FROM (SELECT account_id FROM holds WHERE owner = p_owner ORDER BY account_id, id LIMIT p_limit) t;
   PERFORM FROM wallets WHERE account_id = ANY (v_accounts) ORDER BY account_id FOR UPDATE;
   v_now := clock_timestamp();
-  FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = ANY (v_accounts) ORDER BY account_id, id LIMIT p_limit
-  LOOP
-    IF w.account_id IS DISTINCT FROM h.account_id THEN
+  FOREACH v_account IN ARRAY coalesce(v_accounts, '{}') LOOP
+    BEGIN
+      v_of_account := 0;
+      SELECT * INTO w FROM wallets WHERE account_id = v_account;
+      IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
+      FOR h IN SELECT * FROM holds WHERE owner = p_owner AND account_id = v_account ORDER BY id LIMIT p_limit - v_ended LOOP
+        w := ledger_recover(w, h, v_now);
+        v_of_account := v_of_account + 1;
+      END LOOP;
       PERFORM ledger_store(w);
-      SELECT * INTO w FROM wallets WHERE account_id = h.account_id;
-    END IF;
-    IF v_now >= w.next_change_at THEN w := ledger_refresh(w, v_now); END IF;
-    w := ledger_recover(w, h, v_now);
-    v_ended := v_ended + 1;
+      v_ended := v_ended + v_of_account;
+    EXCEPTION WHEN integrity_constraint_violation OR raise_exception OR data_exception THEN
+      RAISE WARNING 'the holds of account % cannot be ended: %', v_account, sqlerrm;
+    END;
   END LOOP;
-  PERFORM ledger_store(w);
   DELETE FROM owners o WHERE o.owner = p_owner AND NOT EXISTS (SELECT FROM holds t WHERE t.owner = p_owner);
   RETURN v_ended;
 END $$;
 
 -- Ends up to `p_limit` holds of one gateway whose lease ran out; the next call takes the next. One gateway in a
 -- transaction: it locks accounts in sorted order, which those of several gateways together would not be. One sweeper at a
--- time takes a given owner; others pass it by. Holds of owner 0 end by themselves. Returns how many; 0: no more are left.
-CREATE FUNCTION ledger_sweep(p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- time takes a given owner; others pass it by. Holds of owner 0 end by themselves. A sweeper whose own lease ran out has been
+-- cut off, and so perhaps have all: it sweeps nobody. Returns how many; 0: no more can be ended.
+CREATE FUNCTION ledger_sweep(p_limit integer, p_sweeper bigint) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   v_owner bigint;
   v_ended integer;
 BEGIN
+  IF NOT EXISTS (SELECT FROM owners WHERE owner = p_sweeper AND lease_until > clock_timestamp()) THEN RETURN 0; END IF;
   FOR v_owner IN SELECT owner FROM owners WHERE lease_until <= clock_timestamp() ORDER BY owner FOR UPDATE SKIP LOCKED
   LOOP
     v_ended := ledger_end_owner(v_owner, p_limit);
@@ -72,7 +80,11 @@ BEGIN
     IF v_ended > 0 THEN RETURN v_ended; END IF;
   END LOOP;
   -- A hold whose owner has no lease at all was committed after its gateway was swept.
-  SELECT h.owner INTO v_owner FROM holds h
-    WHERE h.owner <> 0 AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner) LIMIT 1;
-  RETURN CASE WHEN FOUND THEN ledger_end_owner(v_owner, p_limit) ELSE 0 END;
+  FOR v_owner IN SELECT DISTINCT h.owner FROM holds h
+    WHERE h.owner <> 0 AND NOT EXISTS (SELECT FROM owners o WHERE o.owner = h.owner)
+  LOOP
+    v_ended := ledger_end_owner(v_owner, p_limit);
+    IF v_ended > 0 THEN RETURN v_ended; END IF;
+  END LOOP;
+  RETURN 0;
 END $$;

@@ -81,9 +81,13 @@ DECLARE
 BEGIN
   FOR w IN SELECT * FROM wallets WHERE next_change_at <= coalesce(p_at, clock_timestamp())
            ORDER BY next_change_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
-    v_now := coalesce(p_at, clock_timestamp());
-    PERFORM ledger_store(ledger_refresh(w, v_now));
-    v_done := v_done + 1;
+    BEGIN
+      v_now := coalesce(p_at, clock_timestamp());
+      PERFORM ledger_store(ledger_refresh(w, v_now));
+      v_done := v_done + 1;
+    EXCEPTION WHEN integrity_constraint_violation OR raise_exception OR data_exception THEN
+      RAISE WARNING 'account % cannot be brought to now: %', w.account_id, sqlerrm;
+    END;
   END LOOP;
   RETURN v_done;
 END $$;

@@ -32,13 +32,15 @@ BEGIN
     WHERE account_id = h.account_id AND key_id IN (0, h.key_id) AND budget IS NOT NULL AND h.opened_at >= period_start;
 END $$;
 
--- A request that ended at `p_at` turned out to cost `p_more` more, or less.
+-- A request that ended at `p_at` turned out to cost `p_more` more, or less. What comes back returns to a budget in total alone:
+-- of which day or month it was part is not known for certain any more, and no other may be overspent by it.
 CREATE FUNCTION ledger_budget_late(p_account bigint, p_key bigint, p_at timestamptz, p_more bigint, p_now timestamptz)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM ledger_budget_turn(p_account, p_key, p_now);
   UPDATE spenders SET spent = greatest(spent + p_more, 0)
-    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND p_at >= period_start;
+    WHERE account_id = p_account AND key_id IN (0, p_key) AND budget IS NOT NULL AND p_at >= period_start
+      AND (p_more > 0 OR period = 3);
 END $$;
 
 -- Gives a key, or its account (key 0), a budget, or takes it away (null). What the period has seen so far counts: holds that

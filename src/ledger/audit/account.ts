@@ -37,6 +37,8 @@ export interface Head {
 
 export interface LotRow {
   lot: Uuid;
+  /** The book its grant came from. */
+  kind: number;
   /** 0 pending, 1 live, 2 expired and not booked, 3 closed. */
   state: number;
   granted: bigint;
@@ -49,6 +51,9 @@ export interface LotRow {
 
 export interface Entry extends Link {
   lot: Uuid | null;
+  /** Books. */
+  debit: number;
+  credit: number;
 }
 
 export interface Allocation {
@@ -66,8 +71,11 @@ export interface Allocation {
 export interface Adjustment {
   reference: string;
   amount: bigint;
+  book: number;
   entrySeq: number | null;
   entryAmount: bigint | null;
+  /** The other side of the wallet's. */
+  entryBook: number | null;
 }
 
 /**
@@ -94,6 +102,9 @@ const GRANT = 1;
 const EXPIRE = 6;
 const ADJUST = 7;
 const REPAID = 100;
+const [WALLET, REVENUE] = [1, 2];
+/** Of other kinds it is revenue; of a grant, the kind of its lot. An adjustment also says which. */
+const BOOKS_OF: Record<number, readonly number[]> = { [EXPIRE]: [3], [ADJUST]: [4, 14] };
 const STARTED = 101;
 const [PENDING, LIVE, EXPIRED, CLOSED] = [0, 1, 2, 3];
 
@@ -166,12 +177,26 @@ export class AccountAudit {
     this.#sum += entry.amount;
     this.chain.add(entry);
     if (entry.kind === ADJUST) this.#adjustments++;
+    this.#checkBooks(entry);
     if (entry.lot === null) return;
     const lot = this.#lots.get(entry.lot);
     if (lot === undefined) this.reportBroken(`${nameOf(entry)} lot_id`, 'a lot of the account', entry.lot);
     else if (entry.kind === GRANT || (entry.kind === ADJUST && entry.amount > 0n)) lot.granted += entry.amount;
     else if (entry.kind === EXPIRE) lot.expired -= entry.amount;
     else lot.burnt -= entry.amount;
+  }
+
+  /** A transfer has the wallet on the side its sign says, and on the other the book of its kind. */
+  #checkBooks(entry: Entry): void {
+    const [side, other] = entry.amount > 0n ? [entry.credit, entry.debit] : [entry.debit, entry.credit];
+    const lotKind = entry.lot === null ? undefined : this.#lots.get(entry.lot)?.found.kind;
+    const books = entry.kind === GRANT ? [lotKind] : (BOOKS_OF[entry.kind] ?? [REVENUE]);
+    if (side === WALLET && books.includes(other)) return;
+    this.reportBroken(
+      `${nameOf(entry)} books`,
+      `the wallet and ${books.join(' or ')}`,
+      `${entry.debit} to ${entry.credit}`,
+    );
   }
 
   /** Takes another pass over the same entries: only the chain wants it. */
@@ -192,10 +217,11 @@ export class AccountAudit {
     }
   }
 
-  addAdjustment({ reference, amount, entrySeq, entryAmount }: Adjustment): void {
+  addAdjustment({ reference, amount, book, entrySeq, entryAmount, entryBook }: Adjustment): void {
     if (entrySeq !== null && entrySeq > this.#through) return;
     if (entrySeq !== null) this.#adjustments--;
     if (entryAmount !== amount) this.reportBroken(`adjustment ${reference} amount`, entryAmount ?? 'an entry', amount);
+    else if (entryBook !== book) this.reportBroken(`adjustment ${reference} book`, entryBook, book);
   }
 
   /** Compares what is stored with what was taken: call it once, when all was. */

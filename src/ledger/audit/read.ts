@@ -100,7 +100,7 @@ const HEADS = `
   WHERE w.account_id > $1 AND w.account_id <= $2 ORDER BY w.account_id`;
 
 const LOTS = `
-  SELECT l.account_id AS account, l.lot_id AS lot, l.state, l.granted, l.repaid, l.expired,
+  SELECT l.account_id AS account, l.lot_id AS lot, l.kind, l.state, l.granted, l.repaid, l.expired,
     CASE WHEN l.lot_id = w.head_lot THEN w.head_left ELSE l.remaining END AS remaining,
     coalesce(a.amount, 0) AS gave
   FROM lots l JOIN wallets w ON w.account_id = l.account_id
@@ -153,7 +153,7 @@ async function readRange(client: ClientBase, range: Range): Promise<Slice> {
 export function readEntries(pool: Pool, range: Range, size: number): AsyncGenerator<Of<Entry>[]> {
   return pages<Of<Entry>>(
     pool,
-    `SELECT account_id AS account, id, kind, seq::float8, amount, balance_after AS "balanceAfter", lot_id AS lot
+    `SELECT account_id AS account, id, kind, seq::float8, amount, balance_after AS "balanceAfter", lot_id AS lot, debit, credit
        FROM entries WHERE (account_id, id, kind) > ($1, $2::uuid, $3) AND account_id <= $4
        ORDER BY account_id, id, kind LIMIT $5`,
     [range.after, LAST_UUID, LAST_KIND],
@@ -184,7 +184,8 @@ export function readAllocations(pool: Pool, range: Range, size: number): AsyncGe
 export function readAdjustments(pool: Pool, range: Range, size: number): AsyncGenerator<Of<Adjustment>[]> {
   return pages<Of<Adjustment>>(
     pool,
-    `SELECT a.account_id AS account, a.reference, a.amount, e.seq::float8 AS "entrySeq", e.amount AS "entryAmount"
+    `SELECT a.account_id AS account, a.reference, a.amount, a.book, e.seq::float8 AS "entrySeq", e.amount AS "entryAmount",
+         CASE WHEN e.amount > 0 THEN e.debit ELSE e.credit END AS "entryBook"
        FROM (SELECT * FROM adjustments WHERE (account_id, reference) > ($1, $2) AND account_id <= $3
          ORDER BY account_id, reference LIMIT $4) a
        LEFT JOIN entries e ON e.account_id = a.account_id AND e.id = a.id AND e.kind = 7

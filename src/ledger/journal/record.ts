@@ -1,5 +1,6 @@
 /** What the journal keeps of an operation that ends a hold: one line of JSON, the same in a slot and in a file of its own. */
 import type { Operation, Release, Settle } from '../operations.ts';
+import type { Outcome } from '../outcomes.ts';
 
 /** What ends a hold. */
 export type Ending = Settle | Release;
@@ -7,6 +8,13 @@ export type Ending = Settle | Release;
 /** Whether an operation ends a hold. */
 export function isEnding(operation: Operation): operation is Ending {
   return operation.verb === 'settle' || operation.verb === 'release';
+}
+
+/** Whether an answer means that the ledger has what the operation says; if not, a person must look at it. */
+export function isBooked(operation: Ending, outcome: Outcome): boolean {
+  if (['done', 'repeated', 'late'].includes(outcome)) return true;
+  // A hold that was never opened, or ended by itself, needs no release.
+  return operation.verb === 'release' && ['hold_not_found', 'already_expired'].includes(outcome);
 }
 
 /**

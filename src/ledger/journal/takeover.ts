@@ -12,9 +12,10 @@ import { readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/clock.ts';
 import type { Logger } from '../../observe/log.ts';
+import type { Result } from '../outcomes.ts';
 import type { Journal } from './journal.ts';
 import { claimedName, NOBODY, parseName } from './names.ts';
-import { decodeRecord, type Ending } from './record.ts';
+import { decodeRecord, type Ending, isBooked } from './record.ts';
 import { forgetRefused, keepRefused, readRefused, refusedNames } from './refused.ts';
 import { readSlots } from './slots.ts';
 
@@ -35,8 +36,8 @@ export interface TakeoverOptions {
   gone: () => readonly bigint[];
   /** Whether the database answers. */
   answers: () => boolean;
-  /** Applies a record. Rejects only when the ledger refuses it. */
-  replay: (operation: Ending) => Promise<unknown>;
+  /** Applies a record. Rejects when the database refuses it. */
+  replay: (operation: Ending) => Promise<Result>;
 }
 
 /** The file that is being replayed. */
@@ -178,7 +179,7 @@ export class Takeover {
   /** Throws only when a record that is refused cannot be kept: then its file must stay. */
   async #replay(record: Buffer, name: string): Promise<void> {
     try {
-      await this.#options.replay(decodeRecord(record));
+      await this.#apply(record);
     } catch (error) {
       this.#options.log.error(
         { err: error, record: name },
@@ -186,6 +187,13 @@ export class Takeover {
       );
       await keepRefused(this.#folder, name, record);
     }
+  }
+
+  /** Throws when the ledger has not what the record says afterwards: another database on this folder, for one. */
+  async #apply(record: Buffer): Promise<void> {
+    const operation = decodeRecord(record);
+    const { outcome } = await this.#options.replay(operation);
+    if (!isBooked(operation, outcome)) throw new Error(`the ledger answered ${outcome} to a ${operation.verb}`);
   }
 
   async #giveUp(): Promise<void> {
@@ -198,7 +206,7 @@ export class Takeover {
   async #retryRefused(): Promise<void> {
     for (const name of await refusedNames(this.#folder)) {
       try {
-        await this.#options.replay(decodeRecord(await readRefused(this.#folder, name)));
+        await this.#apply(await readRefused(this.#folder, name));
         await forgetRefused(this.#folder, name);
       } catch (error) {
         this.#options.log.error({ err: error, record: name }, 'a record that was refused still cannot be charged');

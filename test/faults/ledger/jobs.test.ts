@@ -5,7 +5,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { applyOperations } from '../../../src/ledger/operations.ts';
-import { grant, hold, type LedgerRig, newId, openLedger, second } from '../../ledger/rig.ts';
+import { grant, hold, type LedgerRig, newId, OWNER, openLedger, second } from '../../ledger/rig.ts';
 import { POINTS, type Strike, startWireProxy } from '../../support/wire-proxy.ts';
 
 /** A call that has no answer by then is asked again: too early is as harmless as too late. */
@@ -51,7 +51,7 @@ const jobs: Record<string, (account: bigint) => Promise<Call>> = {
   },
   sweep: async (account) => {
     await gateway(account, -1);
-    return { text: 'SELECT ledger_sweep($1)', values: [100] };
+    return { text: 'SELECT ledger_sweep($1, $2)', values: [100, OWNER] };
   },
   end_owner: async (account) => {
     const { owner } = await gateway(account, 60);

@@ -35,7 +35,7 @@ type Prepare = (account: bigint) => Promise<Ask>;
 const verbs: Record<string, Prepare> = {
   grant: async (account) => {
     const operation = grant(account, 500n, { reference: 'second' });
-    return (writer) => writer.grant(operation);
+    return (writer) => writer.apply(operation);
   },
   hold: async (account) => {
     const operation = hold(account, newId(), 300n);
@@ -43,7 +43,7 @@ const verbs: Record<string, Prepare> = {
   },
   extend: async (account) => {
     const id = await opened(account);
-    return (writer) => writer.extend({ verb: 'extend', account, id, want: 400n, least: 150n });
+    return (writer) => writer.apply({ verb: 'extend', account, id, want: 400n, least: 150n });
   },
   settle: async (account) => {
     const operation = settle(account, await opened(account), 70n);
@@ -56,12 +56,12 @@ const verbs: Record<string, Prepare> = {
   adjust: async (account) => {
     const terms = { reference: 'goodwill', reason: 'a test', creditsPerUsd: 1000n } as const;
     const id = newId();
-    return (writer) => writer.adjust({ verb: 'adjust', account, id, amount: -30n, book: 'adjustment', ...terms });
+    return (writer) => writer.apply({ verb: 'adjust', account, id, amount: -30n, book: 'adjustment', ...terms });
   },
   reverse: async (account) => {
     const id = await opened(account);
     await ledger.one(settle(account, id, 70n));
-    return (writer) => writer.reverse({ verb: 'reverse', account, id, amount: null, reason: 'a test' });
+    return (writer) => writer.apply({ verb: 'reverse', account, id, amount: null, reason: 'a test' });
   },
   'replay of a settle': async (account) => {
     const operation = settle(account, await opened(account), 70n);

@@ -87,7 +87,7 @@ describe('what arrives once its gateway was swept', () => {
   beforeEach(async () => {
     await ledger.pool.query("INSERT INTO owners VALUES ($1, clock_timestamp() - interval '1 second', now())", [DEAD]);
   });
-  const sweep = (): Promise<unknown> => ledger.pool.query('SELECT ledger_sweep(100)');
+  const sweep = (): Promise<unknown> => ledger.pool.query('SELECT ledger_sweep(100, $1)', [OWNER]);
   const leases = async (): Promise<number> =>
     (await ledger.pool.query('SELECT FROM owners WHERE owner = $1', [DEAD])).rowCount!;
 
