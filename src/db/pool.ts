@@ -42,7 +42,10 @@ export function createPool(options: PoolOptions): pg.Pool {
   });
   // The pool listens to idle connections only: one that dies inside a transaction, between two queries, would end us.
   pool.on('connect', (client) => client.on('error', () => {}));
-  pool.on('error', (error) => options.log.warn({ err: error }, 'an idle database connection was lost'));
+  pool.on('error', ({ message }) => {
+    // The server may go while we say goodbye. (The error carries its whole connection, so only its words are logged.)
+    if (!pool.ending) options.log.warn({ cause: message }, 'an idle database connection was lost');
+  });
   return pool;
 }
 
