@@ -195,6 +195,17 @@ describe('a gateway of which nothing is known', () => {
 });
 
 describe('a record that the ledger refuses', () => {
+  it.each([
+    ['of a hold that is not there', () => settle(account, newId(), 7n)],
+    ['of an account that is not there', () => settle(1n, newId(), 7n)],
+  ])('for it is %s, is kept for a person, not deleted', async (_, record) => {
+    const gateway = await rig.gateway();
+    await gateway.journal.append(record());
+    await gateway.die();
+    await (await rig.gateway()).takeover.pass();
+    expect(rig.refused()).toHaveLength(1);
+  });
+
   it('is kept apart, its neighbours are charged, and each start tries it again', async () => {
     const { gateway, ids } = await withRecords(2);
     rig.mend();

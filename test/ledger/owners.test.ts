@@ -99,6 +99,36 @@ describe('a hold of 40 with a floor of 10, whose gateway died,', () => {
   });
 });
 
+describe('a sweep that meets trouble', () => {
+  it('by one whose own lease ran out ends nothing: it was cut off, and so perhaps were all', async () => {
+    await openHold();
+    await die();
+    const { rows } = await ledger.pool.query('SELECT ledger_sweep(500, $1) AS ended', [gateway]);
+    expect(rows[0].ended).toBe(0);
+    expect((await ledger.wallet(account)).held).toBe(40n);
+    expect(await sweep()).toBe(1);
+    expect((await ledger.entries(account)).at(-1)![0]).toBe('recovered');
+  });
+
+  it('passes over an account that cannot be brought right, and ends all others', async () => {
+    await openHold();
+    await die();
+    const broken = account;
+    account = await ledger.newAccount();
+    gateway++;
+    await now(grant(account, 100n));
+    await beat();
+    await openHold();
+    await die();
+    await ledger.client.query('UPDATE wallets SET held = 1 WHERE account_id = $1', [broken]);
+    await sweep();
+    expect((await ledger.wallet(account)).held).toBe(0n);
+    await ledger.client.query('UPDATE wallets SET held = 40 WHERE account_id = $1', [broken]);
+    await sweep();
+    expect((await ledger.wallet(broken)).held).toBe(0n);
+  });
+});
+
 describe('what a stream has metered', () => {
   it('only rises, and is noted for open holds alone', async () => {
     const id = await openHold();
