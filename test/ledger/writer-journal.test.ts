@@ -105,6 +105,15 @@ it('a hold that timed out is released from the disk, so that it is free also whe
   expect(await onDisk()).toEqual([expect.objectContaining({ verb: 'release', id })]);
 });
 
+it('a hold that is in flight when its process ends is released from the disk: it may still be committed', async () => {
+  await openHold();
+  rig.proxy.mode = 'no answers';
+  const id = newId();
+  await expect(gateway.writer.hold(hold(account, id, 20n, { floor: 5n }))).rejects.toThrow(UNAVAILABLE);
+  await gateway.writer.close();
+  expect(await onDisk()).toEqual([expect.objectContaining({ verb: 'release', id })]);
+});
+
 describe('a settle that the database refuses', () => {
   it('is kept for a person to look at, its hold live', async () => {
     const id = await openHold();
