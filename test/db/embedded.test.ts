@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { joinEmbedded, startEmbedded } from '../../src/db/embedded/index.ts';
+import { sharedBuffers } from '../../src/db/embedded/process.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { eventually } from '../support/gateway.ts';
 import { dropPostgresFolder, makePostgresFolder } from '../support/postgres-folder.ts';
@@ -151,4 +152,15 @@ test('a folder of another major version is refused with what to do', async () =>
 test('a Postgres that cannot start says why', async () => {
   const broken = startEmbedded({ dataDir, log: silentLogger, settings: { shared_buffers: 'none' } });
   await expect(broken).rejects.toThrow(/did not start:.*invalid value for parameter "shared_buffers".*postgres\.log/);
+});
+
+test('its cache is a quarter of the memory there is, within bounds', () => {
+  expect([0.25, 1, 2, 3, 4, 64].map((gib) => sharedBuffers(gib * 2 ** 30))).toEqual([
+    '128MB',
+    '256MB',
+    '512MB',
+    '768MB',
+    '1024MB',
+    '1024MB',
+  ]);
 });

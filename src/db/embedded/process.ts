@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { totalmem } from 'node:os';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Binaries, identity, type RunAs } from './binaries.ts';
@@ -9,7 +10,24 @@ import { type Binaries, identity, type RunAs } from './binaries.ts';
 /** How long it may take to end its sessions and write a checkpoint; then it is stopped at once, and recovers at the next start. */
 const FAST_STOP_MS = 20_000;
 const POLL_MS = 25;
-const LOG_BYTES = 16 * 1024 * 1024;
+const MIB = 1024 * 1024;
+const LOG_BYTES = 16 * MIB;
+
+/**
+ * What Postgres keeps in memory: a quarter of what this process may use, from 128 MiB to 1 GiB. The part of the primary key
+ * that a month of 10,000 busy accounts writes to is some 100 MB: a cache that it does not fit into costs each request a read
+ * and a write of a page.
+ *
+ * @param memory bytes
+ */
+export function sharedBuffers(memory: number): string {
+  return `${Math.floor(Math.min(Math.max(memory / 4, 128 * MIB), 1024 * MIB) / MIB)}MB`;
+}
+
+/** Of the machine, or of the container where that is less. */
+function usableMemory(): number {
+  return Math.min(totalmem(), process.constrainedMemory() || Number.POSITIVE_INFINITY);
+}
 
 /** For a laptop or a small server. */
 const SETTINGS: Record<string, string> = {
@@ -19,8 +37,7 @@ const SETTINGS: Record<string, string> = {
   unix_socket_directories: '',
   // One gateway's pool and writers, the commands beside it, and a person who looks.
   max_connections: '60',
-  // The hot rows of a small installation stay in memory; more belongs on a Postgres of its own.
-  shared_buffers: '256MB',
+  shared_buffers: sharedBuffers(usableMemory()),
   // Under load, checkpoints come by time and not each time the default 1 GB of WAL is full; full-page images are compressed.
   max_wal_size: '2GB',
   wal_compression: 'on',
