@@ -35,7 +35,7 @@ export function settle(context: Context, deps: SettleDeps, metering: Metering): 
   const amount = rated > most ? most : rated;
   context.charged = amount;
   context.usageSource = metering.source;
-  const receipt = receiptOf(context, metering, held);
+  const receipt = receiptOf(context, deps, metering, held);
   const { account } = need(context, 'principal');
   return answerOf(deps, context, deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt }));
 }
@@ -43,13 +43,23 @@ export function settle(context: Context, deps: SettleDeps, metering: Metering): 
 /** Ends the hold without a charge: nothing was served. Never throws. */
 export function release(context: Context, deps: SettleDeps): Promise<Result | null> {
   context.charged = 0n;
-  const receipt = receiptOf(context, { usage: {}, source: 'provider' }, need(context, 'held'));
+  const receipt = receiptOf(context, deps, { usage: {}, source: 'provider' }, need(context, 'held'));
   const { account } = need(context, 'principal');
   return answerOf(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }));
 }
 
+/** The receipt; what was frozen with the hold, should there be a fault in writing it: the hold ends all the same. */
+function receiptOf(context: Context, deps: SettleDeps, metering: Metering, held: bigint): Buffer {
+  try {
+    return fittingReceipt(context, metering, held);
+  } catch (error) {
+    deps.log.error({ req: context.publicId, err: error }, 'a receipt could not be written; its usage is not told');
+    return need(context, 'hold').frozen;
+  }
+}
+
 /** The receipt, as long as the journal can keep: of very many attempts the first are left out. */
-function receiptOf(context: Context, metering: Metering, held: bigint): Buffer {
+function fittingReceipt(context: Context, metering: Metering, held: bigint): Buffer {
   const model = need(context, 'model');
   const facts = {
     endpoint: context.endpoint,

@@ -45,7 +45,7 @@ export async function serve(context: Context, body: Buffer, deps: GatewayDeps): 
   }
 }
 
-/** Steps 2 to 4. False when the request was refused: then it has been answered, and no hold exists. */
+/** Steps 2 to 4. False when the request was refused: then it has been answered, and no hold is open. */
 async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise<boolean> {
   try {
     if (deps.draining.value) throw new TollgateError('shutting_down');
@@ -59,6 +59,7 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     await hold(context, deps);
   } catch (error) {
     fail(context, await precedingRefusal(context, error, deps), deps);
+    await endFaulted(context, deps);
     return false;
   }
   if (!context.clientGone) return true;

@@ -1,6 +1,11 @@
 /** P2 and P1 at their edges: ways to be served and not charged, or to be served more than was held for, are closed. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { revokeKey } from '../../src/accounts/keys.ts';
+import { boundCharge } from '../../src/catalog/rating.ts';
+import { editedBody } from '../../src/gateway/edits.ts';
+import { meterBody, meterStream } from '../../src/gateway/meter.ts';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { encodeReceipt } from '../../src/metering/receipt.ts';
 import {
   chargedTo,
   client,
@@ -17,6 +22,12 @@ import {
   type World,
 } from '../support/gateway.ts';
 import { at, chat, errorFrame, hold, sequence, stream } from '../support/scripted-upstream.ts';
+
+// As they are, but for the tests that let one of them fail.
+vi.mock('../../src/catalog/rating.ts', { spy: true });
+vi.mock('../../src/gateway/edits.ts', { spy: true });
+vi.mock('../../src/gateway/meter.ts', { spy: true });
+vi.mock('../../src/metering/receipt.ts', { spy: true });
 
 const messages = [{ role: 'user' as const, content: 'Say hello' }];
 const body = (model: string, more: object = {}): string => JSON.stringify({ model, messages, ...more });
@@ -35,8 +46,8 @@ afterAll(async () => {
 });
 afterEach(() => expectSettled(world));
 
-async function fresh(): Promise<void> {
-  account = await createTestAccount(world, '1000');
+async function fresh(credits = '1000'): Promise<void> {
+  account = await createTestAccount(world, credits);
 }
 
 describe('no more is generated than is held for', () => {
@@ -100,6 +111,79 @@ describe('what was not served is free', () => {
     expect(await chargedTo(world, account.account)).toBe(0n);
     world.upstream.script(sequence(stream({}, at(0, errorFrame)), chat()));
     expect((await post(gateway, account.key, body('plain', { stream: true }))).status).toBe(502);
+  });
+});
+
+describe('a fault of ours after the hold: it is ended, and charged', () => {
+  const fault = (): never => {
+    throw new Error('a fault of ours');
+  };
+  /** What a request costs whose gateway died: a token for four bytes, at 0.001 credits. */
+  const inputEstimate = (sent: string): bigint => BigInt(Math.ceil(sent.length / 4)) * 1_000_000n;
+
+  async function expectFault(sent: string, forwarded: number): Promise<void> {
+    const before = world.upstream.requests.length;
+    const response = await post(gateway, account.key, sent);
+    expect(response.status).toBe(500);
+    expect(await response.json()).toMatchObject({ error: { code: 'internal_error' } });
+    expect(world.upstream.requests.length - before).toBe(forwarded);
+    await expectCharged(inputEstimate(sent));
+  }
+
+  async function expectCharged(amount: bigint): Promise<void> {
+    await eventually(async () => (await chargedTo(world, account.account)) > 0n, 'it is charged');
+    expect(await chargedTo(world, account.account)).toBe(amount);
+  }
+
+  it('before it is forwarded: the input estimate', async () => {
+    await fresh();
+    vi.mocked(editedBody).mockImplementationOnce(fault);
+    await expectFault(body('plain'), 0);
+  });
+
+  it('as soon as it is granted, in lowering the output limit to it: the input estimate', async () => {
+    await fresh('1');
+    const hold = LedgerWriter.prototype.hold;
+    vi.spyOn(LedgerWriter.prototype, 'hold').mockImplementationOnce(async function (this: LedgerWriter, operation) {
+      const granted = await hold.call(this, operation);
+      vi.mocked(boundCharge).mockImplementationOnce(fault);
+      return granted;
+    });
+    await expectFault(body('plain'), 0);
+  });
+
+  it('in metering what was served: the input estimate', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    vi.mocked(meterBody).mockImplementationOnce(fault);
+    await expectFault(body('plain'), 1);
+  });
+
+  it('in metering a stream that was sent: the input estimate, and it does not look whole', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    vi.mocked(meterStream).mockImplementationOnce(fault);
+    const sent = body('plain', { stream: true });
+    await expect(post(gateway, account.key, sent).then((response) => response.text())).rejects.toThrow();
+    await expectCharged(inputEstimate(sent));
+  });
+
+  it('in writing the receipt: the exact charge, with what the hold froze as its receipt', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    vi.mocked(encodeReceipt).mockImplementation(fault);
+    const response = await post(gateway, account.key, body('plain'));
+    vi.mocked(encodeReceipt).mockReset();
+    expect(response.status).toBe(200);
+    expect(response.headers.get('x-tollgate-charged')).toBe('0.018');
+    await expectCharged(18_000_000n);
+    const id = response.headers.get('x-request-id');
+    expect(await get(gateway, account.key, `/account/v1/requests/${id}`)).toMatchObject({
+      status: 'settled',
+      model: 'plain',
+      charged: '0.018',
+      usage: {},
+    });
   });
 });
 
