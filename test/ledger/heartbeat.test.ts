@@ -12,7 +12,7 @@ import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { silentLogger } from '../../src/observe/log.ts';
-import { type FaultyProxy, startProxy } from './proxy.ts';
+import { startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
 import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, release, until } from './rig.ts';
 
 const ME = 1_001n;
@@ -22,7 +22,7 @@ const BEAT_MS = 5_000;
 const RETRY_MS = 750;
 
 let ledger: LedgerRig;
-let proxy: FaultyProxy;
+let proxy: WireProxy;
 let pool: pg.Pool;
 let connection: NotedConnection;
 let heart: DedicatedConnection;
@@ -36,7 +36,7 @@ const clock = { nowMs: 0, now: () => clock.nowMs };
 
 beforeAll(async () => {
   ledger = await openLedger();
-  proxy = await startProxy(ledger.database.url);
+  proxy = await startWireProxy(ledger.database.url);
 });
 afterAll(async () => {
   await ledger.expectClean();
@@ -192,11 +192,11 @@ it('sweeps nobody before it was leased for 15 s, then whoever is dead', async ()
 
 it('that lost the database waits for a whole lease again: every gateway needs the time to say that it lives', async () => {
   const id = await holdOfDead();
-  proxy.mode = 'refuse';
-  proxy.cut();
+  proxy.open = false;
+  proxy.strikeAll('cut');
   clock.nowMs = 15_000;
   await beat();
-  proxy.mode = 'forward';
+  proxy.open = true;
   clock.nowMs = 20_000;
   await beat();
   clock.nowMs = 34_999;

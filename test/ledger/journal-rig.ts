@@ -8,7 +8,7 @@ import { Takeover, type TakeoverOptions } from '../../src/ledger/journal/takeove
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { silentLogger } from '../../src/observe/log.ts';
-import { type FaultyProxy, startProxy } from './proxy.ts';
+import { startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
 import { type LedgerRig, NotedConnection } from './rig.ts';
 
 export interface TestGateway {
@@ -24,7 +24,7 @@ export interface TestGateway {
 
 export interface JournalRig {
   dataDir: string;
-  proxy: FaultyProxy;
+  proxy: WireProxy;
   /** Of the journals: it stands still, but for what a test adds. The writers' goes on. */
   clock: { aheadMs: number; now(): number };
   /** Owners that are known to be dead. */
@@ -43,7 +43,7 @@ let owners = 5_000n;
 
 export async function openJournals(ledger: LedgerRig): Promise<JournalRig> {
   const dataDir = mkdtempSync(join(tmpdir(), 'tollgate-journal-'));
-  const proxy = await startProxy(ledger.database.url);
+  const proxy = await startWireProxy(ledger.database.url);
   const startMs = systemClock.now();
   const clock = { aheadMs: 0, now: () => startMs + clock.aheadMs };
   const gateways: TestGateway[] = [];
@@ -105,11 +105,12 @@ export async function openJournals(ledger: LedgerRig): Promise<JournalRig> {
       return gateway;
     },
     cut: () => {
-      proxy.mode = 'refuse';
-      proxy.cut();
+      proxy.open = false;
+      proxy.strikeAll('cut');
     },
     mend: () => {
-      proxy.mode = 'forward';
+      proxy.open = true;
+      proxy.passes = 'all';
     },
     files: () => list('journal', '.journal'),
     refused: () => list('journal/refused', '.json'),

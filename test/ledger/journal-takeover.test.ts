@@ -87,7 +87,7 @@ describe('a gateway that died with records in its journal', () => {
     const gateway = await rig.gateway({ away: true });
     const id = newId();
     await gateway.writer.hold(hold(account, id, 10n));
-    rig.proxy.mode = 'no answers';
+    rig.proxy.passes = 'statements';
     await journalAll(gateway, [id]);
     await gateway.die();
     await expectCharged(1n);

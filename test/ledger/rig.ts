@@ -18,9 +18,12 @@ import type { Result } from '../../src/ledger/outcomes.ts';
 import { ENTRIES, type EntryRow, toEntry } from '../../src/ledger/read.ts';
 import { verifyLedger } from '../../src/ledger/verify.ts';
 import { addSpender, openWallet, type Period } from '../../src/ledger/wallets.ts';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { type Uuid, uuidv7 } from '../../src/lib/ids.ts';
+import { silentLogger } from '../../src/observe/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
 import type { EntryLine } from './model-lots.ts';
 
 /** The gateway that the holds of these tests belong to. */
@@ -255,4 +258,33 @@ export class NotedConnection extends WriterConnection {
     this.calls.push([...operations]);
     return super.apply(operations);
   }
+}
+
+/** A writer over a wire of its own that can fail, and an account of 1,000 with a hold of 10 that is open. */
+export interface WriterRig {
+  wire: WireProxy;
+  connection: NotedConnection;
+  writer: LedgerWriter;
+  account: bigint;
+  open: Uuid;
+  /** Mends the wire, lets the writer end what it has, and closes them. */
+  close(): Promise<void>;
+}
+
+export async function openWriter(ledger: LedgerRig): Promise<WriterRig> {
+  const account = await ledger.newAccount();
+  await ledger.one(grant(account, 1_000n));
+  const wire = await startWireProxy(ledger.database.url);
+  const connection = new NotedConnection(wire.url, OWNER, silentLogger);
+  const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
+  const open = newId();
+  await writer.hold(hold(account, open, 10n));
+  const close = async (): Promise<void> => {
+    wire.open = true;
+    wire.passes = 'all';
+    await writer.close();
+    await connection.close();
+    await wire.close();
+  };
+  return { wire, connection, writer, account, open, close };
 }

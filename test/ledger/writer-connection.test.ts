@@ -2,41 +2,32 @@
 import pg from 'pg';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { DedicatedConnection, isPoison } from '../../src/ledger/connection.ts';
-import { LedgerWriter } from '../../src/ledger/writer.ts';
-import { systemClock } from '../../src/lib/clock.ts';
+import type { LedgerWriter } from '../../src/ledger/writer.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { silentLogger } from '../../src/observe/log.ts';
-import { type FaultyProxy, startProxy } from './proxy.ts';
-import { grant, hold, type LedgerRig, NotedConnection, newId, OWNER, openLedger, settle, until } from './rig.ts';
+import type { WireProxy } from '../support/wire-proxy.ts';
+import { type LedgerRig, type NotedConnection, openLedger, openWriter, settle, until, type WriterRig } from './rig.ts';
 
 let ledger: LedgerRig;
-let proxy: FaultyProxy;
-let account: bigint;
+let rig: WriterRig;
+let wire: WireProxy;
 let connection: NotedConnection;
 let writer: LedgerWriter;
+let account: bigint;
+/** A hold of 10 that is open. */
 let open: Uuid;
 beforeAll(async () => {
   ledger = await openLedger();
-  proxy = await startProxy(ledger.database.url);
 });
 afterAll(async () => {
   await ledger.expectClean();
-  await proxy.close();
   await ledger.close();
 });
 beforeEach(async () => {
-  account = await ledger.newAccount();
-  await ledger.one(grant(account, 1_000n));
-  connection = new NotedConnection(proxy.url, OWNER, silentLogger);
-  writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
-  open = newId();
-  await writer.hold(hold(account, open, 10n));
+  rig = await openWriter(ledger);
+  ({ account, connection, open, wire, writer } = rig);
 });
-afterEach(async () => {
-  proxy.mode = 'forward';
-  await writer.close();
-  await connection.close();
-});
+afterEach(() => rig.close());
 
 const sessions = async (): Promise<number[]> => {
   const { rows } = await ledger.pool.query<{ pid: number }>(
@@ -105,13 +96,12 @@ it.each([
 });
 
 it('a connection ends in time although its server answers nothing, and is not opened again', async () => {
-  const mine = new DedicatedConnection(proxy.url, 'tollgate-test', silentLogger);
+  const mine = new DedicatedConnection(wire.url, 'tollgate-test', silentLogger);
   await mine.run((client) => client.query('SELECT 1'));
-  proxy.mode = 'freeze';
+  wire.passes = 'nothing';
   const asked = mine.run((client) => client.query('SELECT 1'));
   asked.catch(() => {});
   await mine.close();
   await expect(asked).rejects.toThrow();
   await expect(mine.run((client) => client.query('SELECT 1'))).rejects.toThrow('closed');
-  proxy.cut();
 });

@@ -6,7 +6,7 @@ import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { silentLogger } from '../../src/observe/log.ts';
-import { type FaultyProxy, startProxy } from './proxy.ts';
+import type { WireProxy } from '../support/wire-proxy.ts';
 import {
   grant,
   hold,
@@ -17,41 +17,34 @@ import {
   newId,
   OWNER,
   openLedger,
+  openWriter,
   settle,
   until,
+  type WriterRig,
   writerWaits,
 } from './rig.ts';
 
 let ledger: LedgerRig;
-let proxy: FaultyProxy;
-let account: bigint;
+let rig: WriterRig;
+let wire: WireProxy;
 let connection: NotedConnection;
 let writer: LedgerWriter;
+let account: bigint;
 /** A hold of 10 that is open. */
 let open: Uuid;
 
 beforeAll(async () => {
   ledger = await openLedger();
-  proxy = await startProxy(ledger.database.url);
 });
 afterAll(async () => {
   await ledger.expectClean();
-  await proxy.close();
   await ledger.close();
 });
 beforeEach(async () => {
-  account = await ledger.newAccount();
-  await ledger.one(grant(account, 1_000n));
-  connection = new NotedConnection(proxy.url, OWNER, silentLogger);
-  writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
-  open = newId();
-  await writer.hold(hold(account, open, 10n));
+  rig = await openWriter(ledger);
+  ({ wire, connection, writer, account, open } = rig);
 });
-afterEach(async () => {
-  proxy.mode = 'forward';
-  await writer.close();
-  await connection.close();
-});
+afterEach(() => rig.close());
 
 const kinds = async (): Promise<string[]> => (await ledger.entries(account)).map((entry) => entry[0]);
 
@@ -79,13 +72,13 @@ describe('a connection that is killed', () => {
   });
 
   it('after the commit, before the answer: the same amount again, and nothing moves', async () => {
-    proxy.mode = 'no answers';
+    wire.passes = 'statements';
     const asked = newId();
     const settled = writer.settle(settle(account, open, 7n));
     const held = writer.hold(hold(account, asked, 20n));
     await until('the call is committed', async () => (await kinds()).length === 2);
-    proxy.mode = 'forward';
-    proxy.cut();
+    wire.passes = 'all';
+    wire.strikeAll('cut');
     expect(await settled).toMatchObject({ outcome: 'repeated', amount: 7n });
     expect(await held).toMatchObject({ outcome: 'repeated', amount: 20n });
     expect(await ledger.wallet(account)).toMatchObject({ posted: 993n, held: 20n });
@@ -95,33 +88,33 @@ describe('a connection that is killed', () => {
 
 describe('a connection that goes half-open', () => {
   it('is given up: the hold is told in time, the settle is answered over a new one', async () => {
-    proxy.mode = 'freeze';
+    wire.passes = 'nothing';
     const settled = writer.settle(settle(account, open, 7n));
     const held = writer.hold(hold(account, newId(), 20n));
     await expect(held).rejects.toThrow(expect.objectContaining({ code: 'ledger_unavailable' }));
-    proxy.mode = 'forward';
+    wire.passes = 'all';
     expect(await settled).toMatchObject({ outcome: 'done', amount: 7n });
     await expectOneCharge();
   });
 
   it('after the server had committed: the hold nobody waited for is released', async () => {
-    proxy.mode = 'no answers';
+    wire.passes = 'statements';
     const id = newId();
     const held = writer.hold(hold(account, id, 20n));
     await expect(held).rejects.toThrow(expect.objectContaining({ code: 'ledger_unavailable' }));
     expect(await ledger.wallet(account)).toMatchObject({ held: 30n });
-    proxy.mode = 'forward';
+    wire.passes = 'all';
     await until('it is released', () => !writer.isLive(id));
     expect(await ledger.wallet(account)).toMatchObject({ posted: 1_000n, held: 10n });
   });
 });
 
 it('a database that is away and comes back answers what waited', async () => {
-  proxy.mode = 'refuse';
-  proxy.cut();
+  wire.open = false;
+  wire.strikeAll('cut');
   const settled = writer.settle(settle(account, open, 7n));
   await until('it was tried', () => connection.calls.length > 3);
-  proxy.mode = 'forward';
+  wire.open = true;
   expect(await settled).toMatchObject({ outcome: 'done', amount: 7n });
   await expectOneCharge();
 });

@@ -96,7 +96,7 @@ it('no more holds are live than the journal has space for: the next is refused a
 
 it('a hold that timed out is released from the disk, so that it is free also when this process dies', async () => {
   await openHold();
-  rig.proxy.mode = 'no answers';
+  rig.proxy.passes = 'statements';
   const id = newId();
   const asked = gateway.writer.hold(hold(account, id, 20n, { floor: 5n }));
   await expect(asked).rejects.toThrow(UNAVAILABLE);
@@ -107,7 +107,7 @@ it('a hold that timed out is released from the disk, so that it is free also whe
 
 it('a hold that is in flight when its process ends is released from the disk: it may still be committed', async () => {
   await openHold();
-  rig.proxy.mode = 'no answers';
+  rig.proxy.passes = 'statements';
   const id = newId();
   await expect(gateway.writer.hold(hold(account, id, 20n, { floor: 5n }))).rejects.toThrow(UNAVAILABLE);
   await gateway.writer.close();

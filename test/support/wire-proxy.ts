@@ -13,6 +13,8 @@
  *   cut      both sides see it closed
  *   freeze   half-open: neither side sees anything, and what the client does to its socket does not reach Postgres;
  *            `deliver` lets Postgres have the rest of the statement, however late: a zombie
+ *
+ * Or the whole wire fails, whatever is said: `strikeAll`, `open`, `passes`.
  */
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
@@ -20,6 +22,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 export const POINTS = ['arrived', 'half sent', 'answered', 'half answered'] as const;
 export type Point = (typeof POINTS)[number];
 export type Fate = 'cut' | 'freeze';
+export type Passes = 'all' | 'statements' | 'nothing';
 
 export interface Strike {
   /** Which statement is hit, by its SQL: the first that matches. */
@@ -41,6 +44,11 @@ export interface WireProxy {
   strikeAll(fate: Fate): void;
   /** Whether new connections are let through: else they are closed at once. */
   open: boolean;
+  /**
+   * What passes, on connections that are open and on new ones: all; statements alone, whose answers are lost; or nothing, so
+   * that they freeze. A connection that has lost something stays as it is when all passes again.
+   */
+  passes: Passes;
   close(): Promise<void>;
 }
 
@@ -52,7 +60,7 @@ export async function startWireProxy(databaseUrl: string): Promise<WireProxy> {
   const server = createServer({ noDelay: true }, (near) => {
     if (!proxy.open) return void near.destroy();
     const far = connect({ port: Number(target.port), host: target.hostname, noDelay: true });
-    const wire = new Wire(near, far, armed, () => wires.delete(wire));
+    const wire = new Wire({ near, far, armed, passes: () => proxy.passes }, () => wires.delete(wire));
     wires.add(wire);
   });
   server.listen(0, '127.0.0.1');
@@ -63,6 +71,7 @@ export async function startWireProxy(databaseUrl: string): Promise<WireProxy> {
   const proxy: WireProxy = {
     url: url.toString(),
     open: true,
+    passes: 'all',
     strike: (strike) => new Promise((resolve) => armed.push({ strike, resolve })),
     strikeAll: (fate) => {
       for (const wire of wires) wire.suffer(fate);
@@ -79,6 +88,13 @@ export async function startWireProxy(databaseUrl: string): Promise<WireProxy> {
 interface Armed {
   strike: Strike;
   resolve: (struck: Struck) => void;
+}
+
+interface Ends {
+  near: Socket;
+  far: Socket;
+  armed: Armed[];
+  passes: () => Passes;
 }
 
 const SYNC = 0x53;
@@ -100,18 +116,27 @@ class Wire {
   /** A strike that waits for the answer to the statement that was just sent. */
   #waiting: Armed | null = null;
   #frozen = false;
+  /** Its client hears nothing any more. */
+  #deaf = false;
   /** What a frozen client had said, and Postgres has not heard. */
   #unheard: Buffer = Buffer.alloc(0);
   #onReady: () => void = () => {};
 
-  constructor(near: Socket, far: Socket, armed: Armed[], onClose: () => void) {
+  constructor({ near, far, armed, passes }: Ends, onClose: () => void) {
     this.#near = near;
     this.#far = far;
     this.#armed = armed;
     const fromClient = framer(true, (type, message) => this.#said(type, message));
     const fromServer = framer(false, (type, message) => this.#answered(type, message));
-    near.on('data', (bytes: Buffer) => this.#frozen || fromClient(bytes));
-    far.on('data', fromServer);
+    near.on('data', (bytes: Buffer) => {
+      this.#frozen ||= passes() === 'nothing';
+      if (!this.#frozen) fromClient(bytes);
+    });
+    far.on('data', (bytes: Buffer) => {
+      this.#frozen ||= passes() === 'nothing';
+      this.#deaf ||= passes() === 'statements';
+      fromServer(bytes);
+    });
     near.on('close', () => this.#ended(far));
     far.on('close', () => {
       this.#onReady();
@@ -184,6 +209,7 @@ class Wire {
       if (type === READY) this.#onReady();
       return;
     }
+    if (this.#deaf) return;
     if (this.#waiting === null) {
       this.#near.write(message);
       return;
