@@ -9,15 +9,18 @@
 import type { Uuid } from '../lib/ids.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Journal, Kept } from './journal/journal.ts';
-import { type Ending, isBooked } from './journal/record.ts';
-import { type Hold, releaseOf } from './operations.ts';
+import { type Ending, isBooked, isEnding } from './journal/record.ts';
+import { releaseOf } from './operations.ts';
 import type { Outcome } from './outcomes.ts';
+import { NEVER, type Pending } from './pending.ts';
 
 export class LiveHolds {
   readonly #journal: Journal | null;
   readonly #log: Logger;
   readonly #open = new Set<Uuid>();
   readonly #refused = new Set<Uuid>();
+  /** This process ends: nobody looks for strays in its name any more. */
+  #ending = false;
 
   constructor(journal: Journal | null, log: Logger) {
     this.#journal = journal;
@@ -42,14 +45,22 @@ export class LiveHolds {
     this.#open.delete(id);
   }
 
-  /** Keeps what ends a hold on disk. `null`: it is not one of ours, and has no space; it is found again in the database. */
+  /** Keeps what ends a hold on disk. `null`: it is a stray's, that has no space; it is found again in the database. */
   keep(operation: Ending): Promise<Kept> | null {
-    return this.#open.has(operation.id) ? (this.#journal?.append(operation) ?? null) : null;
+    return this.#ending || this.#open.has(operation.id) ? (this.#journal?.append(operation) ?? null) : null;
   }
 
-  /** Holds that may still be committed when this process has ended: whoever replays the journal releases them. */
-  async keepReleases(holds: readonly Hold[]): Promise<void> {
-    await Promise.all(holds.map((hold) => this.#journal?.append(releaseOf(hold))));
+  /**
+   * This process ends with these unanswered: what would leave a hold open is kept on disk, where it is not yet, and from now on
+   * the releases of strays are. A hold that is in flight may still be committed: it is released by whoever replays the journal.
+   */
+  async keepLast(left: readonly Pending[]): Promise<void> {
+    this.#ending = true;
+    for (const pending of left) {
+      const last = pending.operation.verb === 'hold' ? releaseOf(pending.operation) : pending.operation;
+      if (isEnding(last) && pending.deadline < NEVER) pending.kept ??= this.keep(last);
+    }
+    await Promise.all(left.map((pending) => pending.kept));
   }
 
   /** What was kept is answered. Nobody else hears the answer, so what it does not book goes to a person. */

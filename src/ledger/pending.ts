@@ -6,10 +6,12 @@ import type { Result } from './outcomes.ts';
 
 /** Operations in one call: enough to share a commit, few enough to keep locks short. */
 const MAX_BATCH = 200;
+/** The deadline of what nobody hears of: it is replayed from a journal, and its record is there. */
+export const NEVER = Number.POSITIVE_INFINITY;
 
 export interface Pending {
   operation: Operation;
-  /** When the caller is told that no answer came, in milliseconds since the epoch; `Infinity`: nobody is. */
+  /** When the caller is told that no answer came, in milliseconds since the epoch; `NEVER`: nobody is. */
   deadline: number;
   /** Set when a batch with it was refused: it goes by itself, so that it harms no other. */
   alone: boolean;

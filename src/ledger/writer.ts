@@ -35,7 +35,7 @@ import {
   type Settle,
 } from './operations.ts';
 import type { Result } from './outcomes.ts';
-import { type Pending, type Stuck, takeBatch } from './pending.ts';
+import { NEVER, type Pending, type Stuck, takeBatch } from './pending.ts';
 
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
@@ -44,7 +44,6 @@ const RETRY_MOST_MS = 500;
 const STUCK_MS = 1_000;
 /** How often is looked for such an account when nothing else waits. */
 const IDLE_MS = 50;
-const NEVER = Number.POSITIVE_INFINITY;
 
 export interface WriterOptions {
   connection: WriterConnection;
@@ -153,11 +152,9 @@ export class LedgerWriter {
     const given = (pending: Pending): boolean => pending.abandoned || pending.deadline === NEVER;
     while (this.depth > 0 && !(this.#inFlight.every(given) && this.#urgent.every(given))) await sleep(10);
     const left = [...this.#inFlight, ...this.#urgent];
-    await Promise.all(left.map((pending) => pending.kept));
-    const holds = this.#inFlight.flatMap(({ operation }) => (operation.verb === 'hold' ? [operation] : []));
-    await this.#live.keepReleases(holds);
     this.#ended = true;
     this.#urgent = [];
+    await this.#live.keepLast(left);
     if (left.length > 0) this.#log.error({ operations: left.length }, 'the database is away: these are not applied');
   }
 
@@ -255,6 +252,7 @@ export class LedgerWriter {
     if (poison && batch.length === 1) return this.#refused(batch[0]!, error);
     this.#inFlight = [];
     if (this.#ended) {
+      await this.#live.keepLast(batch);
       for (const pending of batch) pending.reject(new TollgateError('ledger_unavailable'));
       return null;
     }

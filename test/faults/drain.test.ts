@@ -1,5 +1,7 @@
 /** SIGTERM: no new request is taken, what runs is finished and settled, and the process exits with 0. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { applyOperations } from '../../src/ledger/operations.ts';
+import { hold as holdOf, lockWallet, newId, until, writerWaits } from '../ledger/rig.ts';
 import {
   chargedTo,
   closeWorld,
@@ -8,9 +10,13 @@ import {
   expectSettled,
   post,
   spawnGateway,
+  type TestAccount,
   type World,
 } from '../support/gateway.ts';
 import { at, hold, stream } from '../support/scripted-upstream.ts';
+
+/** Newer than any policy or catalog. */
+const NEWEST = 1_000_000n;
 
 let world: World;
 beforeAll(async () => {
@@ -56,5 +62,40 @@ describe('drain', () => {
     await expectSettled(world);
     const { rows } = await world.pool.query('SELECT owner FROM owners');
     expect(rows).toEqual([]);
+  });
+});
+
+describe('a stray hold whose release is under way', () => {
+  /** A hold that committed after its request had been told that it did not, in the name of the one gateway that runs. */
+  async function makeStray({ account, keyId }: TestAccount): Promise<void> {
+    const { rows } = await world.pool.query<{ owner: bigint }>('SELECT owner FROM owners');
+    const operation = holdOf(account, newId(), 10_000_000n, {
+      key: keyId,
+      floor: 1_000_000n,
+      policyVersion: NEWEST,
+      catalogVersion: NEWEST,
+    });
+    const client = await world.pool.connect();
+    const [result] = await applyOperations(client, [operation], rows[0]!.owner);
+    client.release();
+    expect(result).toMatchObject({ outcome: 'done' });
+    await world.pool.query("UPDATE holds SET opened_at = opened_at - interval '1 minute'");
+  }
+
+  it('keeps no drain waiting while its account is locked: the next start ends it, free', async () => {
+    const account = await createTestAccount(world, '100');
+    const gateway = await spawnGateway(world);
+    await makeStray(account);
+    const { unlock } = await lockWallet(world.database.url, account.account);
+    await until('it is being released', () => writerWaits(world.pool));
+    gateway.child.kill('SIGTERM');
+    expect(await gateway.exited).toBe(0);
+    await unlock();
+    expect((await world.pool.query('SELECT FROM holds')).rowCount).toBe(1);
+    const next = await spawnGateway(world);
+    next.child.kill('SIGTERM');
+    expect(await next.exited).toBe(0);
+    await expectSettled(world);
+    expect(await chargedTo(world, account.account)).toBe(0n);
   });
 });

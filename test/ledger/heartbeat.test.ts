@@ -3,7 +3,7 @@
  * break. The timer of the beat and the clock are the test's; the database and its failures are real.
  */
 import type pg from 'pg';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createPool } from '../../src/db/pool.ts';
 import { DedicatedConnection } from '../../src/ledger/connection.ts';
 import { applyOperations } from '../../src/ledger/operations.ts';
@@ -13,7 +13,18 @@ import { systemClock } from '../../src/lib/clock.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { startWireProxy, type WireProxy } from '../support/wire-proxy.ts';
-import { grant, hold, type LedgerRig, NotedConnection, newId, openLedger, release, until } from './rig.ts';
+import {
+  grant,
+  hold,
+  type LedgerRig,
+  lockWallet,
+  NotedConnection,
+  newId,
+  openLedger,
+  release,
+  until,
+  writerWaits,
+} from './rig.ts';
 
 const ME = 1_001n;
 const DEAD = 1_002n;
@@ -205,4 +216,69 @@ it('that lost the database waits for a whole lease again: every gateway needs th
   clock.nowMs = 35_000;
   await beat();
   expect(await isOpen(id)).toBe(false);
+});
+
+describe('that ends while it looks for strays, or releases them', () => {
+  async function makeStray(): Promise<Uuid> {
+    const id = newId();
+    await applyOperations(ledger.client, [hold(account, id, 10n, { floor: 5n })], ME);
+    await age(id);
+    return id;
+  }
+
+  /** A stray, and a lock that keeps the tidying from seeing it until the writer is closed and the owner told to stop. */
+  async function endWhileTidying(): Promise<{ id: Uuid; look: () => Promise<void>; stopped: Promise<void> }> {
+    const id = await makeStray();
+    const session = await ledger.pool.connect();
+    await session.query('BEGIN');
+    await session.query('LOCK TABLE holds IN ACCESS EXCLUSIVE MODE');
+    planned[1]!();
+    await until('it waits for the lock', async () => {
+      const { rowCount } = await session.query(
+        "SELECT FROM pg_locks WHERE relation = 'holds'::regclass AND NOT granted",
+      );
+      return rowCount === 1;
+    });
+    await writer.close();
+    const stopped = owner.stop();
+    const look = async (): Promise<void> => {
+      await session.query('ROLLBACK');
+      session.release();
+    };
+    return { id, look, stopped };
+  }
+
+  it('waits for a release that is under way, also while it is tried again', async () => {
+    const id = await makeStray();
+    const { unlock } = await lockWallet(ledger.database.url, account);
+    const before = connection.calls.length;
+    planned[1]!();
+    await until('it is being released', () => writerWaits(ledger.pool));
+    const closed = writer.close();
+    await until('it is tried again', () => connection.calls.length >= before + 2);
+    await unlock();
+    await closed;
+    expect(await isOpen(id)).toBe(false);
+    await owner.stop();
+    expect(await leaseSeconds()).toBeUndefined();
+  });
+
+  it('releases what it finds, and then gives the lease up', async () => {
+    const { id, look, stopped } = await endWhileTidying();
+    await look();
+    await stopped;
+    expect(await isOpen(id)).toBe(false);
+    expect((await ledger.entries(account)).at(-1)!.slice(0, 2)).toEqual(['release', 0n]);
+    expect(await leaseSeconds()).toBeUndefined();
+  });
+
+  it('does not wait for an account that somebody has locked; its lease runs out', async () => {
+    const { id, look, stopped } = await endWhileTidying();
+    const { unlock } = await lockWallet(ledger.database.url, account);
+    await look();
+    await stopped;
+    await unlock();
+    expect(await isOpen(id)).toBe(true);
+    expect(await leaseSeconds()).toBeGreaterThan(0);
+  });
 });

@@ -1,5 +1,5 @@
 /** What ends a hold reaches the disk when the database does not answer, and is charged once, exactly. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { decodeRecord } from '../../src/ledger/journal/record.ts';
 import { readSlots } from '../../src/ledger/journal/slots.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
@@ -112,6 +112,49 @@ it('a hold that is in flight when its process ends is released from the disk: it
   await expect(gateway.writer.hold(hold(account, id, 20n, { floor: 5n }))).rejects.toThrow(UNAVAILABLE);
   await gateway.writer.close();
   expect(await onDisk()).toEqual([expect.objectContaining({ verb: 'release', id })]);
+});
+
+describe('a hold in its name that a gateway does not know', () => {
+  async function stray(): Promise<Uuid> {
+    const id = newId();
+    await ledger.one(hold(account, id, 20n, { floor: 5n }), 0, gateway.owner);
+    return id;
+  }
+
+  it('whose release is not answered when its process ends is released from the disk', async () => {
+    const id = await stray();
+    rig.cut();
+    await expect(gateway.writer.release(release(account, id))).rejects.toThrow(UNAVAILABLE);
+    expect(await onDisk()).toEqual([]); // While the process lives it looks for strays again.
+    await gateway.writer.close();
+    expect(await onDisk()).toEqual([release(account, id)]);
+  });
+
+  it('whose release is asked for as its process ends is released from the disk, too', async () => {
+    const id = await stray();
+    await gateway.writer.close();
+    rig.cut();
+    await expect(gateway.writer.release(release(account, id))).rejects.toThrow(UNAVAILABLE);
+    expect(await onDisk()).toEqual([release(account, id)]);
+  });
+});
+
+it('what is asked of a writer while its last records are written is answered, or refused, as well', async () => {
+  await openHold();
+  rig.proxy.passes = 'statements';
+  await expect(gateway.writer.hold(hold(account, newId(), 20n))).rejects.toThrow(UNAVAILABLE);
+  const written = Promise.withResolvers<void>();
+  const append = gateway.journal.append.bind(gateway.journal);
+  const slowly = vi.spyOn(gateway.journal, 'append').mockImplementationOnce(async (operation) => {
+    await written.promise;
+    return append(operation);
+  });
+  const closed = gateway.writer.close();
+  await until('the last records are being written', () => slowly.mock.calls.length === 1);
+  const asked = gateway.writer.release(release(account, newId()));
+  written.resolve();
+  await closed;
+  await expect(asked).rejects.toThrow(UNAVAILABLE);
 });
 
 describe('a settle that the database refuses', () => {
