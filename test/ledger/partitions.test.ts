@@ -3,10 +3,11 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { makePartitions } from '../../src/ledger/partitions.ts';
+import { keepPartitions, makePartitions } from '../../src/ledger/partitions.ts';
 import { rebuildLedger } from '../../src/ledger/rebuild.ts';
 import { verifyLedger } from '../../src/ledger/verify.ts';
-import { grant, hold, type LedgerRig, openLedger, settle } from './rig.ts';
+import { silentLogger } from '../../src/observe/log.ts';
+import { grant, hold, type LedgerRig, newId, openLedger, settle, until } from './rig.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -41,6 +42,45 @@ it('a month whose rows lie in the default partition stays there; the others are 
   expect(lines).toEqual([
     `entries of ${left.month} stay in entries_default, where some of them are already; see docs/ledger-archive.md`,
   ]);
+});
+
+it('somebody who reads for long keeps a month from being made, and nobody from booking: the making gives up', async () => {
+  const rig = await openLedger();
+  const account = await rig.newAccount();
+  const id = newId();
+  await rig.apply([grant(account, 10n), hold(account, id, 4n)]);
+  const { rows } = await rig.client.query<{ name: string }>(
+    `SELECT to_char((now() + interval '3 months') AT TIME ZONE 'UTC', '"entries_"YYYY_MM') AS name`,
+  );
+  await rig.client.query(`DROP TABLE ${rows[0]!.name}`);
+  const reader = await rig.pool.connect();
+  await reader.query('BEGIN');
+  await reader.query('SELECT FROM entries');
+
+  const lines: unknown[] = [];
+  const log = pino({ base: null }, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const end = keepPartitions(rig.pool, log);
+  await until('it waits for the reader', async () => {
+    const { rowCount } = await rig.pool.query(
+      "SELECT FROM pg_locks WHERE relation = 'entries_default'::regclass AND NOT granted",
+    );
+    return rowCount! > 0 || lines.length > 0;
+  });
+  // Behind what waits for the reader; the reader stays.
+  expect(await rig.one(settle(account, id, 4n))).toMatchObject({ outcome: 'done' });
+  await until('it gave up', () => lines.length > 0);
+  expect(lines).toEqual([
+    expect.objectContaining({
+      err: expect.objectContaining({ code: '55P03' }),
+      msg: 'months of entries could not be made ahead; run tollgate migrate',
+    }),
+  ]);
+  end();
+  await reader.query('ROLLBACK');
+  reader.release();
+  expect(await makePartitions(rig.pool, silentLogger)).toBe(1);
+  await rig.expectClean();
+  await rig.close();
 });
 
 const DOCUMENT = readFileSync(join(import.meta.dirname, '../../docs/ledger-archive.md'), 'utf8');
