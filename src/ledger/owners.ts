@@ -185,11 +185,18 @@ interface StrayRow {
   frozen: Buffer;
 }
 
-/** Brings accounts to now that nobody uses, a few in a transaction: whoever uses one waits for all of them. */
+/**
+ * Brings accounts to now that nobody uses, a few in a transaction: whoever uses one waits for all of them. As many as are due
+ * now: one that is broken, or whose lot waits for a hold, stays due and is looked at again by the next beat.
+ */
 async function bringToNow(pool: Pool): Promise<void> {
-  for (let calls = 0; calls < SWEEP_MOST; calls++) {
-    const { rows } = await pool.query<{ done: number }>('SELECT ledger_expire_due($1) AS done', [EXPIRE_LIMIT]);
-    if (rows[0]!.done < EXPIRE_LIMIT) return;
+  const { rows } = await pool.query<{ due: number }>(
+    `SELECT count(*)::integer AS due
+       FROM (SELECT FROM wallets WHERE next_change_at <= clock_timestamp() LIMIT $1) t`,
+    [SWEEP_MOST * EXPIRE_LIMIT],
+  );
+  for (let left = rows[0]!.due; left > 0; left -= EXPIRE_LIMIT) {
+    await pool.query('SELECT ledger_expire_due($1)', [EXPIRE_LIMIT]);
   }
 }
 

@@ -145,3 +145,19 @@ it('the job ends those of idle accounts, in slices, and finds nothing more to do
   ]);
   for (const account of accounts) expect(await ledger.wallet(account)).toMatchObject({ held: 0n, posted: 100n });
 });
+
+it('the job passes over an account that cannot be brought to now, and ends those of all others', async () => {
+  const [broken, ...others] = [await with100(), await with100(), await with100()];
+  for (const [i, account] of [broken!, ...others].entries()) {
+    await ledger.one(hold(account, newId(), 60n, { ttlSeconds: 10 + i }), 3_000_000);
+  }
+  await ledger.client.query('UPDATE wallets SET held = 0 WHERE account_id = $1', [broken]);
+  await clock.set(3_000_060);
+  const end = async (): Promise<unknown> => (await clock.pool.query('SELECT ledger_expire_due(9) AS ended')).rows[0];
+  expect(await end()).toEqual({ ended: 2 });
+  for (const account of others) expect(await ledger.wallet(account)).toMatchObject({ held: 0n, posted: 100n });
+  expect(await ledger.entries(broken!)).toHaveLength(1); // nothing of what was begun on it
+  await ledger.client.query('UPDATE wallets SET held = 60 WHERE account_id = $1', [broken]);
+  expect(await end()).toEqual({ ended: 1 });
+  expect(await ledger.wallet(broken!)).toMatchObject({ held: 0n, posted: 100n });
+});

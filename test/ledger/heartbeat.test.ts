@@ -22,6 +22,7 @@ import {
   newId,
   openLedger,
   release,
+  second,
   until,
   writerWaits,
 } from './rig.ts';
@@ -178,17 +179,29 @@ it('looks at every hold in its name, however many it works on', async () => {
   await Promise.all(live.map((id) => writer.release(release(account, id))));
 });
 
-it('brings accounts to now that nobody uses: what expired is booked', async () => {
-  const soon = new Date(Date.now() + 60_000);
-  await writer.apply(grant(account, 5n, { expiresAt: soon }));
-  await ledger.pool.query('UPDATE lots SET expires_at = clock_timestamp() WHERE account_id = $1 AND expires_at = $2', [
-    account,
-    soon,
-  ]);
-  await ledger.pool.query('UPDATE wallets SET next_change_at = clock_timestamp() WHERE account_id = $1', [account]);
+it('brings all accounts to now that nobody uses, passing over one that is broken: what expired is booked', async () => {
+  const idle: bigint[] = [];
+  const waiting = await ledger.newAccount();
+  await ledger.one(grant(waiting, 5n, { expiresAt: second(-5) }), -120);
+  await ledger.one(hold(waiting, newId(), 5n), -10); // older than the expiry: the lot waits for it
+  // More than one statement looks at, the broken one first.
+  for (let i = 0; i < 30; i++) {
+    idle.push(await ledger.newAccount());
+    await ledger.one(grant(idle[i]!, 5n, { expiresAt: second(i - 60) }), -120);
+  }
+  const broken = idle.shift()!;
+  await ledger.pool.query('UPDATE wallets SET head_left = 6 WHERE account_id = $1', [broken]);
   clock.nowMs = 15_000;
   await beat();
-  expect((await ledger.entries(account)).at(-1)!.slice(0, 2)).toEqual(['expire', -5n]);
+  const booked = async (account: bigint): Promise<unknown> => (await ledger.entries(account)).at(-1)!.slice(0, 2);
+  for (const account of idle) expect(await booked(account)).toEqual(['expire', -5n]);
+  await ledger.pool.query('UPDATE wallets SET head_left = 5 WHERE account_id = $1', [broken]);
+  await beat();
+  expect(await booked(broken)).toEqual(['expire', -5n]);
+  const asked = vi.spyOn(pool, 'query');
+  await beat();
+  // What stays due is looked at once.
+  expect(asked.mock.calls.filter(([sql]) => String(sql).includes('ledger_expire_due'))).toHaveLength(1);
 });
 
 it('sweeps nobody before it was leased for 15 s, then whoever is dead', async () => {
