@@ -1,9 +1,10 @@
 /** The ledger over all accounts: the proof that the books add up. */
 import type { FastifyInstance } from 'fastify';
 import { presentVerification } from '../ledger/audit/present.ts';
-import { verifyLedger } from '../ledger/verify.ts';
+import { sharedVerification } from '../ledger/verify.ts';
 import type { AdminDeps } from './shared.ts';
 
 export function registerLedger(scope: FastifyInstance, { pool }: AdminDeps): void {
-  scope.get('/ledger/verify', async () => presentVerification(await verifyLedger(pool)));
+  const verify = sharedVerification(pool);
+  scope.get('/ledger/verify', async () => presentVerification(await verify()));
 }
