@@ -70,7 +70,8 @@ export async function openJournals(ledger: LedgerRig): Promise<JournalRig> {
         clock: systemClock,
         log: silentLogger,
         journal,
-        journalAfterMs: 50,
+        // Short, and yet more than a busy machine needs for an answer.
+        journalAfterMs: 250,
         holdTimeoutMs: 300,
       };
       const writer = new LedgerWriter(options);
