@@ -553,7 +553,8 @@ DECLARE
   v_done integer := 0;
 BEGIN
   FOR w IN SELECT * FROM wallets WHERE next_change_at <= coalesce(p_at, clock_timestamp())
-           ORDER BY next_change_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+           ORDER BY next_change_at LIMIT p_limit + 1000 FOR UPDATE SKIP LOCKED LOOP
+    EXIT WHEN v_done >= p_limit;
     BEGIN
       v_now := coalesce(p_at, clock_timestamp());
       PERFORM ledger_store(ledger_refresh(w, v_now));

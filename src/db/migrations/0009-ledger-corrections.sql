@@ -72,7 +72,7 @@ BEGIN
 END $$;
 
 -- Brings wallets to now that time alone has changed: for accounts that nobody uses, so that what expired is booked and holds
--- whose time is over end. Nothing depends on it. Returns how many.
+-- whose time is over end. Nothing depends on it. Returns how many. Up to 1,000 that cannot be brought to now are passed over.
 CREATE FUNCTION ledger_expire_due(p_limit integer, p_at timestamptz DEFAULT NULL) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   w wallets;
@@ -80,7 +80,8 @@ DECLARE
   v_done integer := 0;
 BEGIN
   FOR w IN SELECT * FROM wallets WHERE next_change_at <= coalesce(p_at, clock_timestamp())
-           ORDER BY next_change_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+           ORDER BY next_change_at LIMIT p_limit + 1000 FOR UPDATE SKIP LOCKED LOOP
+    EXIT WHEN v_done >= p_limit;
     BEGIN
       v_now := coalesce(p_at, clock_timestamp());
       PERFORM ledger_store(ledger_refresh(w, v_now));
