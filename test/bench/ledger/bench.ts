@@ -104,7 +104,7 @@ function phasesOf(site: Site, young: Ledger, round: number): Phase[] {
     { name: OPEN, load: { perSecond: PAIRS_PER_SECOND }, ...on(main, [hot]) },
     ...CROWDS.map((clients) => ({ name: closed(MANY, clients), load: { clients }, ...on(main, many) })),
     ...compared.map(({ entries, ledger }) => ({
-      ...{ name: grown(entries), load: { clients: CLIENTS } },
+      ...{ name: grown(entries), load: { clients: CLIENTS }, warmUpPairs: many.length },
       ...on(ledger, many),
     })),
     {
