@@ -1,13 +1,10 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
-import { parseDecimal } from '../lib/money.ts';
 import { type ModelEntry, modelEntry, planEntry } from './file.ts';
-import { PRICE_DECIMALS, type PriceTable } from './rating.ts';
+import { readPrice, type WrittenPrice } from './price.ts';
 import type { Catalog, Model, Plan } from './types.ts';
-import type { Unit } from './units.ts';
 
 /** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
-const MARKUP_SCALE = 1_000_000n;
 
 export interface KeptEntry {
   kind: string;
@@ -57,8 +54,11 @@ function providersOf(entry: ModelEntry): string {
 }
 
 function toModel(name: string, version: number, entry: ModelEntry, options: BuildOptions): Model {
-  const cost = entry.cost === undefined ? null : toPrices(entry.cost, MARKUP_SCALE);
-  const price = entry.price === undefined ? toPrices(entry.cost!, options.markup) : toPrices(entry.price, MARKUP_SCALE);
+  const cost = entry.cost === undefined ? null : readPrice(entry.cost as WrittenPrice);
+  const price =
+    entry.price === undefined
+      ? readPrice(entry.cost as WrittenPrice, options.markup)
+      : readPrice(entry.price as WrittenPrice);
   return {
     name,
     routes: entry.routes
@@ -68,7 +68,7 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
     statesMaxOutput: entry.max_output_tokens !== undefined,
     contextWindow: entry.context_window ?? null,
     // What a model thinks is billed, and not seen before the end: one that has a price for it is read to the end.
-    onDisconnect: entry.on_disconnect ?? (price.reasoning === undefined ? 'abort' : 'drain'),
+    onDisconnect: entry.on_disconnect ?? (price.units.reasoning === undefined ? 'abort' : 'drain'),
     onUpstreamTimeout: entry.on_upstream_timeout ?? 'free',
     whenShort: entry.when_short ?? 'clamp',
     onOrphan: entry.on_orphan ?? 'charge_metered',
@@ -76,15 +76,6 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
     cost,
     priceVersion: version,
   };
-}
-
-/** Decimal USD → atto-USD, times a markup scaled by 10⁶: exact, because prices have at most 12 decimals. */
-function toPrices(prices: Partial<Record<Unit, string>>, markup: bigint): PriceTable {
-  const table: PriceTable = {};
-  for (const [unit, text] of Object.entries(prices)) {
-    table[unit as Unit] = (parseDecimal(text, PRICE_DECIMALS)! * markup) / MARKUP_SCALE;
-  }
-  return table;
 }
 
 /** Whether a name matches one of the globs; `*` stands for any text, all else for itself. */

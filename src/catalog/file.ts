@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { type Config, catalogSource, loadConfig } from '../config.ts';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
 import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
-import { UNITS } from './units.ts';
+import { isUnit, UNITS } from './units.ts';
 
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
 const PRICE_INPUT_DECIMALS = 12;
@@ -26,20 +26,55 @@ const credits = z.string(creditsMessage).refine((text) => (parseCredits(text) ??
 
 const text = z.string().min(1, 'must not be empty');
 
-const prices = z
-  .partialRecord(z.enum(UNITS), usd, {
-    error: (issue: z.core.$ZodRawIssue) =>
-      issue.code === 'unrecognized_keys'
-        ? `this release cannot meter it, so the model would be served below its price; known are ${UNITS.join(', ')}`
-        : undefined,
+const MOST_MULTIPLE = 1_000n * 10n ** 6n;
+const multipleMessage = 'must be a decimal above 0 and up to 1000 with at most 6 decimals';
+const multiple = z.string(multipleMessage).refine((text) => {
+  const scaled = parseDecimal(text, 6);
+  return scaled !== null && scaled > 0n && scaled <= MOST_MULTIPLE;
+}, multipleMessage);
+
+/** By unit. The catch-all takes the tools' names, which are not ours to list. */
+const unitPrices = z.object(Object.fromEntries(UNITS.map((unit) => [unit, usd.optional()])));
+const imageKey = z.string().min(1).max(40);
+const images = z.union([usd, z.record(imageKey, z.union([usd, z.record(imageKey, usd)]))], {
+  error: 'must be a price, or prices by size, or by size and quality',
+});
+
+const refuseUnknownUnits = (table: object, context: z.core.$RefinementCtx): void => {
+  for (const name of Object.keys(table)) {
+    if (isUnit(name) || name === 'tiers' || name === 'service_tiers' || name === 'above_input_tokens') continue;
+    const message = `this release cannot meter it, so the model would be served below its price; known are ${UNITS.join(', ')} and tool:<name>`;
+    context.addIssue({ code: 'custom', path: [name], message });
+  }
+};
+
+const tier = unitPrices
+  .extend({ above_input_tokens: whole(1, 100_000_000) })
+  .catchall(usd)
+  .superRefine(refuseUnknownUnits);
+
+export const priceEntry = unitPrices
+  .extend({
+    image: images.optional(),
+    tiers: z.array(tier).max(10).optional(),
+    service_tiers: z.record(z.string().min(1).max(40), multiple).optional(),
   })
-  .refine((table) => Object.keys(table).length > 0, 'is empty: 0 is a price, none is not');
+  .catchall(usd)
+  .superRefine((table, context) => {
+    refuseUnknownUnits(table, context);
+    const names = Object.keys(table).filter((name) => name !== 'tiers' && name !== 'service_tiers');
+    if (names.length === 0) context.addIssue({ code: 'custom', message: 'is empty: 0 is a price, none is not' });
+    const tiers = (table.tiers ?? []) as { above_input_tokens: number }[];
+    if (new Set(tiers.map((one) => one.above_input_tokens)).size < tiers.length) {
+      context.addIssue({ code: 'custom', path: ['tiers'], message: 'two tiers begin at the same number of tokens' });
+    }
+  });
 
 const route = z.strictObject({
   provider: text,
   model: text,
   weight: whole(1, 1_000).optional(),
-  cost: prices.optional(),
+  cost: priceEntry.optional(),
 });
 
 export const modelEntry = z
@@ -51,8 +86,8 @@ export const modelEntry = z
     on_upstream_timeout: z.enum(['estimate', 'free']).optional(),
     on_orphan: z.enum(['charge_metered', 'release', 'charge_hold']).optional(),
     when_short: z.enum(['clamp', 'refuse']).optional(),
-    price: prices.optional(),
-    cost: prices.optional(),
+    price: priceEntry.optional(),
+    cost: priceEntry.optional(),
   })
   .refine((model) => model.price !== undefined || model.cost !== undefined, {
     path: ['price'],

@@ -1,19 +1,18 @@
 /**
  * Rating: usage × price → nano-credits. Pure and exact; one rounding, up, per request.
  *
- * Prices are atto-USD (10⁻¹⁸ USD) per million tokens, or each. With `creditsPerUsd` credits to the dollar and 10⁹
- * nano-credits to the credit, a charge is Σ quantity × price ÷ per × creditsPerUsd × 10⁹ ÷ 10¹⁸. Everything is brought
- * over the common denominator 10⁶ × 10⁹ first, so that nothing is lost before the one division.
+ * Prices are yocto-USD (10⁻²⁴ USD) per million tokens or characters, or each. With `creditsPerUsd` credits to the dollar
+ * and 10⁹ nano-credits to the credit, a charge is Σ quantity × price ÷ per × creditsPerUsd × 10⁹ ÷ 10²⁴. Everything is
+ * brought over the common denominator 10⁶ × 10¹⁵ first, so that nothing is lost before the one division.
  */
 import { ceilDiv, formatCredits, formatDecimal } from '../lib/money.ts';
-import { FALLBACKS, isOutput, perOf, UNITS, type Unit, type Usage } from './units.ts';
+import { dearestUnits, PRICE_DECIMALS, type Price, type PriceTable, type Terms, unitsFor } from './price.ts';
+import { compareUnits, fallbacksOf, isInput, isOutput, perOf, type Unit, type Usage } from './units.ts';
 
-/** Atto-USD per million tokens, or per request. A unit that is absent has no price of its own. */
-export type PriceTable = Partial<Record<Unit, bigint>>;
-
-export const PRICE_DECIMALS = 18;
+const MICRO = 1_000_000;
 const PER_MILLION = 1_000_000n;
-const DENOMINATOR = PER_MILLION * 1_000_000_000n;
+const DENOMINATOR = PER_MILLION * 10n ** 15n;
+const NO_TERMS: Terms = {};
 
 /** One line of a receipt. */
 export interface ChargeLine {
@@ -24,45 +23,74 @@ export interface ChargeLine {
   credits: string;
 }
 
+/** The most that a request can use. */
+export interface Bounds {
+  /** Tokens, however the provider splits them into cached, written, audio or reasoning ones. */
+  input: number;
+  output: number;
+  /** All that is not counted in tokens: pictures, seconds, characters, calls of tools. */
+  others?: Usage;
+  /** The service tier asked for. */
+  serviceTier?: string | undefined;
+}
+
 /** What a unit costs: its own price, or that of the unit it falls back to; nothing where its side has no price at all. */
-function priceOf(unit: Unit, price: PriceTable): bigint {
-  const own = price[unit];
+function priceOf(unit: Unit, table: PriceTable): bigint {
+  const own = table[unit];
   if (own !== undefined) return own;
-  for (const fallback of FALLBACKS[unit]) {
-    const found = price[fallback];
+  for (const fallback of fallbacksOf(unit)) {
+    const found = table[fallback];
     if (found !== undefined) return found;
   }
   return 0n;
 }
 
-/** A price per request stands beside prices per million. */
-function requestFee(price: PriceTable): bigint {
-  return (price.request ?? 0n) * PER_MILLION;
+/** A quantity × its price, over the common denominator. Of seconds, a part counts: to the microsecond. */
+function costOf(unit: Unit, quantity: number, yocto: bigint): bigint {
+  if (perOf(unit) === MICRO) return BigInt(quantity) * yocto;
+  return BigInt(Number.isInteger(quantity) ? quantity * MICRO : Math.round(quantity * MICRO)) * yocto;
+}
+
+/** Tokens of the input of all kinds: what decides the tier of the price. */
+export function inputTokens(usage: Usage): number {
+  let sum = 0;
+  for (const unit in usage) if (isInput(unit as Unit)) sum += usage[unit as Unit]!;
+  return sum;
 }
 
 /**
- * What usage costs, in nano-credits, rounded up once. Quantities are whole. `request` is charged once, whatever the
- * usage says of it.
+ * What usage costs, in nano-credits, rounded up once. `request` is charged once, whatever the usage says of it. `terms` are what
+ * the answer says: its service tier, the size and quality of its pictures.
  */
-export function charge(usage: Usage, price: PriceTable, creditsPerUsd: bigint): bigint {
-  let sum = requestFee(price);
+export function charge(usage: Usage, price: Price, creditsPerUsd: bigint, terms: Terms = NO_TERMS): bigint {
+  const table = unitsFor(price, inputTokens(usage), terms);
+  let sum = costOf('request', 1, table.request ?? 0n);
   for (const unit in usage) {
     const quantity = usage[unit as Unit]!;
-    if (quantity > 0 && unit !== 'request') sum += BigInt(quantity) * priceOf(unit as Unit, price);
+    if (quantity > 0 && unit !== 'request') {
+      sum += costOf(unit as Unit, quantity, priceOf(unit as Unit, table));
+    }
   }
   return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
 
 /** The same with its lines. Each line gets what the rounded running sum grows by, so that they add up to the charge. */
-export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { charge: bigint; lines: ChargeLine[] } {
+export function rate(
+  usage: Usage,
+  price: Price,
+  creditsPerUsd: bigint,
+  terms: Terms = NO_TERMS,
+): { charge: bigint; lines: ChargeLine[] } {
+  const table = unitsFor(price, inputTokens(usage), terms);
+  const used: Usage = { ...usage, request: table.request === undefined ? 0 : 1 };
   const lines: ChargeLine[] = [];
   let sum = 0n;
   let charged = 0n;
-  for (const unit of UNITS) {
-    const quantity = unit === 'request' ? (price.request === undefined ? 0 : 1) : (usage[unit] ?? 0);
+  for (const unit of (Object.keys(used) as Unit[]).sort(compareUnits)) {
+    const quantity = used[unit]!;
     if (quantity <= 0) continue;
-    const unitPrice = priceOf(unit, price);
-    sum += unit === 'request' ? requestFee(price) : BigInt(quantity) * unitPrice;
+    const unitPrice = priceOf(unit, table);
+    sum += costOf(unit, quantity, unitPrice);
     const upTo = ceilDiv(sum * creditsPerUsd, DENOMINATOR);
     lines.push({
       unit,
@@ -76,30 +104,36 @@ export function rate(usage: Usage, price: PriceTable, creditsPerUsd: bigint): { 
   return { charge: charged, lines };
 }
 
-/**
- * The most that so many input and output tokens can cost, in nano-credits, however the provider splits them into
- * cached, written, audio or reasoning tokens: each at the dearest price of its side.
- */
-export function boundCharge(input: number, output: number, price: PriceTable, creditsPerUsd: bigint): bigint {
-  const { inputs, outputs } = dearest(price);
-  const sum = BigInt(input) * inputs + BigInt(output) * outputs + requestFee(price);
+/** The most that a request within these bounds can cost, in nano-credits: each token at the dearest price of its side. */
+export function boundCharge(bounds: Bounds, price: Price, creditsPerUsd: bigint): bigint {
+  const { inputs, outputs, units } = dearest(price, bounds);
+  let sum = BigInt(bounds.input) * inputs + BigInt(bounds.output) * outputs + costOf('request', 1, units.request ?? 0n);
+  const { others } = bounds;
+  if (others !== undefined) {
+    for (const unit in others) sum += costOf(unit as Unit, others[unit as Unit]!, priceOf(unit as Unit, units));
+  }
   return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
 
-/** The same tables serve all requests, several times each. */
-const DEAREST = new WeakMap<PriceTable, { inputs: bigint; outputs: bigint }>();
+interface Dearest {
+  inputs: bigint;
+  outputs: bigint;
+  units: PriceTable;
+}
 
-function dearest(price: PriceTable): { inputs: bigint; outputs: bigint } {
-  let found = DEAREST.get(price);
-  if (found === undefined) {
-    found = { inputs: 0n, outputs: 0n };
-    for (const unit of UNITS) {
-      if (unit === 'request') continue;
-      const side = isOutput(unit) ? 'outputs' : 'inputs';
-      const own = price[unit] ?? 0n;
-      if (own > found[side]) found[side] = own;
-    }
-    DEAREST.set(price, found);
+/** The same tables serve all requests, several times each. The plain ones, that most models have, are kept. */
+const DEAREST = new WeakMap<Price, Dearest>();
+
+function dearest(price: Price, bounds: Bounds): Dearest {
+  const plain = price.tiers.length === 0 && bounds.serviceTier === undefined;
+  const known = plain ? DEAREST.get(price) : undefined;
+  if (known !== undefined) return known;
+  const units = dearestUnits(price, bounds.input, bounds.serviceTier);
+  const found: Dearest = { inputs: 0n, outputs: 0n, units };
+  for (const [unit, yocto] of Object.entries(units) as [Unit, bigint][]) {
+    const side = isInput(unit) ? 'inputs' : isOutput(unit) ? 'outputs' : null;
+    if (side !== null && yocto > found[side]) found[side] = yocto;
   }
+  if (plain) DEAREST.set(price, found);
   return found;
 }

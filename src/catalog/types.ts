@@ -1,6 +1,6 @@
 /** The catalog as the gateway uses it: models that can be served, and the plans that allow them. */
 import type { OnOrphan } from '../ledger/outcomes.ts';
-import type { PriceTable } from './rating.ts';
+import type { Price } from './price.ts';
 
 export interface Route {
   provider: string;
@@ -22,9 +22,9 @@ export interface Model {
   onUpstreamTimeout: 'estimate' | 'free';
   whenShort: 'clamp' | 'refuse';
   onOrphan: OnOrphan;
-  price: PriceTable;
+  price: Price;
   /** What the provider bills us; `null`: not known. */
-  cost: PriceTable | null;
+  cost: Price | null;
   /** The version of the catalog entry that the price is from. */
   priceVersion: number;
 }

@@ -2,7 +2,7 @@
 
 import type { Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
-import type { PriceTable } from '../catalog/rating.ts';
+import type { Price } from '../catalog/price.ts';
 import { decideModel, type ModelDecision } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { type Context, need } from './context.ts';
@@ -14,7 +14,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const decision = decideModel(context.catalog, need(context, 'principal').plan, name);
   if (!decision.allowed) throw denial(decision, name);
   if (!pricesText(decision.model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
-  if (need(context, 'request').parts.audio > 0 && decision.model.price.input_audio === undefined) {
+  if (need(context, 'request').parts.audio > 0 && decision.model.price.units.input_audio === undefined) {
     throw new TollgateError('invalid_request', {
       param: 'messages',
       message: `Invalid value for 'messages': the model ${JSON.stringify(name)} has no price for audio here.`,
@@ -36,9 +36,9 @@ export async function entitleAfresh(context: Context, catalogs: CatalogCache, pr
  * Whether text going in and coming out has a price: either each has one, or the request as a whole and tokens none. A
  * model with only one side priced would give the other away.
  */
-function pricesText(price: PriceTable): boolean {
-  const sides = [price.input, price.output].filter((side) => side !== undefined).length;
-  return sides === 2 || (sides === 0 && price.request !== undefined);
+function pricesText({ units }: Price): boolean {
+  const sides = [units.input, units.output].filter((side) => side !== undefined).length;
+  return sides === 2 || (sides === 0 && units.request !== undefined);
 }
 
 function denial(decision: Exclude<ModelDecision, { allowed: true }>, name: string): TollgateError {

@@ -57,11 +57,11 @@ function holdFor(context: Context, creditsPerUsd: bigint): Hold {
   const body = need(context, 'body');
   const input = inputBound(request, body.length, model);
   const output = outputBound(request, model);
-  const bound = boundCharge(input, output, model.price, creditsPerUsd);
+  const bound = boundCharge({ input, output }, model.price, creditsPerUsd);
   const want = bound > MAX_NANO ? MAX_NANO : bound;
   const mayClamp = model.whenShort === 'clamp' && !request.structuredOutput;
   const leastOutput = Math.min(output, LEAST_OUTPUT_TOKENS * request.n);
-  const least = boundCharge(input, leastOutput, model.price, creditsPerUsd);
+  const least = boundCharge({ input, output: leastOutput }, model.price, creditsPerUsd);
   return {
     verb: 'hold',
     account: principal.account,
@@ -105,7 +105,7 @@ function affordable(context: Context, granted: bigint, creditsPerUsd: bigint): n
   let tooMuch = Math.floor(outputBound(request, model) / request.n) + 1;
   while (tooMuch - fits > 1) {
     const middle = Math.floor((fits + tooMuch) / 2);
-    if (boundCharge(input, middle * request.n, model.price, creditsPerUsd) <= granted) fits = middle;
+    if (boundCharge({ input, output: middle * request.n }, model.price, creditsPerUsd) <= granted) fits = middle;
     else tooMuch = middle;
   }
   return fits;

@@ -2,6 +2,7 @@
  * Step 7: usage × frozen price → charge and receipt, one operation, committed before the last bytes leave. A ledger that
  * does not answer within a second keeps no client waiting: the charge is then in the journal, and the last bytes leave.
  */
+import type { Terms } from '../catalog/price.ts';
 import { charge } from '../catalog/rating.ts';
 import type { Usage } from '../catalog/units.ts';
 import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
@@ -24,11 +25,13 @@ export interface SettleDeps {
 export interface Metering {
   usage: Usage;
   source: 'provider' | 'estimated';
+  /** What the answer says that bears on the price beside its usage. */
+  terms?: Terms | undefined;
 }
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
 export function settle(context: Context, deps: SettleDeps, metering: Metering): Promise<Result | null> {
-  const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd);
+  const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd, metering.terms);
   const held = need(context, 'held');
   // What a provider reports is booked, whatever was held; only what cannot be an amount at all is cut.
   const most = metering.source === 'estimated' ? held : MAX_NANO;
@@ -70,6 +73,7 @@ function fittingReceipt(context: Context, metering: Metering, held: bigint): Buf
     createdAt: context.startedAt,
     held,
     usage: metering.usage,
+    terms: metering.terms,
     usageSource: metering.source,
     clampedTo: context.clampedTo,
     disconnect: context.disconnect,

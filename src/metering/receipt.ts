@@ -3,11 +3,12 @@
  * rarely. The ledger treats it as opaque. The first element is the version of the form.
  *
  *   frozen   [1, endpoint, model, price version, prices, stream, created at]                  with the hold
- *   receipt  [1, … the same …, held, usage, source, clamped to, disconnect, attempts]         with the settle or release
+ *   receipt  [1, … the same …, held, usage, source, clamped to, disconnect, attempts, terms]  with the settle or release
  *
- * Prices are atto-USD, so that the lines can be rebuilt exactly without the catalog.
+ * Prices stand in full, so that the lines can be rebuilt exactly without the catalog. Terms are left out where there are none.
  */
-import { type ChargeLine, type PriceTable, rate } from '../catalog/rating.ts';
+import { type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
+import { type ChargeLine, rate } from '../catalog/rating.ts';
 import type { Unit, Usage } from '../catalog/units.ts';
 import { formatCredits } from '../lib/money.ts';
 
@@ -26,7 +27,7 @@ export interface FrozenFacts {
   endpoint: string;
   model: string;
   priceVersion: number;
-  price: PriceTable;
+  price: Price;
   stream: boolean;
   /** Milliseconds since the epoch. */
   createdAt: number;
@@ -37,19 +38,20 @@ export interface ReceiptFacts extends FrozenFacts {
   held: bigint;
   usage: Usage;
   usageSource: 'provider' | 'estimated';
+  terms?: Terms | undefined;
   clampedTo: number | null;
   disconnect: 'aborted' | 'drained' | null;
   attempts: readonly AttemptFacts[];
 }
 
 const VERSION = 1;
-const PRICES = new WeakMap<PriceTable, string>();
+const PRICES = new WeakMap<Price, string>();
 
 /** A price table as JSON; it is the same for many requests, so it is written once. */
-function pricesText(price: PriceTable): string {
+function pricesText(price: Price): string {
   let text = PRICES.get(price);
   if (text === undefined) {
-    text = JSON.stringify(Object.fromEntries(Object.entries(price).map(([unit, atto]) => [unit, atto.toString()])));
+    text = JSON.stringify(writePrice(price));
     PRICES.set(price, text);
   }
   return text;
@@ -79,8 +81,20 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
     r.clampedTo ?? 0,
     r.disconnect ?? 0,
     attempts,
+    ...packTerms(r.terms ?? {}),
   ]);
   return Buffer.from(`[${frozenText(r)},${rest.slice(1)}`);
+}
+
+/** Service tier, size and quality of pictures, as far as the last one that is there. */
+function packTerms({ serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
+  const terms = [serviceTier ?? 0, imageSize ?? 0, imageQuality ?? 0] as const;
+  return terms.slice(0, terms.findLastIndex((term) => term !== 0) + 1);
+}
+
+function unpackTerms(packed: readonly (string | 0 | undefined)[]): Terms {
+  const [serviceTier, imageSize, imageQuality] = packed.map((term) => (term === 0 ? undefined : term));
+  return { serviceTier, imageSize, imageQuality };
 }
 
 type Packed = [
@@ -88,7 +102,7 @@ type Packed = [
   endpoint: string,
   model: string,
   priceVersion: number,
-  prices: Record<string, string>,
+  price: WrittenPrice,
   stream: number,
   createdAt: number,
   held?: string,
@@ -97,6 +111,7 @@ type Packed = [
   clamped?: number,
   disconnect?: 'aborted' | 'drained' | 0,
   attempts?: [provider: string, status: number | null, outcome: string, ms: number, model?: string][],
+  ...terms: (string | 0)[],
 ];
 
 /** Reads a receipt, or what was frozen with a hold: then `held` is null. Throws on a form of another version. */
@@ -108,7 +123,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     endpoint,
     model,
     priceVersion,
-    prices,
+    written,
     stream,
     createdAt,
     held,
@@ -117,9 +132,9 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     clamped,
     disconnect,
     attempts,
+    ...terms
   ] = packed;
-  const price: PriceTable = {};
-  for (const [unit, atto] of Object.entries(prices)) price[unit as Unit] = BigInt(atto);
+  const price = readPrice(written);
   const frozen: FrozenFacts = { endpoint, model, priceVersion, price, stream: stream === 1, createdAt };
   if (held === undefined) return { ...frozen, settled: null };
   const settled: ReceiptFacts = {
@@ -127,6 +142,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     held: BigInt(held),
     usage: usage ?? {},
     usageSource: source === 'p' ? 'provider' : 'estimated',
+    ...(terms.length === 0 ? {} : { terms: unpackTerms(terms) }),
     clampedTo: clamped === 0 || clamped === undefined ? null : clamped,
     disconnect: disconnect === 0 || disconnect === undefined ? null : disconnect,
     attempts: (attempts ?? []).map(([provider, status, outcome, ms, providerModel]) => ({
@@ -212,7 +228,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     usage: served === null ? {} : totals(served.usage),
     usage_source: source.status === 'recovered' ? 'recovered' : (served?.usageSource ?? null),
     price_version: facts.priceVersion,
-    lines: served === null ? [] : rate(served.usage, served.price, creditsPerUsd).lines,
+    lines: served === null ? [] : rate(served.usage, served.price, creditsPerUsd, served.terms).lines,
     held: formatCredits(source.held ?? settled?.held ?? 0n),
     charged: formatCredits(source.charged),
     clamped_to: settled?.clampedTo ?? null,

@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import { Principals } from '../../src/accounts/principals.ts';
 import { registerAdmin } from '../../src/admin/routes.ts';
+import { readPrice } from '../../src/catalog/price.ts';
 import { registerCustomer } from '../../src/customer/routes.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
@@ -109,7 +110,7 @@ const FROZEN = {
   createdAt: Date.UTC(2026, 0, 2, 3, 4, 5),
 };
 /** 1 and 2 USD per million tokens: 0.001 and 0.002 credits each. */
-const PRICE = { input: 10n ** 18n, output: 2n * 10n ** 18n };
+const PRICE = readPrice({ input: '1', output: '2' });
 
 export interface TestRequest {
   id: string;

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { buildCatalog, type KeptEntry } from '../../src/catalog/build.ts';
+import { flatPrice, PRICE_DECIMALS } from '../../src/catalog/price.ts';
 import { parseDecimal } from '../../src/lib/money.ts';
 
 const route = { provider: 'on', model: 'upstream-name' };
@@ -10,7 +11,7 @@ function build(entries: Omit<KeptEntry, 'version'>[], markup = options.markup) {
   return buildCatalog(7n, kept, { ...options, markup });
 }
 
-const atto = (usd: string): bigint => parseDecimal(usd, 18)!;
+const yocto = (usd: string): bigint => parseDecimal(usd, PRICE_DECIMALS)!;
 
 test('an explicit price is charged, else cost × markup, exact to the last decimal', () => {
   const cost = { input: '0.000000000001', output: '0.6' };
@@ -22,13 +23,13 @@ test('an explicit price is charged, else cost × markup, exact to the last decim
     1_000_001n,
   );
   expect(models.get('priced')).toMatchObject({
-    price: { input: atto('3') },
-    cost: { output: atto('0.6') },
+    price: flatPrice({ input: yocto('3') }),
+    cost: flatPrice({ input: yocto('0.000000000001'), output: yocto('0.6') }),
     priceVersion: 1,
   });
   expect(models.get('marked-up')).toMatchObject({
-    price: { input: 1_000_001n, output: atto('0.6000006') },
-    cost: { input: 1_000_000n, output: atto('0.6') },
+    price: flatPrice({ input: 1_000_001_000_000n, output: yocto('0.6000006') }),
+    cost: flatPrice({ input: 1_000_000_000_000n, output: yocto('0.6') }),
     priceVersion: 2,
   });
 });
@@ -48,7 +49,7 @@ test('what a model does not state has its default; a model with a price for reas
     onUpstreamTimeout: 'free',
     whenShort: 'clamp',
     onOrphan: 'charge_metered',
-    price: { output: atto('1') },
+    price: flatPrice({ output: yocto('1') }),
     cost: null,
     priceVersion: 1,
   });

@@ -107,18 +107,37 @@ test('only one plan can be the default', () => {
   });
 });
 
+test.each(['inptu', 'tool:', 'tool:Web Search', 'second', 'above_input_token'])(
+  'a price for %s, which is no unit, is refused and not ignored',
+  (unit) => {
+    const faults = faultsOf(() => read(`models: { m: { ${route}, price: { input: 1, "${unit}": 1 } } }`));
+    expect(faults).toEqual({ [`catalog.yaml.models.m.price.${unit}`]: expect.stringContaining('cannot meter') });
+  },
+);
+
+test('a price has tiers, service tiers, pictures by size and quality, seconds, characters, and calls of tools', () => {
+  const price = `{ input: 1, output: 2, second_input: 0.0001, character: 15, request: 0.001, "tool:web_search": 0.01,
+    tiers: [{ above_input_tokens: 200000, input: 2, output: 3 }], service_tiers: { flex: 0.5, priority: 2.0 },
+    image: { "1024x1024": { low: 0.011, high: 0.167 }, default: 0.167 } }`;
+  expect(read(`models: { m: { ${route}, price: ${price} } }`)[0]!.body).toMatchObject({
+    price: {
+      ...{ 'tool:web_search': '0.01', tiers: [{ above_input_tokens: 200_000, input: '2', output: '3' }] },
+      image: { '1024x1024': { low: '0.011', high: '0.167' }, default: '0.167' },
+      service_tiers: { flex: '0.5', priority: '2.0' },
+    },
+  });
+});
+
 test.each([
-  'image',
-  'second_input',
-  'second_output',
-  'character',
-  'tool:web_search',
-  'tiers',
-  'service_tiers',
-  'inptu',
-])('a price for %s, which this release cannot meter, is refused and not ignored', (unit) => {
-  const faults = faultsOf(() => read(`models: { m: { ${route}, price: { input: 1, "${unit}": 1 } } }`));
-  expect(faults).toEqual({ [`catalog.yaml.models.m.price.${unit}`]: expect.stringContaining('cannot meter') });
+  ['tiers: [{ input: 1 }]', 'tiers.0.above_input_tokens'],
+  ['tiers: [{ above_input_tokens: 5, inptu: 1 }]', 'tiers.0.inptu'],
+  ['tiers: [{ above_input_tokens: 5, input: 1 }, { above_input_tokens: 5, input: 2 }]', 'tiers'],
+  ['service_tiers: { flex: 0 }', 'service_tiers.flex'],
+  ['image: { "1024x1024": { low: -1 } }', 'image.1024x1024.low'],
+  ['tiers: 1', 'tiers'],
+])('%s is refused, with its path', (part, path) => {
+  const faults = faultsOf(() => read(`models: { m: { ${route}, price: { input: 1, ${part} } } }`));
+  expect(Object.keys(faults)).toEqual([`catalog.yaml.models.m.price.${path}`]);
 });
 
 test('0 is a price; no price and no cost is a fault', () => {

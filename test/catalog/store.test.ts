@@ -72,7 +72,7 @@ describe('applying a file', () => {
   test('an entry made through the API is not overwritten by a file that comes to name it', async () => {
     await put('5');
     expect(await apply([model('1')])).toEqual({ ...nothing, skipped: [`model ${name}`] });
-    expect((await load()).models.get(name)?.price.input).toBe(5n * 10n ** 18n);
+    expect((await load()).models.get(name)?.price.units.input).toBe(5n * 10n ** 24n);
   });
 });
 

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FrameSplitter } from '../../src/lib/sse.ts';
-import { ChatStreamReader, normalise, type Reported, readChatJson } from '../../src/metering/readers/chat.ts';
+import { ChatStreamReader, normalise, readChatJson } from '../../src/metering/readers/chat.ts';
+import type { Reported } from '../../src/metering/readers/types.ts';
 
 interface Row {
   file: string;
@@ -64,7 +65,7 @@ describe.skipIf(!present)('recorded answers', () => {
         { numRuns: 5 },
       );
     }
-    for (const quantity of Object.values(reported === null ? {} : normalise(reported))) {
+    for (const quantity of Object.values(reported === null ? {} : normalise(reported)) as number[]) {
       expect(Number.isSafeInteger(quantity) && quantity >= 0).toBe(true);
     }
   });

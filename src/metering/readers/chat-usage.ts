@@ -5,38 +5,10 @@
 
 import type { Unit, Usage } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
+import type { CountName, Reported } from './types.ts';
 
-/** What a usage object can say. Nothing is added up or corrected; a name is present only where the body had it. */
-type Name =
-  | 'input_tokens'
-  | 'output_tokens'
-  | 'total_tokens'
-  | 'cached_read_tokens'
-  | 'cache_write_tokens'
-  | 'cache_write_5m_tokens'
-  | 'cache_write_1h_tokens'
-  | 'prompt_cache_hit_tokens'
-  | 'prompt_cache_miss_tokens'
-  | 'reasoning_tokens'
-  | 'audio_input_tokens'
-  | 'image_input_tokens'
-  | 'text_input_tokens'
-  | 'video_input_tokens'
-  | 'audio_output_tokens'
-  | 'image_output_tokens'
-  | 'text_output_tokens'
-  | 'accepted_prediction_tokens'
-  | 'rejected_prediction_tokens'
-  | 'web_search_requests'
-  | 'num_sources_used'
-  | 'seconds'
-  | 'cost'
-  | 'cost_in_usd_ticks';
-
-export type Reported = Partial<Record<Name, number>>;
-
-type Names = ReadonlyMap<string, Name>;
-const names = (entries: Record<string, Name>): Names => new Map(Object.entries(entries));
+type Names = ReadonlyMap<string, CountName>;
+const names = (entries: Record<string, CountName>): Names => new Map(Object.entries(entries));
 
 /** Members of the object itself, the less telling first: where two say the same, the later one stands. */
 const TOP = names({
@@ -115,7 +87,7 @@ function copyCounts(from: Json, known: Names, into: Reported): void {
  * hides output, mostly reasoning, that is billed.
  */
 export function normalise(reported: Reported): Usage {
-  const of = (name: Name): number => Math.ceil(reported[name] ?? 0);
+  const of = (name: CountName): number => Math.ceil(reported[name] ?? 0);
   const stated = of('input_tokens');
   const unexplained = Math.max(0, of('total_tokens') - stated - of('output_tokens'));
   const audioBeside = unexplained > 0 && unexplained === of('audio_input_tokens');

@@ -11,11 +11,10 @@
 
 import { isObject, type Json } from '../../lib/json.ts';
 import { FrameSplitter, frameData } from '../../lib/sse.ts';
-import { type Reported, readUsage } from './chat-usage.ts';
+import { readUsage } from './chat-usage.ts';
+import type { FrameKind, Reported } from './types.ts';
 
-export { normalise, type Reported } from './chat-usage.ts';
-
-export type FrameKind = 'content' | 'usage-only' | 'done' | 'error';
+export { normalise } from './chat-usage.ts';
 
 /** A whole JSON answer. */
 export interface ChatAnswer {

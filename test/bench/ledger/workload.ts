@@ -2,7 +2,8 @@
  * What a request asks of the ledger, and its bytes as the gateway writes them. They are prepared, because making them is
  * the gateway's work. The charges differ, so that one booked for another shows at the gate.
  */
-import { boundCharge, charge, type PriceTable } from '../../../src/catalog/rating.ts';
+import { readPrice } from '../../../src/catalog/price.ts';
+import { boundCharge, charge } from '../../../src/catalog/rating.ts';
 import { NANO_PER_CREDIT } from '../../../src/lib/money.ts';
 import { encodeFrozen, encodeReceipt, type FrozenFacts } from '../../../src/metering/receipt.ts';
 
@@ -11,7 +12,7 @@ export const CREDITS = 100_000_000n * NANO_PER_CREDIT;
 export const CREDITS_PER_USD = 1_000n;
 
 /** Atto-USD per million tokens. */
-const PRICE: PriceTable = { input: 200_000_000_000n, cached_input: 100_000_000_000n, output: 800_000_000_000n };
+const PRICE = readPrice({ input: '0.2', cached_input: '0.1', output: '0.8' });
 const INPUT_BOUND = 1_000;
 const OUTPUT_BOUND = 1_000;
 const LEAST_OUTPUT = 16;
@@ -33,10 +34,10 @@ export const REQUESTS: readonly Request[] = Array.from({ length: VARIANTS }, (_,
     ...{ endpoint: 'chat', model: 'gpt-4o-mini', priceVersion: 3, price: PRICE },
     ...{ stream: true, createdAt: Date.now() },
   };
-  const want = boundCharge(INPUT_BOUND, OUTPUT_BOUND, PRICE, CREDITS_PER_USD);
+  const want = boundCharge({ input: INPUT_BOUND, output: OUTPUT_BOUND }, PRICE, CREDITS_PER_USD);
   return {
     want,
-    least: boundCharge(INPUT_BOUND, LEAST_OUTPUT, PRICE, CREDITS_PER_USD),
+    least: boundCharge({ input: INPUT_BOUND, output: LEAST_OUTPUT }, PRICE, CREDITS_PER_USD),
     floor: charge({ input: usage.input }, PRICE, CREDITS_PER_USD),
     charge: charge(usage, PRICE, CREDITS_PER_USD),
     frozen: encodeFrozen(facts),

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Usage } from '../../../src/catalog/units.ts';
-import { normalise, type Reported, readUsage } from '../../../src/metering/readers/chat-usage.ts';
+import { normalise, readUsage } from '../../../src/metering/readers/chat-usage.ts';
+import type { Reported } from '../../../src/metering/readers/types.ts';
 
 interface Row {
   name: string;
@@ -179,7 +180,7 @@ describe('usage is billed in dimensions that do not overlap', () => {
       fc.property(any, (raw) => {
         const reported = Object.fromEntries(Object.entries(raw).filter(([, n]) => n !== undefined)) as Reported;
         const usage = normalise(reported);
-        const quantities = Object.values(usage);
+        const quantities = Object.values(usage) as number[];
         for (const quantity of quantities) expect(Number.isSafeInteger(quantity) && quantity >= 0).toBe(true);
         const { input_tokens = 0, output_tokens = 0, total_tokens = 0 } = reported;
         const used = Math.max(input_tokens + output_tokens, total_tokens);

@@ -1,7 +1,8 @@
 /** Usage is found wherever a provider puts it, however the network cuts the stream; what is missing can be counted. */
 import { describe, expect, it } from 'vitest';
 import { FrameSplitter } from '../../../src/lib/sse.ts';
-import { ChatStreamReader, type FrameKind, readChatJson } from '../../../src/metering/readers/chat.ts';
+import { ChatStreamReader, readChatJson } from '../../../src/metering/readers/chat.ts';
+import type { FrameKind } from '../../../src/metering/readers/types.ts';
 
 type Chunk = Record<string, unknown>;
 
