@@ -70,7 +70,14 @@ export async function startPostgresServer(): Promise<PostgresServer> {
 function signalAll(postmaster: number, signal: NodeJS.Signals): void {
   process.kill(postmaster, signal);
   const children = readFileSync(`/proc/${postmaster}/task/${postmaster}/children`, 'utf8');
-  for (const pid of children.split(' ')) if (pid.trim() !== '') process.kill(Number(pid), signal);
+  for (const pid of children.trim().split(' ').filter(Boolean)) {
+    try {
+      process.kill(Number(pid), signal);
+    } catch (error) {
+      // It has ended since the list was read: a thawed postmaster goes on at once.
+      if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    }
+  }
 }
 
 async function accepts(url: string): Promise<void> {
