@@ -2,7 +2,12 @@
  * Step 4: the most the request can cost → a durable hold, committed before a byte is forwarded. It freezes the price,
  * and verifies what steps 1 and 3 read from caches. Where the balance is short and the model allows it, less output is
  * held for, and the limit sent upstream is lowered to it.
+ *
+ *   bound ≤ ⅛ of what was available last, or it may not be cut ──▶ want = the whole bound
+ *   else, a stream that shows all it generates ──────────────────▶ want = the input and a slice of the output (slices.ts)
+ *   granted all of `want` ──▶ held             granted less, at least `least` ──▶ clamped          else ──▶ refused
  */
+import type { Principal } from '../accounts/principals.ts';
 import { boundCharge, charge } from '../catalog/rating.ts';
 import { TollgateError } from '../errors.ts';
 import type { Hold } from '../ledger/operations.ts';
@@ -13,9 +18,12 @@ import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputBound, inputEstimate, outputBound } from '../metering/bounds.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import { type Context, need } from './context.ts';
+import { FIRST_SLICE_TOKENS, mostCovered, Slices } from './slices.ts';
 
 /** A clamp below this many output tokens would be of no use to anybody: the request is refused instead. */
 const LEAST_OUTPUT_TOKENS = 16;
+/** A bound is small that fits so many times into the balance. */
+const SMALL_SHARE = 8n;
 /** Policy may change again while it is read again, but not for ever. */
 const STALE_RETRIES = 3;
 
@@ -35,8 +43,10 @@ export interface HoldDeps {
 export async function hold(context: Context, deps: HoldDeps): Promise<void> {
   if (!deps.isLeased()) throw new TollgateError('ledger_unavailable');
   for (let tries = 0; ; tries++) {
-    const asked = holdFor(context, deps.creditsPerUsd);
+    const bounds = boundsOf(context, deps.creditsPerUsd);
+    const asked = holdFor(context, bounds, deps.creditsPerUsd);
     const result = await deps.writer.hold(asked);
+    if (need(context, 'request').stream) AVAILABLE.set(need(context, 'principal'), result.available);
     if (result.outcome === 'stale_policy' && tries < STALE_RETRIES) {
       await deps.entitleAfresh(context);
       continue;
@@ -44,32 +54,87 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
     if (result.outcome !== 'done' && result.outcome !== 'repeated') throw await denial(result, asked, deps);
     context.hold = asked;
     context.held = result.amount;
-    context.clampedTo =
-      result.amount < asked.want ? affordable(context, result.amount, deps.creditsPerUsd) : unheldLimit(context);
+    context.clampedTo = result.amount < asked.want ? affordable(context, bounds, result.amount) : unheldLimit(context);
+    if (result.amount < asked.want) context.policy = 'when_short: clamp';
+    else if (bounds.held < bounds.output) context.slices = slicesOf(context, bounds, deps);
     return;
   }
 }
 
-function holdFor(context: Context, creditsPerUsd: bigint): Hold {
+/** What a request can use and cost at most. */
+interface Bounds {
+  /** Output tokens of all choices. */
+  output: number;
+  /** As many of them as are to be held for at first. */
+  held: number;
+  /** What it costs at most with so many output tokens, in nano-credits. */
+  costOf: (output: number) => bigint;
+}
+
+function boundsOf(context: Context, creditsPerUsd: bigint): Bounds {
+  const request = need(context, 'request');
+  const model = need(context, 'model');
+  const input = inputBound(request, need(context, 'body').length, model);
+  const output = outputBound(request, model);
+  const costOf = (tokens: number): bigint => {
+    const bound = boundCharge({ input, output: tokens }, model.price, creditsPerUsd);
+    return bound > MAX_NANO ? MAX_NANO : bound;
+  };
+  const held = maySlice(context) && isLarge(context, costOf(output)) ? Math.min(output, FIRST_SLICE_TOKENS) : output;
+  return { output, held, costOf };
+}
+
+/** Whether less output may be had than was asked for: what is structured is of no use when it is cut. */
+function mayCut(context: Context): boolean {
+  return need(context, 'model').whenShort === 'clamp' && !need(context, 'request').structuredOutput;
+}
+
+/**
+ * Whether a slice will do: of a stream that may be cut, and that shows what it generates. What a model thinks is not shown;
+ * of several choices each would need an end of its own.
+ */
+function maySlice(context: Context): boolean {
+  const request = need(context, 'request');
+  const { onDisconnect, price } = need(context, 'model');
+  const hidesOutput = price.units.reasoning !== undefined || onDisconnect === 'drain';
+  return request.stream && request.n === 1 && !hidesOutput && mayCut(context);
+}
+
+/** What was available to a principal when its last stream was held for: a hint for the next, never relied on. */
+const AVAILABLE = new WeakMap<Principal, bigint>();
+
+/** Whether so much would take a large part of the balance from others, as far as is known. */
+function isLarge(context: Context, bound: bigint): boolean {
+  const available = AVAILABLE.get(need(context, 'principal'));
+  return available === undefined || bound * SMALL_SHARE > available;
+}
+
+function slicesOf(context: Context, { output, costOf }: Bounds, { writer }: HoldDeps): Slices {
+  const { account } = need(context, 'principal');
+  const extend = async (want: bigint, least: bigint): Promise<bigint | null> => {
+    // A ledger that does not answer is one that grants nothing.
+    const result = await writer.apply({ verb: 'extend', account, id: context.id, want, least }).catch(() => null);
+    if (result === null || (result.outcome !== 'done' && result.outcome !== 'repeated')) return null;
+    context.held = result.amount;
+    return result.amount;
+  };
+  return new Slices({ held: need(context, 'held'), bound: output, costOf, extend });
+}
+
+function holdFor(context: Context, { output, held, costOf }: Bounds, creditsPerUsd: bigint): Hold {
   const request = need(context, 'request');
   const model = need(context, 'model');
   const principal = need(context, 'principal');
-  const body = need(context, 'body');
-  const input = inputBound(request, body.length, model);
-  const output = outputBound(request, model);
-  const bound = boundCharge({ input, output }, model.price, creditsPerUsd);
-  const want = bound > MAX_NANO ? MAX_NANO : bound;
-  const mayClamp = model.whenShort === 'clamp' && !request.structuredOutput;
-  const leastOutput = Math.min(output, LEAST_OUTPUT_TOKENS * request.n);
-  const least = boundCharge({ input, output: leastOutput }, model.price, creditsPerUsd);
+  const want = costOf(held);
+  const least = costOf(Math.min(output, LEAST_OUTPUT_TOKENS * request.n));
   return {
     verb: 'hold',
     account: principal.account,
     id: context.id,
     key: principal.key,
     want,
-    least: mayClamp && least < want ? least : want,
-    floor: charge({ input: inputEstimate(request, body.length, model) }, model.price, creditsPerUsd),
+    least: mayCut(context) ? least : want,
+    floor: charge({ input: inputEstimate(request, need(context, 'body').length, model) }, model.price, creditsPerUsd),
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,
     onOrphan: model.onOrphan,
@@ -97,18 +162,9 @@ function unheldLimit(context: Context): number | null {
 }
 
 /** The output limit, per choice, whose bound fits into what was granted. */
-function affordable(context: Context, granted: bigint, creditsPerUsd: bigint): number {
-  const request = need(context, 'request');
-  const model = need(context, 'model');
-  const input = inputBound(request, need(context, 'body').length, model);
-  let fits = 0;
-  let tooMuch = Math.floor(outputBound(request, model) / request.n) + 1;
-  while (tooMuch - fits > 1) {
-    const middle = Math.floor((fits + tooMuch) / 2);
-    if (boundCharge({ input, output: middle * request.n }, model.price, creditsPerUsd) <= granted) fits = middle;
-    else tooMuch = middle;
-  }
-  return fits;
+function affordable(context: Context, { output, costOf }: Bounds, granted: bigint): number {
+  const { n } = need(context, 'request');
+  return mostCovered(granted, Math.floor(output / n), (each) => costOf(each * n));
 }
 
 async function denial(result: Result, asked: Hold, deps: HoldDeps): Promise<TollgateError> {

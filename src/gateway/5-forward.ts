@@ -3,13 +3,15 @@
  * the client gives way to the next; each try is an attempt on the receipt. What a client did wrong is not retried.
  */
 import type { Clock } from '../lib/clock.ts';
+import { outputBound } from '../metering/bounds.ts';
 import type { AttemptFacts } from '../metering/receipt.ts';
 import { requestHeaders } from '../upstream/headers.ts';
 import type { Provider } from '../upstream/types.ts';
-import { Relay, type Relayed } from './6-relay.ts';
+import { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 import { editedBody } from './edits.ts';
 import type { InFlight } from './in-flight.ts';
+import type { Relayed } from './relayed.ts';
 
 /** Statuses that say the request itself is wrong: another provider would say the same, so the client is told. */
 const CLIENT_FAULTS = new Set([400, 404, 413, 422]);
@@ -47,12 +49,15 @@ export async function forward(context: Context, deps: ForwardDeps): Promise<Rela
 function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstreamModel: string): Promise<Relayed> {
   return new Promise((done) => {
     const request = need(context, 'request');
+    const model = need(context, 'model');
     const relay = new Relay({
       response: context.response,
       requestId: context.publicId,
       usageAsked: request.includeUsage,
       streamAsked: request.stream,
-      onDisconnect: need(context, 'model').onDisconnect,
+      onDisconnect: model.onDisconnect,
+      outputHeld: context.clampedTo === null ? outputBound(request, model) : context.clampedTo * request.n,
+      slices: context.slices,
       done: (relayed) => {
         deps.inFlight.ended(context);
         done(relayed);
@@ -62,7 +67,7 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
       {
         path: UPSTREAM_PATHS[context.endpoint]!,
         headers: requestHeaders(context.headers),
-        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo),
+        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo, provider.outputLimitField),
         upstreamModel,
       },
       relay,

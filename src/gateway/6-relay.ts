@@ -7,13 +7,17 @@
  *                 └─ other ────────▶ collecting ──over 1 MiB──▶ passing on ─end──▶ whole
  *   any ──failure──▶ failed (by a retry elsewhere, as long as nothing has reached the client)
  *   any ──client gone, policy abort──▶ abandoned          policy drain ──▶ reads on unheard, within bounds
+ *   streaming, of a slice ──not held for──▶ blocked ──extended──▶ streaming
+ *                                             └─ the credits ran out ──▶ exhausted
  */
-import type { ServerResponse } from 'node:http';
+import { joined } from '../lib/bytes.ts';
 import { FrameSplitter } from '../lib/sse.ts';
-import { ChatStreamReader } from '../metering/readers/chat.ts';
+import { ChatStreamReader, mostTokens } from '../metering/readers/chat.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../upstream/types.ts';
 import { redactedBody } from './redact.ts';
+import type { Relayed, RelayOptions } from './relayed.ts';
+import type { SliceListener } from './slices.ts';
 
 /** Bodies up to this size are held whole, and carry their charge in headers. */
 const WHOLE_BODY_BYTES = 1024 * 1024;
@@ -22,45 +26,16 @@ const READABLE_BODY_BYTES = 64 * 1024 * 1024;
 /** Of an error body, more is dropped. */
 const ERROR_BODY_BYTES = 256 * 1024;
 const MAX_FRAME_BYTES = 32 * 1024 * 1024;
-/** A drained stream is read at most this long after the client left. */
+/** A drained stream is read at most this long after the client left, and no further than its output is held for. */
 const DRAIN_MS = 120_000;
 /** A stream whose answer is complete is read this much longer after the client left: its usage is all that is missing. */
 const USAGE_MS = 2_000;
 /** A client that takes nothing for this long has left, whatever its connection says. */
 const STALL_MS = 60_000;
 
-/** How an attempt ended. `reached`: some of it went to the client, so that no other route may be tried. */
-export type Relayed =
-  | {
-      kind: 'whole';
-      status: number;
-      headers: Record<string, string | string[]>;
-      /** `null`: too large to be kept. */
-      body: Buffer | null;
-      bytes: number;
-      rest: Buffer | null;
-    }
-  | { kind: 'streamed'; reader: ChatStreamReader; rest: Buffer | null; status: number }
-  | { kind: 'cut_short'; reader: ChatStreamReader; reached: boolean; status: number; errorSent: boolean }
-  | { kind: 'refused'; status: number; body: Buffer }
-  | { kind: 'failed'; failure: UpstreamFailure; reader: ChatStreamReader | null; bytes: number; reached: boolean }
-  | { kind: 'abandoned'; reader: ChatStreamReader | null; bytes: number; sent: boolean };
-
-export interface RelayOptions {
-  response: ServerResponse;
-  requestId: string;
-  /** Whether the client itself asked for the usage chunk; else it is taken out again. */
-  usageAsked: boolean;
-  /** Whether the client asked for a stream: before the head of the answer comes, that is all there is to go by. */
-  streamAsked: boolean;
-  onDisconnect: 'abort' | 'drain';
-  /** Ends the wait: called exactly once. */
-  done: (relayed: Relayed) => void;
-}
-
 type Mode = 'waiting' | 'error' | 'stream' | 'collect' | 'pass' | 'over';
 
-export class Relay implements UpstreamListener {
+export class Relay implements UpstreamListener, SliceListener {
   readonly #options: RelayOptions;
   attempt: Attempt | null = null;
   #mode: Mode = 'waiting';
@@ -79,6 +54,9 @@ export class Relay implements UpstreamListener {
   #arrived: Buffer[] = [];
   /** Until it has drained, the provider is not read. */
   #clientIsSlow = false;
+  /** The provider has sent all of a stream that is blocked. */
+  #ended = false;
+  #draining = false;
   #limited: NodeJS.Timeout | null = null;
 
   constructor(options: RelayOptions) {
@@ -100,6 +78,7 @@ export class Relay implements UpstreamListener {
       this.#mode = 'stream';
       this.#reader = new ChatStreamReader();
       this.#splitter = new FrameSplitter(MAX_FRAME_BYTES);
+      this.#options.slices?.open(this);
     } else {
       this.#mode = 'collect';
     }
@@ -110,7 +89,7 @@ export class Relay implements UpstreamListener {
       case 'stream':
         // What one read of the socket brings in several pieces is looked at, and sent on, as one: before the next read.
         if (this.#arrived.push(chunk) === 1) process.nextTick(() => this.#relayArrived());
-        return !this.#clientIsSlow;
+        return !this.#isPaused;
       case 'pass':
         return this.#pass(chunk);
       case 'error':
@@ -157,8 +136,25 @@ export class Relay implements UpstreamListener {
       return;
     }
     if (streams) this.#limit(abort ? USAGE_MS : DRAIN_MS);
+    this.#draining = streams;
     this.#clientIsSlow = false;
-    this.attempt?.resume();
+    this.#resume();
+  }
+
+  /** Frames of a slice that had to wait, and are held for now. */
+  onMore(frames: Buffer[]): void {
+    const out: Buffer[] = [];
+    for (const frame of frames) this.#relayFrame(frame, out);
+    if (out.length > 0) this.#write(joined(out));
+    if (this.#ended) this.#endStream();
+    else this.#resume();
+  }
+
+  /** The credits ran out: what was sent is all there is. */
+  onSpent(unsent: Buffer): void {
+    this.attempt?.abort();
+    this.#sendHead();
+    this.#finish({ kind: 'exhausted', reader: this.#reader!, unsent, status: this.#status });
   }
 
   /** Gives the attempt up: the client left, or the gateway stops. */
@@ -180,7 +176,16 @@ export class Relay implements UpstreamListener {
     if (this.#mode === 'over') return;
     this.#mode = 'over';
     this.#limit(null);
+    this.#options.slices?.close();
     this.#options.done(relayed);
+  }
+
+  get #isPaused(): boolean {
+    return this.#clientIsSlow || (this.#options.slices?.blocked ?? false);
+  }
+
+  #resume(): void {
+    if (!this.#isPaused) this.attempt?.resume();
   }
 
   #keep(chunk: Buffer): void {
@@ -197,17 +202,23 @@ export class Relay implements UpstreamListener {
 
   #relayFrames(chunk: Buffer): void {
     const reader = this.#reader!;
+    const { slices, outputHeld } = this.#options;
     const out: Buffer[] = [];
     try {
-      const plain = this.#splitter!.atBoundary ? reader.content(chunk) : 0;
+      const plain = slices === null && this.#splitter!.atBoundary ? reader.content(chunk) : 0;
       if (plain > 0) out.push(chunk.subarray(0, plain));
-      if (plain < chunk.length) this.#splitter!.push(chunk.subarray(plain), (frame) => this.#relayFrame(frame, out));
+      if (plain < chunk.length) {
+        this.#splitter!.push(chunk.subarray(plain), (frame) => {
+          if (slices === null || slices.pass(frame, mostTokens(frame))) this.#relayFrame(frame, out);
+        });
+      }
     } catch (cause) {
       this.attempt?.abort();
       this.onFailure({ kind: 'protocol', sent: true, cause });
       return;
     }
     if (out.length > 0) this.#write(joined(out));
+    if (this.#draining && reader.outputEstimate() > outputHeld) this.abandon();
   }
 
   #relayFrame(frame: Buffer, out: Buffer[]): void {
@@ -227,6 +238,8 @@ export class Relay implements UpstreamListener {
     const rest = this.#splitter!.rest();
     if (rest.length > 0) this.#relayFrames(Buffer.from('\n\n'));
     if (this.#mode === 'over') return;
+    this.#ended = true;
+    if (this.#options.slices?.blocked) return;
     const whole = (this.#withheld !== null || reader.finished) && !this.#broken;
     const status = this.#status;
     if (whole) {
@@ -264,7 +277,7 @@ export class Relay implements UpstreamListener {
     response.once('drain', () => {
       this.#clientIsSlow = false;
       this.#limit(null);
-      this.attempt?.resume();
+      this.#resume();
     });
     return false;
   }
@@ -278,15 +291,4 @@ export class Relay implements UpstreamListener {
       ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
     });
   }
-}
-
-/** Pieces as one: without a copy where they follow one another in memory, as the frames of one chunk do. */
-function joined(pieces: Buffer[]): Buffer {
-  const first = pieces[0]!;
-  let end = first.byteOffset;
-  for (const piece of pieces) {
-    if (piece.buffer !== first.buffer || piece.byteOffset !== end) return Buffer.concat(pieces);
-    end += piece.length;
-  }
-  return Buffer.from(first.buffer, first.byteOffset, end - first.byteOffset);
 }

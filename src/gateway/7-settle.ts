@@ -77,6 +77,7 @@ function fittingReceipt(context: Context, metering: Metering, held: bigint): Buf
     usageSource: metering.source,
     clampedTo: context.clampedTo,
     disconnect: context.disconnect,
+    policy: context.policy,
     attempts: context.attempts,
   };
   let receipt = encodeReceipt(facts);

@@ -9,10 +9,10 @@
  *   the client left                             → what was metered is settled
  */
 import { TollgateError } from '../errors.ts';
-import type { Relayed } from './6-relay.ts';
+import type { Failed } from './relayed.ts';
 
 /** The error a client gets for an attempt that failed before anything reached it: our provider's troubles, never theirs. */
-export function errorOf(relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>): TollgateError {
+export function errorOf(relayed: Failed): TollgateError {
   switch (relayed.kind) {
     case 'refused':
       if (relayed.status === 429) return new TollgateError('upstream_rate_limited');

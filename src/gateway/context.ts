@@ -2,7 +2,7 @@
  * What is known of one request, and which step fills it. A field that a step has not reached yet is `null`; `need()`
  * reads one that an earlier step must have filled.
  *
- *   opened ──1,2,3──▶ admitted ──4──▶ held ──5,6──▶ answered ──7──▶ settled
+ *   opened ──1,2,3──▶ admitted ──4──▶ held ──5,6──▶ answered ──7──▶ settled      (held may grow while a stream is answered)
  *      │                 │              │ nothing sent, or a definite error ──▶ released
  *      └── refused ◀─────┘              └ sent, then broken or abandoned ──7──▶ settled by estimate
  */
@@ -12,7 +12,8 @@ import type { Catalog, Model } from '../catalog/types.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { ChatRequest } from '../metering/chat-request.ts';
-import type { AttemptFacts } from '../metering/receipt.ts';
+import type { AttemptFacts, Policy } from '../metering/receipt.ts';
+import type { Slices } from './slices.ts';
 
 /** How the answer to the client ended, for the log and the receipt. */
 export type Disconnect = 'aborted' | 'drained';
@@ -45,12 +46,16 @@ export interface Context {
   held: bigint | null;
   /** The output limit sent upstream, in tokens, where the balance lowered it. */
   clampedTo: number | null;
+  /** Where less is held than the request can cost: what extends the hold as output flows. */
+  slices: Slices | null;
 
   // 5-forward
   attempts: AttemptFacts[];
 
   // 6-relay
   disconnect: Disconnect | null;
+  /** Which setting of the model decided what is charged. */
+  policy: Policy | null;
 
   // 7-settle and 8-fail
   charged: bigint | null;
@@ -83,8 +88,10 @@ export function openContext(
     hold: null,
     held: null,
     clampedTo: null,
+    slices: null,
     attempts: [],
     disconnect: null,
+    policy: null,
     charged: null,
     usageSource: null,
     status: null,

@@ -4,6 +4,7 @@
  */
 import { type Edit, splice } from '../lib/json-scan.ts';
 import type { ChatRequest, Span } from '../metering/chat-request.ts';
+import type { OutputLimitField } from '../upstream/types.ts';
 
 /** The body as it goes upstream. `clampedTo`: the output limit of one choice, where it was lowered. */
 export function editedBody(
@@ -11,17 +12,17 @@ export function editedBody(
   request: ChatRequest,
   upstreamModel: string,
   clampedTo: number | null,
+  limitField: OutputLimitField,
 ): Buffer {
   const { spans } = request;
   const edits: Edit[] = [];
   const added: string[] = [];
   if (upstreamModel !== request.model) edits.push({ ...spans.model, replacement: JSON.stringify(upstreamModel) });
   if (clampedTo !== null) {
-    // Both fields bound the output where both are given. A client that sent neither may speak to a model that takes
-    // only one of them: max_completion_tokens is the current one.
+    // Both fields bound the output where both are given; where neither is, the one that this provider takes is added.
     const given = [spans.maxTokens, spans.maxCompletionTokens].filter((span) => span !== null);
     for (const span of given) edits.push({ ...span, replacement: String(clampedTo) });
-    if (given.length === 0) added.push(`"max_completion_tokens":${clampedTo}`);
+    if (given.length === 0) added.push(`"${limitField}":${clampedTo}`);
   }
   if (request.stream && !request.includeUsage) {
     if (spans.streamOptions === null) added.push('"stream_options":{"include_usage":true}');

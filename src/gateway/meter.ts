@@ -38,8 +38,9 @@ export async function meterStream(context: Context, deps: MeterDeps, reader: Cha
 }
 
 /**
- * Reads the usage of an answer that was cut: a stream, or a body of which so many `bytes` came. Some providers report running usage with every
- * frame, which lags behind what was sent: then the larger count of the output is charged.
+ * Reads the usage of an answer that was cut: a stream, or a body of which so many `bytes` came. Usage that stands when the
+ * output has ended is the bill. Some providers report it with every frame, and it lags behind what was sent: then the
+ * larger count of the output is charged.
  */
 export async function meterCut(
   context: Context,
@@ -47,6 +48,7 @@ export async function meterCut(
   { reader, bytes = 0 }: { reader: ChatStreamReader | null; bytes?: number },
 ): Promise<Metering> {
   const reported = reader?.usage() ?? null;
+  if (reported !== null && reader?.finished) return { usage: normalise(reported), source: 'provider' };
   const counted = await estimate(context, deps, reader?.generatedText() ?? [], bytes);
   if (reported === null) return counted;
   const usage = normalise(reported);

@@ -15,12 +15,13 @@ import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
-import type { Relayed } from './6-relay.ts';
 import { release, type SettleDeps, settle } from './7-settle.ts';
 import { errorFrame, errorOf } from './8-fail.ts';
+import { closingFrames } from './closing.ts';
 import { type Context, need } from './context.ts';
 import { type MeterDeps, meterBody, meterCut, meterStream } from './meter.ts';
 import { loggableCause, redactedBody } from './redact.ts';
+import type { Failed, Relayed } from './relayed.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
 export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps {
@@ -99,12 +100,25 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     }
     case 'streamed':
       context.status = relayed.status;
-      if (context.clientGone) context.disconnect = 'drained';
+      if (context.clientGone) {
+        context.disconnect = 'drained';
+        decideByDisconnect(context);
+      }
       await settle(context, deps, await meterStream(context, deps, relayed.reader));
       if (!response.destroyed) response.end(relayed.rest);
       return;
+    case 'exhausted': {
+      context.status = relayed.status;
+      context.policy = 'when_short: clamp';
+      const metering = await meterCut(context, deps, relayed);
+      await settle(context, deps, metering);
+      const usage = need(context, 'request').includeUsage ? metering.usage : null;
+      if (!response.destroyed) response.end(closingFrames(relayed.unsent, usage));
+      return;
+    }
     case 'abandoned':
       context.disconnect = 'aborted';
+      if (context.clientGone) decideByDisconnect(context);
       if (relayed.sent) await settle(context, deps, await meterCut(context, deps, relayed));
       else await release(context, deps);
       response.destroy();
@@ -114,11 +128,11 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
   }
 }
 
-async function concludeFailure(
-  context: Context,
-  relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>,
-  deps: GatewayDeps,
-): Promise<void> {
+function decideByDisconnect(context: Context): void {
+  context.policy = `on_disconnect: ${need(context, 'model').onDisconnect}`;
+}
+
+async function concludeFailure(context: Context, relayed: Failed, deps: GatewayDeps): Promise<void> {
   const { response } = context;
   if (relayed.kind === 'refused' && isClientFault(relayed.status)) {
     context.status = relayed.status;
@@ -144,14 +158,12 @@ async function concludeFailure(
 }
 
 /** Charges a failed request for what it got, or for nothing. */
-function endFailed(
-  context: Context,
-  relayed: Exclude<Relayed, { kind: 'whole' | 'streamed' | 'abandoned' }>,
-  deps: GatewayDeps,
-): Promise<Result | null> {
+function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promise<Result | null> {
   if (relayed.kind === 'refused') return release(context, deps);
   const timedOut = relayed.kind === 'failed' && relayed.failure.kind === 'timeout' && relayed.failure.sent;
-  const billable = relayed.reached || (timedOut && need(context, 'model').onUpstreamTimeout === 'estimate');
+  const { onUpstreamTimeout } = need(context, 'model');
+  if (timedOut && !relayed.reached) context.policy = `on_upstream_timeout: ${onUpstreamTimeout}`;
+  const billable = relayed.reached || (timedOut && onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
   return meterCut(context, deps, relayed).then((metering) => settle(context, deps, metering));
 }
@@ -186,6 +198,7 @@ function record(context: Context, deps: GatewayDeps): void {
     source: context.usageSource,
     stream: context.request?.stream,
     disconnect: context.disconnect ?? undefined,
+    policy: context.policy ?? undefined,
     ms,
   });
 }

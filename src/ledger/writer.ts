@@ -12,7 +12,7 @@
  *                                   lives, what ends a hold from the journal also after it
  *
  * Order within a batch: all but holds, then holds, each in the order of arrival. Bounds: `maxQueued` operations in all,
- * `MAX_BATCH` a call; a hold waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`.
+ * `MAX_BATCH` a call; a hold or its extension waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`.
  */
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../errors.ts';
@@ -136,11 +136,12 @@ export class LedgerWriter {
 
   /**
    * Extends a hold, grants or corrects. Throws `overloaded` when too much waits, `ledger_unavailable` when no answer came
-   * within `settleTimeoutMs`; it is tried on as long as the process lives.
+   * within `settleTimeoutMs`, to an extension within `holdTimeoutMs`; it is tried on as long as the process lives.
    */
   apply(operation: Extend | Grant | Adjust | Reverse): Promise<Result> {
     if (this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
-    return this.#enqueue(this.#urgent, operation, this.#settleTimeoutMs);
+    const timeoutMs = operation.verb === 'extend' ? this.#holdTimeoutMs : this.#settleTimeoutMs;
+    return this.#enqueue(this.#urgent, operation, timeoutMs);
   }
 
   /**

@@ -3,9 +3,10 @@
  * rarely. The ledger treats it as opaque. The first element is the version of the form.
  *
  *   frozen   [1, endpoint, model, price version, prices, stream, created at]                  with the hold
- *   receipt  [1, … the same …, held, usage, source, clamped to, disconnect, attempts, terms]  with the settle or release
+ *   receipt  [1, … the same …, held, usage, source, clamped to, disconnect, attempts, policy and terms]  with the settle or release
  *
- * Prices stand in full, so that the lines can be rebuilt exactly without the catalog. Terms are left out where there are none.
+ * Prices stand in full, so that the lines can be rebuilt exactly without the catalog. Policy and terms are left
+ * out where there are none.
  */
 import { type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
 import { type ChargeLine, rate } from '../catalog/rating.ts';
@@ -33,6 +34,12 @@ export interface FrozenFacts {
   createdAt: number;
 }
 
+/** Which setting of the model decided what is charged, where one had to. */
+export type Policy =
+  | `on_disconnect: ${'abort' | 'drain'}`
+  | `on_upstream_timeout: ${'estimate' | 'free'}`
+  | 'when_short: clamp';
+
 export interface ReceiptFacts extends FrozenFacts {
   /** Nano-credits. */
   held: bigint;
@@ -41,6 +48,7 @@ export interface ReceiptFacts extends FrozenFacts {
   terms?: Terms | undefined;
   clampedTo: number | null;
   disconnect: 'aborted' | 'drained' | null;
+  policy?: Policy | null;
   attempts: readonly AttemptFacts[];
 }
 
@@ -81,20 +89,23 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
     r.clampedTo ?? 0,
     r.disconnect ?? 0,
     attempts,
-    ...packTerms(r.terms ?? {}),
+    ...packLast(r.policy ?? null, r.terms ?? {}),
   ]);
   return Buffer.from(`[${frozenText(r)},${rest.slice(1)}`);
 }
 
-/** Service tier, size and quality of pictures, as far as the last one that is there. */
-function packTerms({ serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
-  const terms = [serviceTier ?? 0, imageSize ?? 0, imageQuality ?? 0] as const;
-  return terms.slice(0, terms.findLastIndex((term) => term !== 0) + 1);
+/** Policy, service tier, size and quality of pictures, as far as the last one that is there. */
+function packLast(policy: Policy | null, { serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
+  const last = [policy ?? 0, serviceTier ?? 0, imageSize ?? 0, imageQuality ?? 0] as const;
+  return last.slice(0, last.findLastIndex((one) => one !== 0) + 1);
 }
 
-function unpackTerms(packed: readonly (string | 0 | undefined)[]): Terms {
-  const [serviceTier, imageSize, imageQuality] = packed.map((term) => (term === 0 ? undefined : term));
-  return { serviceTier, imageSize, imageQuality };
+function unpackLast(packed: readonly (string | 0)[]): { policy?: Policy; terms?: Terms } {
+  const [policy, serviceTier, imageSize, imageQuality] = packed.map((one) => (one === 0 ? undefined : one));
+  return {
+    ...(policy === undefined ? {} : { policy: policy as Policy }),
+    ...(packed.length <= 1 ? {} : { terms: { serviceTier, imageSize, imageQuality } }),
+  };
 }
 
 type Packed = [
@@ -111,7 +122,7 @@ type Packed = [
   clamped?: number,
   disconnect?: 'aborted' | 'drained' | 0,
   attempts?: [provider: string, status: number | null, outcome: string, ms: number, model?: string][],
-  ...terms: (string | 0)[],
+  ...last: (string | 0)[],
 ];
 
 /** Reads a receipt, or what was frozen with a hold: then `held` is null. Throws on a form of another version. */
@@ -132,7 +143,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     clamped,
     disconnect,
     attempts,
-    ...terms
+    ...last
   ] = packed;
   const price = readPrice(written);
   const frozen: FrozenFacts = { endpoint, model, priceVersion, price, stream: stream === 1, createdAt };
@@ -142,7 +153,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     held: BigInt(held),
     usage: usage ?? {},
     usageSource: source === 'p' ? 'provider' : 'estimated',
-    ...(terms.length === 0 ? {} : { terms: unpackTerms(terms) }),
+    ...unpackLast(last),
     clampedTo: clamped === 0 || clamped === undefined ? null : clamped,
     disconnect: disconnect === 0 || disconnect === undefined ? null : disconnect,
     attempts: (attempts ?? []).map(([provider, status, outcome, ms, providerModel]) => ({
@@ -200,6 +211,7 @@ export interface Receipt {
   charged: string;
   clamped_to: number | null;
   disconnect: 'aborted' | 'drained' | null;
+  policy: Policy | null;
   lots: { lot_id: string; credits: string }[];
   refund: Refund | null;
   attempts: Omit<AttemptFacts, 'model'>[];
@@ -233,6 +245,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     charged: formatCredits(source.charged),
     clamped_to: settled?.clampedTo ?? null,
     disconnect: settled?.disconnect ?? null,
+    policy: settled?.policy ?? null,
     lots: source.lots,
     refund: source.refund,
     attempts: (settled?.attempts ?? []).map(({ provider, status, outcome, ms }) => ({ provider, status, outcome, ms })),

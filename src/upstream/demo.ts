@@ -44,6 +44,7 @@ export function createDemoProvider(name: string, clock: Clock, frameMs: number =
     name,
     kind: 'demo',
     dialect: 'chat',
+    outputLimitField: 'max_completion_tokens',
     send: (request, listener) => new DemoAttempt(answerTo(request, clock), listener, frameMs),
     close: async () => {},
   };

@@ -14,6 +14,7 @@ import { type Dispatcher, errors, Pool } from 'undici';
 import type {
   Attempt,
   FailureKind,
+  OutputLimitField,
   Provider,
   ProviderConfig,
   UpstreamHeaders,
@@ -29,6 +30,8 @@ const SILENCE_TIMEOUT_MS = 600_000;
 /** Shorter than the idle limit of the load balancers in front of providers, so that we are the one who closes. */
 const KEEP_ALIVE_MS = 60_000;
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
+/** OpenAI's models, at OpenAI, in any of its regions, or at Azure. */
+const OPENAI_HOST = /(^|\.)(api\.openai\.com|openai\.azure\.com)$/;
 
 /** The answer is HTTP, but not one that may be relayed or metered. */
 class UnacceptableAnswer extends Error {}
@@ -43,6 +46,7 @@ class OpenAiProvider implements Provider {
   readonly name: string;
   readonly kind = 'openai';
   readonly dialect = 'chat';
+  readonly outputLimitField: OutputLimitField;
   readonly #pool: Pool;
   readonly #pathPrefix: string;
   readonly #authorization: string;
@@ -51,6 +55,7 @@ class OpenAiProvider implements Provider {
 
   constructor(config: ProviderConfig, baseUrl: URL, apiKey: string) {
     this.name = config.name;
+    this.outputLimitField = OPENAI_HOST.test(baseUrl.hostname) ? 'max_completion_tokens' : 'max_tokens';
     this.#pathPrefix = baseUrl.pathname.replace(/\/+$/, '');
     this.#authorization = `Bearer ${apiKey}`;
     this.#maxRunning = config.connections ?? CONNECTIONS;

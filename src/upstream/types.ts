@@ -61,6 +61,12 @@ export interface Attempt {
   abort(): void;
 }
 
+/**
+ * The first is OpenAI's own, whose reasoning models refuse the second; others who speak its dialect know the second, and
+ * some of them nothing else.
+ */
+export type OutputLimitField = 'max_completion_tokens' | 'max_tokens';
+
 /** A provider of models: one adapter, configured. */
 export interface Provider {
   /** Its name in the configuration. */
@@ -69,6 +75,8 @@ export interface Provider {
   readonly kind: string;
   /** The wire shape of its requests and answers. */
   readonly dialect: 'chat';
+  /** The field of a request that limits its output, where the client sent none. */
+  readonly outputLimitField: OutputLimitField;
   send(request: UpstreamRequest, listener: UpstreamListener): Attempt;
   /** Closes every connection at once; attempts that still run fail. Drain first. */
   close(): Promise<void>;

@@ -88,6 +88,7 @@ test('a settled request has a receipt that explains its charge', async () => {
     charged: '1.4',
     clamped_to: 500,
     disconnect: null,
+    policy: null,
     lots: [{ lot_id: lot, credits: '1.4' }],
     refund: null,
     attempts: [{ provider: 'demo', status: 200, outcome: 'answered', ms: 12 }],

@@ -55,7 +55,7 @@ describe('no more is generated than is held for', () => {
     ['a limit above the model’s is lowered to it', 'strict', { max_tokens: 5000 }, { max_tokens: 1000 }],
     ['a limit within it is left alone', 'strict', { max_tokens: 50 }, { max_tokens: 50 }],
     ['a model that states its own is sent none', 'strict', {}, {}],
-    ['a model that states none is sent the one held for', 'unstated', {}, { max_completion_tokens: 16384 }],
+    ['a model that states none is sent the one held for', 'unstated', {}, { max_tokens: 16384 }],
   ])('%s', async (_name, model, asked, sent) => {
     await fresh();
     world.upstream.script('plain');

@@ -263,6 +263,6 @@ describe('what goes wrong is said in OpenAI’s words, and only what was served 
     const clamped = Number(response.headers.get('x-tollgate-clamped'));
     expect(clamped).toBeGreaterThanOrEqual(16);
     expect(clamped).toBeLessThan(250);
-    expect(world.upstream.requests.at(-1)!.json.max_completion_tokens).toBe(clamped);
+    expect(world.upstream.requests.at(-1)!.json.max_tokens).toBe(clamped);
   });
 });

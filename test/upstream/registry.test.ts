@@ -30,6 +30,17 @@ test('each configured provider is there under its name', () => {
   expect(lines).toEqual([]);
 });
 
+test.each([
+  ['https://api.openai.com/v1', 'max_completion_tokens'],
+  ['https://eu.api.openai.com/v1', 'max_completion_tokens'],
+  ['https://mine.openai.azure.com/openai/v1', 'max_completion_tokens'],
+  ['https://api.mistral.ai/v1', 'max_tokens'],
+  ['https://notapi.openai.com.example/v1', 'max_tokens'],
+])('the output of %s is limited by %s', (baseUrl, field) => {
+  const { providers } = create([{ ...openai, baseUrl, apiKey: 'sk-secret' }]);
+  expect(providers.get('main')!.outputLimitField).toBe(field);
+});
+
 test.each([undefined, ''])('a provider whose key is %j is off, and said so once', (apiKey) => {
   const { providers, lines } = create([
     { ...openai, apiKey },

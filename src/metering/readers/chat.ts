@@ -80,6 +80,28 @@ function addText(value: unknown, texts: string[]): void {
   }
 }
 
+/** What `generatedIn` looks at, and what is no output. */
+const READ = new Set(['role', 'content', 'refusal', 'reasoning_content', 'reasoning', 'function_call', 'tool_calls']);
+
+/**
+ * The most output tokens that a frame of a stream can be: a token is a byte of what was generated at least, and a piece of
+ * it at least a token. What stands in fields that are not known counts in full.
+ */
+export function mostTokens(frame: Buffer): number {
+  const data = frameData(frame);
+  const json = data === null ? null : parse(data);
+  if (json === null) return 0;
+  let most = 0;
+  for (const text of generatedIn(json)) most += Buffer.byteLength(text);
+  for (const choice of Array.isArray(json.choices) ? json.choices : []) {
+    const delta = isObject(choice) && isObject(choice.delta) ? choice.delta : {};
+    for (const field in delta) {
+      if (!READ.has(field) && delta[field] !== null) most += JSON.stringify(delta[field]).length;
+    }
+  }
+  return most;
+}
+
 function addCall(call: unknown, texts: string[]): void {
   if (!isObject(call)) return;
   addText(call.name, texts);

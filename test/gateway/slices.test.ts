@@ -1,0 +1,162 @@
+/** A slice of a stream's hold: nothing is sent that is not held for, whatever is granted, refused or late. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { FIRST_SLICE_TOKENS, mostCovered, Slices } from '../../src/gateway/slices.ts';
+
+const BOUND = 100_000;
+/** Input that costs 100, and 2 an output token. */
+const costOf = (output: number): bigint => 100n + 2n * BigInt(output);
+
+interface Question {
+  want: bigint;
+  least: bigint;
+  answer: (held: bigint | null) => Promise<void>;
+}
+
+/** Slices over a ledger that answers when the test does. */
+function rig(bound = BOUND) {
+  const questions: Question[] = [];
+  const passed: string[] = [];
+  const spent: string[] = [];
+  const slices = new Slices({
+    held: costOf(FIRST_SLICE_TOKENS),
+    bound,
+    costOf,
+    extend: (want, least) => {
+      const { promise, resolve } = Promise.withResolvers<bigint | null>();
+      const answer = async (held: bigint | null): Promise<void> => {
+        resolve(held);
+        await promise;
+        await new Promise(setImmediate);
+      };
+      questions.push({ want, least, answer });
+      return promise;
+    },
+  });
+  slices.open({
+    onMore: (frames) => passed.push(...frames.map(String)),
+    onSpent: (unsent) => spent.push(String(unsent)),
+  });
+  const offer = (name: string, tokens: number): void => {
+    if (slices.pass(Buffer.from(name), tokens)) passed.push(name);
+  };
+  return { slices, questions, passed, spent, offer };
+}
+
+describe('a slice', () => {
+  it('asks for the next, twice as large, when half of it is used, and sends on meanwhile', async () => {
+    const { questions, passed, offer } = rig();
+    offer('a', 400);
+    expect(questions).toHaveLength(0);
+    offer('b', 200);
+    expect(questions).toMatchObject([{ want: costOf(2 * 1024) }]);
+    offer('c', 200);
+    expect(questions).toHaveLength(1);
+    await questions[0]!.answer(questions[0]!.want);
+    offer('d', 700);
+    expect(questions).toMatchObject([{}, { want: costOf(2 * 1024 + 2 * 1024) }]);
+    expect(passed).toEqual(['a', 'b', 'c', 'd']);
+  });
+
+  it('asks again, and waits, when it is used up after a refusal: what is granted then goes on', async () => {
+    const { slices, questions, passed, spent, offer } = rig();
+    offer('a', 600);
+    await questions[0]!.answer(null);
+    offer('b', 300);
+    expect(questions).toHaveLength(1);
+    offer('c', 300);
+    expect([slices.blocked, passed]).toEqual([true, ['a', 'b']]);
+    offer('d', 1);
+    await questions[1]!.answer(questions[1]!.want);
+    expect([slices.blocked, passed, spent]).toEqual([false, ['a', 'b', 'c', 'd'], []]);
+  });
+
+  it('ends when it is used up and no more is to be had', async () => {
+    const { questions, passed, spent, offer } = rig();
+    offer('a', 600);
+    offer('b', 600);
+    offer('c', 1);
+    await questions[0]!.answer(null);
+    expect([passed, spent]).toEqual([['a'], ['b']]);
+  });
+
+  it('takes a frame larger than any slice, where that much is granted', async () => {
+    const { questions, passed, offer } = rig();
+    offer('giant', 50_000);
+    expect(questions[0]!.least).toBe(costOf(50_016));
+    await questions[0]!.answer(questions[0]!.least);
+    expect(passed).toEqual(['giant']);
+  });
+
+  it('holds the whole bound at most, however many bytes the output has', async () => {
+    const { questions, passed, offer } = rig(2_000);
+    offer('giant', 50_000);
+    expect(questions).toMatchObject([{ want: costOf(2_000), least: costOf(2_000) }]);
+    await questions[0]!.answer(costOf(2_000));
+    offer('more', 1_000_000);
+    expect([passed, questions.length]).toEqual([['giant', 'more'], 1]);
+  });
+
+  it('wakes nobody with an answer that comes after the stream ended', async () => {
+    const { slices, questions, passed, spent, offer } = rig();
+    offer('a', 2_000);
+    slices.close();
+    await questions[0]!.answer(questions[0]!.want);
+    const late = rig();
+    late.offer('a', 2_000);
+    late.slices.close();
+    await late.questions[0]!.answer(null);
+    expect([passed, spent, late.spent]).toEqual([[], [], []]);
+  });
+});
+
+it('for any frames and answers: in order, none sent that is not held for, one question at a time, and an end', async () => {
+  const frames = fc.array(fc.nat(3_000), { maxLength: 40 });
+  const grants = fc.array(fc.option(fc.double({ min: 0, max: 1, noNaN: true })), { maxLength: 40 });
+  await fc.assert(
+    fc.asyncProperty(frames, grants, async (sizes, answers) => {
+      const { slices, questions, passed, spent, offer } = rig();
+      let held = costOf(FIRST_SLICE_TOKENS);
+      let open = 0;
+      const check = (): void => {
+        const sent = passed.reduce((sum, name) => sum + sizes[Number(name)]!, 0);
+        expect(costOf(sent)).toBeLessThanOrEqual(held);
+        expect(passed).toEqual(passed.map((_, i) => String(i)));
+      };
+      /** Answers all questions there are: a part of what lies between least and want, or no. */
+      const answerAll = async (): Promise<void> => {
+        while (open < questions.length && spent.length === 0) {
+          expect(questions.length - open).toBe(1);
+          const { want, least, answer } = questions[open++]!;
+          expect(least > held && want >= least).toBe(true);
+          const share = answers.shift() ?? null;
+          if (share !== null) held = least + BigInt(Math.floor(Number(want - least) * share));
+          await answer(share === null ? null : held);
+          check();
+        }
+      };
+      for (const [i, size] of sizes.entries()) {
+        if (spent.length > 0) break;
+        offer(String(i), size);
+        check();
+        if (i % 3 === 0) await answerAll();
+      }
+      await answerAll();
+      // All is sent, or it was ended at the first frame that is not.
+      expect(slices.blocked).toBe(spent.length > 0);
+      expect(spent).toEqual(slices.blocked ? [String(passed.length)] : []);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+it('the largest count that an amount covers', () => {
+  fc.assert(
+    fc.property(fc.bigInt(0n, 500n), fc.nat(200), fc.nat(5), (amount, most, each) => {
+      const cost = (count: number): bigint => 50n + BigInt(each * count);
+      const covered = mostCovered(amount, most, cost);
+      expect(covered === 0 || cost(covered) <= amount).toBe(true);
+      expect(covered === most || cost(covered + 1) > amount).toBe(true);
+    }),
+  );
+});
