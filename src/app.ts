@@ -26,6 +26,7 @@ import { LedgerWriter } from './ledger/writer.ts';
 import type { Clock } from './lib/clock.ts';
 import { mintId } from './lib/ids.ts';
 import { TokenCounter } from './metering/tokens/counter.ts';
+import { keepUsageFolded } from './metering/usage-fold.ts';
 import { readiness } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
@@ -69,6 +70,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
   const servers = [...new Set([http, adminHttp])];
   let endPartitions: () => void = () => {};
+  let endFolding: () => Promise<void> = async () => {};
 
   return {
     owner,
@@ -77,12 +79,14 @@ export async function createApp(options: AppOptions): Promise<App> {
     listen: async () => {
       await leases.start();
       endPartitions = keepPartitions(pool, log);
+      endFolding = keepUsageFolded(pool, log);
       if (typeof admin === 'object') await adminHttp.listen(admin);
       return http.listen({ host: config.server.host, port: config.server.port });
     },
     drain: async (limitMs) => {
       gateway.draining.value = true;
       endPartitions();
+      const folded = endFolding();
       const closed = Promise.all(servers.map((server) => server.close()));
       await gateway.inFlight.drain(limitMs);
       // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
@@ -93,6 +97,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       clearInterval(reaper);
       clearTimeout(patience);
       await closeLedger(parts);
+      await folded;
       await gateway.tokens.close();
       await Promise.all([...gateway.providers.values()].map((provider) => provider.close()));
       log.debug('all parts are closed');

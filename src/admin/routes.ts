@@ -9,6 +9,7 @@ import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
 import { registerRequests } from './requests.ts';
 import type { AdminDeps } from './shared.ts';
+import { registerUsage } from './usage.ts';
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -34,6 +35,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerKeys(scope, deps);
       registerCredits(scope, deps);
       registerRequests(scope, deps);
+      registerUsage(scope, deps);
       registerLedger(scope, deps);
       registerModels(scope, deps);
     },

@@ -6,6 +6,7 @@ import type { Principals } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import { balanceView, ledgerView, requestsView, requestView } from '../metering/account-views.ts';
+import { usageBody, usageView } from '../metering/usage-view.ts';
 import { RateLimit } from './rate-limit.ts';
 
 export interface CustomerDeps {
@@ -42,6 +43,11 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
       scope.get<{ Params: { id: string } }>('/requests/:id', async (request) =>
         found(await requestView(pool, await accountOf(request), request.params.id, creditsPerUsd)),
       );
+      scope.get('/usage', async (request, reply) => {
+        const report = found(await usageView(pool, await accountOf(request), request.query));
+        const { type, body } = usageBody(report, request.headers.accept);
+        return reply.type(type).send(body);
+      });
     },
     { prefix: '/account/v1' },
   );

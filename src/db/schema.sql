@@ -197,6 +197,25 @@ CREATE TABLE spenders (
   CONSTRAINT spender_state_is_known CHECK ((state = ANY (ARRAY[0, 1])))
 ) WITH (fillfactor=70);
 
+CREATE TABLE usage_days (
+  account_id bigint NOT NULL,
+  day date NOT NULL,
+  key_id bigint NOT NULL,
+  model text NOT NULL,
+  requests bigint NOT NULL,
+  input_tokens bigint NOT NULL,
+  output_tokens bigint NOT NULL,
+  credits bigint NOT NULL,
+  CONSTRAINT usage_days_pkey PRIMARY KEY (account_id, day, key_id, model)
+) WITH (fillfactor=70);
+
+CREATE TABLE usage_folds (
+  account_id bigint NOT NULL,
+  seq bigint NOT NULL,
+  balance bigint NOT NULL,
+  CONSTRAINT usage_folds_pkey PRIMARY KEY (account_id)
+) WITH (fillfactor=70);
+
 CREATE TABLE wallets (
   account_id bigint NOT NULL,
   posted bigint DEFAULT 0 NOT NULL,
@@ -226,6 +245,8 @@ CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 -- Indexes
 
 CREATE INDEX api_keys_of_account ON tollgate.api_keys USING btree (account_id, key_id);
+
+CREATE INDEX entries_apart ON ONLY tollgate.entries USING btree (account_id, seq) WHERE (kind <> ALL (ARRAY[2, 3]));
 
 CREATE INDEX holds_expiring ON tollgate.holds USING btree (account_id, expires_at) WHERE (expires_at < 'infinity'::timestamp with time zone);
 
@@ -821,7 +842,7 @@ DECLARE
 BEGIN
   w := ledger_close_hold(w, h, v_charge);
   w := ledger_book_charge(w, h.id, CASE h.on_orphan WHEN 1 THEN 3 ELSE 4 END::smallint, v_charge, h.key_id,
-    CASE h.on_orphan WHEN 1 THEN h.frozen ELSE h.frozen || int8send(h.amount) END, h.opened_at, p_now);
+    h.frozen || int8send(h.amount) || CASE h.on_orphan WHEN 1 THEN '\x00' ELSE '' END::bytea, h.opened_at, p_now);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_refresh(INOUT w wallets, p_now timestamp with time zone)

@@ -1,6 +1,7 @@
 /** What the ledger knows of requests: the open hold of one that runs, the entries of one that has ended. */
 import type { Pool } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
+import type { EntryKind } from './outcomes.ts';
 import { ENTRIES, type Entry, type EntryRow, toEntry } from './read.ts';
 
 /** A request that runs: what was frozen with its hold. */
@@ -68,10 +69,17 @@ async function readRequests(pool: Pool, account: bigint, ids: readonly Uuid[]): 
 }
 
 const AMOUNT_BYTES = 8;
+/** Behind the amount, in a release that no gateway wrote. A receipt never ends with it. */
+const SWEPT = 0;
 
-/** The hold that a recovered or lapsed entry ended: what was frozen with it, and its amount in nano-credits. */
-export function endedHold(receipt: Buffer): OpenHold {
-  const end = receipt.length - AMOUNT_BYTES;
+/**
+ * The hold that an entry ended which no gateway wrote (recovered, lapsed, or released because its gateway died): what was
+ * frozen with it, and its amount in nano-credits. `null`: the entry has a receipt of its own.
+ */
+export function endedHold(kind: EntryKind, receipt: Buffer): OpenHold | null {
+  const swept = kind === 'release' && receipt.at(-1) === SWEPT;
+  if (!swept && kind !== 'recovered' && kind !== 'lapse') return null;
+  const end = receipt.length - AMOUNT_BYTES - (swept ? 1 : 0);
   return { frozen: receipt.subarray(0, end), amount: receipt.readBigInt64BE(end) };
 }
 

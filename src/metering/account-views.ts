@@ -8,7 +8,7 @@ import { endedHold, type LedgerRequest, listRequests, type OpenHold, readRequest
 import { type Page, pageQuery, toPage } from '../lib/http-json.ts';
 import { parsePublicUuid, publicId, publicUuid, type Uuid } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
-import { presentReceipt, type Receipt, type ReceiptSource, type Refund } from './receipt.ts';
+import { presentReceipt, type Receipt, type ReceiptSource, type Refund } from './receipt-view.ts';
 
 /** The balance now; `null`: no such account. */
 export async function balanceView(pool: Pool, account: bigint) {
@@ -77,7 +77,7 @@ function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigin
 function holdOf(request: LedgerRequest, last: Entry | undefined): OpenHold | null {
   // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
   if (last === undefined) return request.hold!;
-  return last.kind === 'recovered' || last.kind === 'lapse' ? endedHold(last.receipt!) : null;
+  return endedHold(last.kind, last.receipt!);
 }
 
 /** By the last entry of a request: a late transfer settles what was recovered or released. */

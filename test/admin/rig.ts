@@ -6,6 +6,7 @@ import { readPrice } from '../../src/catalog/price.ts';
 import { registerCustomer } from '../../src/customer/routes.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
+import type { OnOrphan } from '../../src/ledger/outcomes.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { type Clock, systemClock } from '../../src/lib/clock.ts';
 import { mintId, parsePublicId, publicUuid, uuidv7 } from '../../src/lib/ids.ts';
@@ -124,6 +125,7 @@ export async function openRequest(
   customer: Customer,
   credits: string,
   ttlSeconds: number | null = null,
+  onOrphan: OnOrphan = 'charge_metered',
 ): Promise<TestRequest> {
   const id = uuidv7(systemClock);
   const { account } = customer;
@@ -138,7 +140,7 @@ export async function openRequest(
     floor: want / 10n,
     policyVersion: NEWEST,
     catalogVersion: NEWEST,
-    onOrphan: 'charge_metered',
+    onOrphan,
     ttlSeconds,
     frozen: encodeFrozen({ ...FROZEN, price: PRICE }),
   });

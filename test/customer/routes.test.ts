@@ -147,6 +147,27 @@ test('a hold that ended by itself was charged nothing, and still says what it he
   ]);
 });
 
+test('a request whose gateway died, of a model that then costs nothing, still says what it held', async () => {
+  const customer = await createCustomer(rig, '10');
+  const request = await openRequest(rig, customer, '2', null, 'release');
+  await endOwner(rig.database.pool, rig.owner);
+  const released = {
+    status: 'released',
+    held: '2',
+    charged: '0',
+    model: 'plain',
+    usage_source: null,
+    settled_at: TIME,
+  };
+  expect(await get(customer, `/requests/${request.id}`)).toMatchObject(released);
+  await request.settle('0.5', { usage: { input: 500 } });
+  expect(await get(customer, `/requests/${request.id}`)).toMatchObject({
+    status: 'settled',
+    held: '2',
+    charged: '0.5',
+  });
+});
+
 test('a recovered request says so; its late settlement makes it settled, at what it really cost', async () => {
   const customer = await createCustomer(rig, '10');
   const [dearer, cheaper] = [await openRequest(rig, customer, '4'), await openRequest(rig, customer, '4')];

@@ -51,16 +51,28 @@ it('no column of a ledger table is a float or a numeric', async () => {
   expect(rows).toEqual([]);
 });
 
-it('what every request writes is in no index but its key: the others are for what ends by itself', async () => {
+it('what every request writes is in no index but its key: the others are for what is rare', async () => {
   const { rows } = await ledger.client.query<{ name: string; indexes: string[] }>(
     `SELECT indrelid::regclass::text AS name, array_agg(indexrelid::regclass::text ORDER BY indexrelid::regclass::text) AS indexes FROM pg_index
       WHERE indrelid IN ('wallets'::regclass, 'holds'::regclass, 'entries'::regclass) GROUP BY 1 ORDER BY 1`,
   );
   expect(rows).toEqual([
-    { name: 'entries', indexes: ['entries_pkey'] },
+    { name: 'entries', indexes: ['entries_apart', 'entries_pkey'] },
     { name: 'holds', indexes: ['holds_expiring', 'holds_pkey'] },
     { name: 'wallets', indexes: ['wallets_due', 'wallets_pkey'] },
   ]);
+});
+
+it('charges and releases are not in the index of entries that lie apart; every other kind is', async () => {
+  const { rows } = await ledger.client.query<{ rule: string }>(
+    "SELECT pg_get_expr(indpred, indrelid) AS rule FROM pg_index WHERE indexrelid = 'entries_apart'::regclass",
+  );
+  const { rows: kinds } = await ledger.client.query<{ kind: number }>(
+    `SELECT kind FROM generate_series(1, 9) kind WHERE ${rows[0]!.rule}`,
+  );
+  expect(kinds.map(({ kind }) => ENTRY_KINDS[kind - 1])).toEqual(
+    ENTRY_KINDS.filter((kind) => kind !== 'charge' && kind !== 'release'),
+  );
 });
 
 it('an update of the hot row stays in its page, also of a wallet that waits for an expiry', async () => {

@@ -9,10 +9,9 @@ import {
   encodeFrozen,
   encodeReceipt,
   type FrozenFacts,
-  presentReceipt,
   type ReceiptFacts,
-  type ReceiptSource,
 } from '../../src/metering/receipt.ts';
+import { presentReceipt, type ReceiptSource } from '../../src/metering/receipt-view.ts';
 
 const frozen: FrozenFacts = {
   endpoint: 'chat',

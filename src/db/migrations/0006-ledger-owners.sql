@@ -17,15 +17,16 @@ BEGIN
     WHERE h.account_id = u.account_id AND h.id = u.id;
 END $$;
 
--- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold. A recovered entry keeps what
--- was frozen with the hold, and behind it the amount of the hold in eight bytes: nothing else remembers it.
+-- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold. The entry keeps what was frozen
+-- with the hold, and behind it the amount of the hold in eight bytes: nothing else remembers it. A release ends with a zero
+-- byte more, which tells it from those of gateways.
 CREATE FUNCTION ledger_recover(INOUT w wallets, h holds, p_now timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
   v_charge bigint := CASE h.on_orphan WHEN 1 THEN 0 WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END;
 BEGIN
   w := ledger_close_hold(w, h, v_charge);
   w := ledger_book_charge(w, h.id, CASE h.on_orphan WHEN 1 THEN 3 ELSE 4 END::smallint, v_charge, h.key_id,
-    CASE h.on_orphan WHEN 1 THEN h.frozen ELSE h.frozen || int8send(h.amount) END, h.opened_at, p_now);
+    h.frozen || int8send(h.amount) || CASE h.on_orphan WHEN 1 THEN '\x00' ELSE '' END::bytea, h.opened_at, p_now);
 END $$;
 
 -- Ends up to `p_limit` holds of one owner, whose death the caller has established. Returns how many; the owner's lease
