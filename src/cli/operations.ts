@@ -5,9 +5,8 @@ import { applyCatalog } from '../catalog/store.ts';
 import { migrate as migrateDatabase } from '../db/migrate.ts';
 import type { AuditOptions } from '../ledger/audit/index.ts';
 import { type PresentedDifference, presentRebuilding, presentVerification } from '../ledger/audit/present.ts';
-import { rebuildLedger } from '../ledger/rebuild.ts';
-import { verifyLedger } from '../ledger/verify.ts';
 import { systemClock } from '../lib/clock.ts';
+import { rebuildBooks, verifyBooks } from '../metering/usage-audit.ts';
 import type { Command } from './command.ts';
 import { withDatabase, withPool } from './database.ts';
 
@@ -65,12 +64,12 @@ export const catalogApply: Command = {
 export const ledgerVerify: Command = {
   name: 'ledger verify',
   summary:
-    'Proves the ledger, beside a running gateway: every balance equals its entries. Names each row that differs; exit status 1 when one does.',
+    'Proves the ledger, beside a running gateway: every balance equals its entries, and the usage of each account what it was charged. Names each row that differs; exit status 1 when one does.',
   positional: [],
   options: {},
   run: ({ progress }) =>
     withPool(async (pool) => {
-      const json = presentVerification(await verifyLedger(pool, { progress: atMostOnceASecond(progress, 'verified') }));
+      const json = presentVerification(await verifyBooks(pool, { progress: atMostOnceASecond(progress, 'verified') }));
       const end = `${json.ok ? 'ok' : `NOT OK, ${json.differences.length} differences`}: ${json.entries} entries, ${json.accounts} accounts`;
       return { json, text: [...json.differences.map(lineOf), end].join('\n'), failed: !json.ok };
     }),
@@ -79,7 +78,7 @@ export const ledgerVerify: Command = {
 export const ledgerRebuild: Command = {
   name: 'ledger rebuild',
   summary:
-    'Recreates balances, lots and held amounts from the entries where they differ, beside a running gateway. An account whose entries do not hold together is left as it is: exit status 1.',
+    'Recreates balances, lots, held amounts and usage from the entries where they differ, beside a running gateway. An account whose entries do not hold together is left as it is: exit status 1.',
   positional: [],
   options: {
     'dry-run': { help: 'say what would change, and change nothing' },
@@ -91,17 +90,17 @@ export const ledgerRebuild: Command = {
     withPool(async (pool) => {
       const dryRun = switches.has('dry-run');
       const trustAmounts = switches.has('trust-amounts');
-      const done = await rebuildLedger(pool, {
+      const done = await rebuildBooks(pool, {
         dryRun,
         trustAmounts,
         progress: atMostOnceASecond(progress, 'looked at'),
       });
-      const json = presentRebuilding(done);
+      const json = { ...presentRebuilding(done), usage_rebuilt: done.usageRebuilt };
       const { changed, broken } = json;
       const text = [
         ...changed.map((change) => `${dryRun ? 'would change' : 'changed'} ${lineOf(change)}`),
         ...broken.map((difference) => `does not hold together: ${lineOf(difference)}`),
-        `${json.rebuilt} accounts ${dryRun ? 'to rebuild' : 'rebuilt'}, of ${json.accounts} with ${json.entries} entries`,
+        `${json.rebuilt} accounts ${dryRun ? 'to rebuild' : 'rebuilt'}, of ${json.accounts} with ${json.entries} entries; the usage of ${json.usage_rebuilt}`,
       ].join('\n');
       return { json, text, failed: broken.length > 0 || (dryRun && changed.length > 0) };
     }),

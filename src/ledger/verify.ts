@@ -29,15 +29,18 @@ export async function verifyLedger(pool: Pool, options?: AuditOptions): Promise<
 }
 
 /**
- * `verifyLedger` for many callers, so that however many ask, one reads at a time, over one connection of the pool. Whoever
+ * `verify` for many callers, so that however many ask, one reads at a time, over one connection of the pool. Whoever
  * comes while it reads shares the next with all who wait: what an answer proves was read after the question.
  */
-export function sharedVerification(pool: Pool): () => Promise<Verification> {
+export function sharedVerification(
+  pool: Pool,
+  verify: (pool: Pool) => Promise<Verification> = verifyLedger,
+): () => Promise<Verification> {
   let last: Promise<unknown> = Promise.resolve();
   let next: Promise<Verification> | null = null;
   const begin = (): Promise<Verification> => {
     next = null;
-    return verifyLedger(pool);
+    return verify(pool);
   };
   return () => {
     if (next === null) {

@@ -123,10 +123,25 @@ type Packed = [
   ...last: (string | 0)[],
 ];
 
-/** Reads a receipt, or what was frozen with a hold: then `held` is null. Throws on a form of another version. */
+/** Written by another release, or not by Tollgate. */
+export class UnreadableReceipt extends Error {}
+
+function unpack(bytes: Buffer): Packed {
+  let packed: unknown;
+  try {
+    packed = JSON.parse(bytes.toString());
+  } catch (cause) {
+    throw new UnreadableReceipt('a receipt is no JSON', { cause });
+  }
+  const version: unknown = Array.isArray(packed) ? packed[0] : undefined;
+  if (version !== VERSION)
+    throw new UnreadableReceipt(`a receipt of version ${version} cannot be read by this release`);
+  return packed as Packed;
+}
+
+/** Reads a receipt, or what was frozen with a hold: then `held` is null. Throws `UnreadableReceipt` on another form. */
 export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFacts | null } {
-  const packed = JSON.parse(bytes.toString()) as Packed;
-  if (packed[0] !== VERSION) throw new Error(`a receipt of version ${packed[0]} cannot be read by this release`);
+  const packed = unpack(bytes);
   const [
     ,
     endpoint,
@@ -167,11 +182,10 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
 
 /**
  * The model and the tokens that a receipt, or what was frozen with a hold, tells of; for sums over many, so that no price is
- * read. Throws on a form of another version.
+ * read. Throws `UnreadableReceipt` on another form.
  */
 export function readCounts(bytes: Buffer): { model: string; input: number; output: number } {
-  const [version, , model, , , , , , usage = {}] = JSON.parse(bytes.toString()) as Packed;
-  if (version !== VERSION) throw new Error(`a receipt of version ${version} cannot be read by this release`);
+  const [, , model, , , , , , usage = {}] = unpack(bytes);
   const counts = { model, input: 0, output: 0 };
   for (const unit in usage) {
     if (isInput(unit as Unit)) counts.input += usage[unit as Unit]!;

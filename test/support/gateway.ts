@@ -10,11 +10,12 @@ import { createAccount } from '../../src/accounts/accounts.ts';
 import { createKey, DEFAULT_SCOPES } from '../../src/accounts/keys.ts';
 import { loadSettings } from '../../src/catalog/file.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
-import { verifyLedger } from '../../src/ledger/verify.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { publicId, uuidv7 } from '../../src/lib/ids.ts';
 import { parseCredits } from '../../src/lib/money.ts';
+import { verifyBooks } from '../../src/metering/usage-audit.ts';
+import { foldAll } from '../../src/metering/usage-fold.ts';
 import { createLogger, silentLogger } from '../../src/observe/log.ts';
 import { start } from '../../src/server.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
@@ -225,11 +226,12 @@ export async function chargedTo(world: World, account: bigint): Promise<bigint> 
   return BigInt(rows[0]!.sum);
 }
 
-/** The books balance and nothing is held: what every test ends with. */
+/** The books balance, usage is what was charged, and nothing is held: what every test ends with. */
 export async function expectSettled(world: World): Promise<void> {
   const held = await world.pool.query('SELECT id FROM holds');
   if (held.rowCount !== 0) throw new Error(`${held.rowCount} holds are left open`);
-  const { differences } = await verifyLedger(world.pool);
+  await foldAll(world.pool, silentLogger, new AbortController().signal, 1);
+  const { differences } = await verifyBooks(world.pool);
   if (differences.length > 0) throw new Error(`the ledger differs: ${JSON.stringify(differences, stringifyBigint)}`);
 }
 
