@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { findAccount } from '../accounts/accounts.ts';
 import { adjustCredits } from '../accounts/corrections.ts';
 import { grantCredits } from '../accounts/credits.ts';
-import { balanceView, ledgerView, requestsView } from '../metering/account-views.ts';
+import { balanceView, forAdmins, ledgerView, requestsView } from '../metering/account-views.ts';
 import { presentCorrection, presentGrant, readNewAdjustment, readNewGrant } from './forms.ts';
 import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
 
@@ -33,7 +33,7 @@ export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
   );
 
   scope.get<ById>('/accounts/:id/requests', async (request) =>
-    notOfNobody(request, await requestsView(pool, accountOf(request), request.query, creditsPerUsd)),
+    notOfNobody(request, await requestsView(pool, accountOf(request), request.query, creditsPerUsd, forAdmins)),
   );
 
   /** An empty page may be that of an account that is not there. */

@@ -6,7 +6,7 @@ import { TollgateError } from '../errors.ts';
 import { readInput } from '../errors-input.ts';
 import { findAccountOfRequest } from '../ledger/requests.ts';
 import { parsePublicId, parsePublicUuid, type Uuid } from '../lib/ids.ts';
-import { requestView } from '../metering/account-views.ts';
+import { forAdmins, requestView } from '../metering/account-views.ts';
 import { presentCorrection, readNewRefund } from './forms.ts';
 import { type AdminDeps, type ById, noSuch } from './shared.ts';
 
@@ -19,7 +19,7 @@ export function registerRequests(scope: FastifyInstance, deps: AdminDeps): void 
 
   scope.get<ById>('/requests/:id', async (request) => {
     const { account } = await requestOf(request);
-    const receipt = await requestView(pool, account, request.params.id, creditsPerUsd);
+    const receipt = await requestView(pool, account, request.params.id, creditsPerUsd, forAdmins);
     if (receipt === null) throw noSuch('request', request.params.id);
     return receipt;
   });

@@ -5,7 +5,7 @@ import { authenticateReader } from '../accounts/authenticate.ts';
 import type { Principals } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
-import { balanceView, ledgerView, requestsView, requestView } from '../metering/account-views.ts';
+import { balanceView, forCustomers, ledgerView, requestsView, requestView } from '../metering/account-views.ts';
 import { usageBody, usageView } from '../metering/usage-view.ts';
 import { RateLimit } from './rate-limit.ts';
 
@@ -38,10 +38,10 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
       scope.get('/balance', async (request) => found(await balanceView(pool, await accountOf(request))));
       scope.get('/ledger', async (request) => ledgerView(pool, await accountOf(request), request.query));
       scope.get('/requests', async (request) =>
-        requestsView(pool, await accountOf(request), request.query, creditsPerUsd),
+        requestsView(pool, await accountOf(request), request.query, creditsPerUsd, forCustomers),
       );
       scope.get<{ Params: { id: string } }>('/requests/:id', async (request) =>
-        found(await requestView(pool, await accountOf(request), request.params.id, creditsPerUsd)),
+        found(await requestView(pool, await accountOf(request), request.params.id, creditsPerUsd, forCustomers)),
       );
       scope.get('/usage', async (request, reply) => {
         const report = found(await usageView(pool, await accountOf(request), request.query));

@@ -842,7 +842,7 @@ DECLARE
 BEGIN
   w := ledger_close_hold(w, h, v_charge);
   w := ledger_book_charge(w, h.id, CASE h.on_orphan WHEN 1 THEN 3 ELSE 4 END::smallint, v_charge, h.key_id,
-    h.frozen || int8send(h.amount) || CASE h.on_orphan WHEN 1 THEN '\x00' ELSE '' END::bytea, h.opened_at, p_now);
+    h.frozen || int8send(h.amount) || set_byte('\x00', 0, h.on_orphan), h.opened_at, p_now);
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_refresh(INOUT w wallets, p_now timestamp with time zone)

@@ -1,7 +1,7 @@
 /** What the ledger knows of requests: the open hold of one that runs, the entries of one that has ended. */
 import type { Pool } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
-import type { EntryKind } from './outcomes.ts';
+import { type EntryKind, ON_ORPHAN, type OnOrphan } from './outcomes.ts';
 import { ENTRIES, type Entry, type EntryRow, toEntry } from './read.ts';
 
 /** A request that runs: what was frozen with its hold. */
@@ -68,19 +68,25 @@ async function readRequests(pool: Pool, account: bigint, ids: readonly Uuid[]): 
   return ids.map((id) => found.get(id)).filter((request) => request !== undefined);
 }
 
+/** A hold that no gateway ended: its own time was over, or its gateway died. */
+export interface EndedHold extends OpenHold {
+  /** What decided the charge; `null`: its own time was over. */
+  onOrphan: OnOrphan | null;
+}
+
 const AMOUNT_BYTES = 8;
-/** Behind the amount, in a release that no gateway wrote. A receipt never ends with it. */
-const SWEPT = 0;
+/** By the last byte of what the sweep wrote. Gateways write text, which has no such bytes. */
+const BY_NUMBER = new Map(Object.entries(ON_ORPHAN).map(([name, number]) => [number as number, name as OnOrphan]));
 
 /**
  * The hold that an entry ended which no gateway wrote (recovered, lapsed, or released because its gateway died): what was
  * frozen with it, and its amount in nano-credits. `null`: the entry has a receipt of its own.
  */
-export function endedHold(kind: EntryKind, receipt: Buffer): OpenHold | null {
-  const swept = kind === 'release' && receipt.at(-1) === SWEPT;
-  if (!swept && kind !== 'recovered' && kind !== 'lapse') return null;
-  const end = receipt.length - AMOUNT_BYTES - (swept ? 1 : 0);
-  return { frozen: receipt.subarray(0, end), amount: receipt.readBigInt64BE(end) };
+export function endedHold(kind: EntryKind, receipt: Buffer): EndedHold | null {
+  const swept = kind === 'recovered' || kind === 'release' ? (BY_NUMBER.get(receipt.at(-1) ?? -1) ?? null) : null;
+  if (swept === null && kind !== 'lapse') return null;
+  const end = receipt.length - AMOUNT_BYTES - (swept === null ? 0 : 1);
+  return { frozen: receipt.subarray(0, end), amount: receipt.readBigInt64BE(end), onOrphan: swept };
 }
 
 const ACCOUNTS_PER_SLICE = 1_000;

@@ -4,10 +4,11 @@ import { readCursor, readInput } from '../errors-input.ts';
 import { ENTRY_KINDS, type EntryKind } from '../ledger/outcomes.ts';
 import { presentBalance, presentEntry, presentShare, sharesOf } from '../ledger/present.ts';
 import { type Entry, type EntryCursor, listEntries, readBalance, type Share } from '../ledger/read.ts';
-import { endedHold, type LedgerRequest, listRequests, type OpenHold, readRequest } from '../ledger/requests.ts';
+import { endedHold, type LedgerRequest, listRequests, readRequest } from '../ledger/requests.ts';
 import { type Page, pageQuery, toPage } from '../lib/http-json.ts';
 import { parsePublicUuid, publicId, publicUuid, type Uuid } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
+import { type Margin, readMargins } from './receipt-margin.ts';
 import { presentReceipt, type Receipt, type ReceiptSource, type Refund } from './receipt-view.ts';
 
 /** The balance now; `null`: no such account. */
@@ -23,61 +24,72 @@ export async function ledgerView(pool: Pool, account: bigint, query: unknown) {
   return toPage(entries, limit, presentEntry, (entry) => `${entry.id} ${entry.kind}`);
 }
 
+/** The receipts of the customer API, or those of the admin API, which say what the request cost us too. */
+export type Presenter<R> = (pool: Pool, sources: readonly ReceiptSource[], creditsPerUsd: bigint) => Promise<R[]>;
+
+/** Receipts as customers see them. */
+export const forCustomers: Presenter<Receipt> = async (_pool, sources, creditsPerUsd) =>
+  sources.map((source) => presentReceipt(source, creditsPerUsd));
+
+/** The same with their provider cost and margin. */
+export const forAdmins: Presenter<Receipt & Margin> = async (pool, sources, creditsPerUsd) => {
+  const margins = await readMargins(pool, sources, creditsPerUsd);
+  return sources.map((source, i) => ({ ...presentReceipt(source, creditsPerUsd), ...margins[i]! }));
+};
+
 /** A page of receipts. Throws `invalid_request` on a query that will not do. */
-export async function requestsView(
+export async function requestsView<R>(
   pool: Pool,
   account: bigint,
   query: unknown,
   creditsPerUsd: bigint,
-): Promise<Page<Receipt>> {
+  present: Presenter<R>,
+): Promise<Page<R>> {
   const { limit, cursor } = readInput(pageQuery, query);
   const after = readCursor(cursor, uuidCursor);
   const requests = await listRequests(pool, account, { limit: limit + 1, after });
-  return toPage(
+  const page = toPage(
     requests,
     limit,
-    (request) => receiptOf(request, account, creditsPerUsd),
+    (request) => sourceOf(request, account),
     (request) => request.id,
   );
+  return { ...page, data: await present(pool, page.data, creditsPerUsd) };
 }
 
 /** The receipt of one request by its public id; `null`: the account has none with that id. */
-export async function requestView(
+export async function requestView<R>(
   pool: Pool,
   account: bigint,
   requestId: string,
   creditsPerUsd: bigint,
-): Promise<Receipt | null> {
+  present: Presenter<R>,
+): Promise<R | null> {
   const id = parsePublicUuid('req', requestId);
   const request = id === null ? null : await readRequest(pool, account, id);
-  return request === null ? null : receiptOf(request, account, creditsPerUsd);
+  return request === null ? null : (await present(pool, [sourceOf(request, account)], creditsPerUsd))[0]!;
 }
 
-function receiptOf(request: LedgerRequest, account: bigint, creditsPerUsd: bigint): Receipt {
+function sourceOf(request: LedgerRequest, account: bigint): ReceiptSource {
   const transfers = request.entries.filter(({ kind }) => kind !== 'reverse');
   const reverse = request.entries.find(({ kind }) => kind === 'reverse');
   const last = transfers.at(-1);
-  const hold = holdOf(request, last);
-  const source: ReceiptSource = {
+  const ended = last === undefined ? null : endedHold(last.kind, last.receipt!);
+  // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
+  const hold = last === undefined ? request.hold! : ended;
+  return {
     requestId: publicUuid('req', request.id),
     accountId: publicId('acct', account),
     keyId: request.key === null ? null : publicId('key', request.key),
     status: last === undefined ? 'held' : statusOf(last.kind),
     bytes: hold?.frozen ?? last!.receipt!,
     held: hold?.amount ?? null,
+    onOrphan: ended?.onOrphan ?? null,
     charged: transfers.reduce((sum, entry) => sum - entry.amount, 0n),
     lots: paidBy(transfers).map(presentShare),
     refund: reverse === undefined ? null : refundOf(reverse),
     settledAt: last?.at ?? null,
   };
-  return presentReceipt(source, creditsPerUsd);
-}
-
-/** The hold of a request that is open, or that its last entry keeps; `null`: that entry has a receipt of its own. */
-function holdOf(request: LedgerRequest, last: Entry | undefined): OpenHold | null {
-  // A request of the ledger has a hold or an entry, and an entry of a request has a receipt.
-  if (last === undefined) return request.hold!;
-  return endedHold(last.kind, last.receipt!);
 }
 
 /** By the last entry of a request: a late transfer settles what was recovered or released. */

@@ -1,8 +1,10 @@
-/** A receipt as the customer and admin APIs show it. */
-import { type ChargeLine, rate } from '../catalog/rating.ts';
-import type { Unit, Usage } from '../catalog/units.ts';
+/** A receipt as the customer API shows it; the admin API adds what `receipt-margin.ts` says. */
+import type { Price, Terms, Tier } from '../catalog/price.ts';
+import { type ChargeLine, inputTokens, rate } from '../catalog/rating.ts';
+import { fallbacksOf, isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
+import type { OnOrphan } from '../ledger/outcomes.ts';
 import { formatCredits } from '../lib/money.ts';
-import { type AttemptFacts, decodeReceipt, type Policy } from './receipt.ts';
+import { type AttemptFacts, decodeReceipt, type Policy, type ReceiptFacts } from './receipt.ts';
 
 /** What the ledger knows of a request, for its receipt. */
 export interface ReceiptSource {
@@ -14,6 +16,8 @@ export interface ReceiptSource {
   bytes: Buffer;
   /** Nano-credits: of a hold that is open, or ended without a receipt, its amount; `null` where the receipt says it. */
   held: bigint | null;
+  /** What decided the charge, where the gateway died before it could; `null`: it did not. */
+  onOrphan: OnOrphan | null;
   /** Nano-credits; all charges of the request together, whatever was refunded afterwards. */
   charged: bigint;
   lots: { lot_id: string; credits: string }[];
@@ -29,7 +33,15 @@ export interface Refund {
   created_at: string;
 }
 
-/** The receipt as the customer and admin APIs show it. */
+/** A line of a charge, with what chose its price where that is not the plain one. */
+export interface ReceiptLine extends ChargeLine {
+  service_tier?: string;
+  above_input_tokens?: number;
+  size?: string;
+  quality?: string;
+}
+
+/** The receipt as the customer API shows it. */
 export interface Receipt {
   request_id: string;
   account_id: string;
@@ -43,7 +55,9 @@ export interface Receipt {
   usage: Record<string, number>;
   usage_source: 'provider' | 'estimated' | 'recovered' | null;
   price_version: number;
-  lines: ChargeLine[];
+  /** The service tier that the answer names. */
+  service_tier: string | null;
+  lines: ReceiptLine[];
   held: string;
   charged: string;
   clamped_to: number | null;
@@ -59,11 +73,16 @@ export interface Receipt {
 /** Endpoints are kept by a short name, and shown as the path that was called. */
 const PATHS: Record<string, string> = { chat: '/v1/chat/completions' };
 
-/** The receipt to show, with the lines that add up to its charge. Throws on bytes of another release's form. */
+/** What was served and is told of: the facts of a settled request; `null` of any other. */
+export function servedFacts(source: ReceiptSource): ReceiptFacts | null {
+  return source.status === 'settled' ? decodeReceipt(source.bytes).settled : null;
+}
+
+/** The receipt to show, with the lines that add up to its charge. Throws `UnreadableReceipt` on another release's form. */
 export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Receipt {
   const facts = decodeReceipt(source.bytes);
   const settled = source.status === 'recovered' ? null : facts.settled;
-  const served = settled !== null && source.status === 'settled' ? settled : null;
+  const served = servedFacts(source);
   return {
     request_id: source.requestId,
     account_id: source.accountId,
@@ -74,15 +93,16 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     provider_model: settled?.attempts.at(-1)?.model ?? null,
     status: source.status,
     stream: facts.stream,
-    usage: served === null ? {} : totals(served.usage),
+    usage: served === null ? {} : presentUsage(served.usage),
     usage_source: source.status === 'recovered' ? 'recovered' : (served?.usageSource ?? null),
     price_version: facts.priceVersion,
-    lines: served === null ? [] : rate(served.usage, served.price, creditsPerUsd, served.terms).lines,
+    service_tier: served?.terms?.serviceTier ?? null,
+    lines: served === null ? [] : linesOf(served, creditsPerUsd),
     held: formatCredits(source.held ?? settled?.held ?? 0n),
     charged: formatCredits(source.charged),
     clamped_to: settled?.clampedTo ?? null,
     disconnect: settled?.disconnect ?? null,
-    policy: settled?.policy ?? null,
+    policy: source.onOrphan === null ? (settled?.policy ?? null) : `on_orphan: ${source.onOrphan}`,
     lots: source.lots,
     refund: source.refund,
     attempts: (settled?.attempts ?? []).map(({ provider, status, outcome, ms }) => ({ provider, status, outcome, ms })),
@@ -91,22 +111,64 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
   };
 }
 
-/** Usage in the names clients know: the totals include their parts. */
-function totals(usage: Usage): Record<string, number> {
-  const of = (unit: Unit): number => usage[unit] ?? 0;
-  const written = of('cache_write') + of('cache_write_1h');
-  const cached = of('cached_input') + of('cached_input_audio') + of('cached_input_image');
+function linesOf({ usage, price, terms = {} }: ReceiptFacts, creditsPerUsd: bigint): ReceiptLine[] {
+  const input = inputTokens(usage);
+  const tier = price.tiers.findLast(({ aboveInputTokens }) => input > aboveInputTokens);
+  return rate(usage, price, creditsPerUsd, terms).lines.map((line) => ({
+    ...line,
+    ...choiceOf(line.unit, price, tier, terms),
+  }));
+}
+
+/** What chose the price of a unit. A service tier is about tokens and pictures, as in `catalog/price.ts`. */
+function choiceOf(unit: Unit, price: Price, tier: Tier | undefined, terms: Terms): Partial<ReceiptLine> {
+  const { serviceTier, imageSize, imageQuality } = terms;
+  const choice: Partial<ReceiptLine> = {};
+  const ofTheModel = isInput(unit) || isOutput(unit) || unit === 'image';
+  if (ofTheModel && serviceTier !== undefined && Object.hasOwn(price.serviceTiers, serviceTier)) {
+    choice.service_tier = serviceTier;
+  }
+  if (tier !== undefined) {
+    const units = { ...price.units, ...tier.units };
+    const priced = [unit, ...fallbacksOf(unit)].find((one) => units[one] !== undefined);
+    if (priced !== undefined && tier.units[priced] !== undefined) choice.above_input_tokens = tier.aboveInputTokens;
+  }
+  if (unit === 'image' && price.images !== null) {
+    if (imageSize !== undefined) choice.size = imageSize;
+    if (imageQuality !== undefined) choice.quality = imageQuality;
+  }
+  return choice;
+}
+
+/**
+ * Usage in the names clients know. Totals include their parts, and parts theirs: `input_tokens` all that was read, cached or
+ * not, of which `cached_input_tokens`, of which `cached_input_audio_tokens`. Each unit can be told from them. Calls of a tool
+ * stand under the name of its unit, such as `tool:web_search`.
+ */
+export function presentUsage(usage: Usage): Record<string, number> {
+  const sum = (...units: Unit[]): number => units.reduce((all, unit) => all + (usage[unit] ?? 0), 0);
+  const units = Object.keys(usage) as Unit[];
   const named: Record<string, number> = {
-    input_tokens: of('input') + written + cached + of('input_audio') + of('input_image'),
-    cached_input_tokens: cached,
-    cache_write_tokens: written,
-    output_tokens: of('output') + of('reasoning') + of('output_audio') + of('output_image'),
-    reasoning_tokens: of('reasoning'),
+    input_tokens: sum(...units.filter(isInput)),
+    cached_input_tokens: sum('cached_input', 'cached_input_audio', 'cached_input_image'),
+    cache_write_tokens: sum('cache_write', 'cache_write_1h'),
+    output_tokens: sum(...units.filter(isOutput)),
+    reasoning_tokens: sum('reasoning'),
   };
-  const audio = {
-    input_audio_tokens: of('input_audio') + of('cached_input_audio'),
-    output_audio_tokens: of('output_audio'),
+  const rare: Record<string, number> = {
+    cache_write_1h_tokens: sum('cache_write_1h'),
+    input_audio_tokens: sum('input_audio', 'cached_input_audio'),
+    cached_input_audio_tokens: sum('cached_input_audio'),
+    input_image_tokens: sum('input_image', 'cached_input_image'),
+    cached_input_image_tokens: sum('cached_input_image'),
+    output_audio_tokens: sum('output_audio'),
+    output_image_tokens: sum('output_image'),
+    images: sum('image'),
+    input_seconds: sum('second_input'),
+    output_seconds: sum('second_output'),
+    characters: sum('character'),
   };
-  for (const [name, tokens] of Object.entries(audio)) if (tokens > 0) named[name] = tokens;
+  for (const unit of units.filter((one) => one.startsWith('tool:')).sort()) rare[unit] = sum(unit);
+  for (const [name, quantity] of Object.entries(rare)) if (quantity > 0) named[name] = quantity;
   return named;
 }

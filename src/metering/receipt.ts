@@ -10,6 +10,7 @@
  */
 import { type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
+import type { OnOrphan } from '../ledger/outcomes.ts';
 
 export interface AttemptFacts {
   provider: string;
@@ -36,7 +37,8 @@ export interface FrozenFacts {
 export type Policy =
   | `on_disconnect: ${'abort' | 'drain'}`
   | `on_upstream_timeout: ${'estimate' | 'free'}`
-  | 'when_short: clamp';
+  | 'when_short: clamp'
+  | `on_orphan: ${OnOrphan}`;
 
 export interface ReceiptFacts extends FrozenFacts {
   /** Nano-credits. */

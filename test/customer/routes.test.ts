@@ -78,6 +78,7 @@ test('a settled request has a receipt that explains its charge', async () => {
     },
     usage_source: 'provider',
     price_version: 3,
+    service_tier: null,
     lines: [
       { unit: 'input', quantity: 800, unit_price_usd: '1', per: 1_000_000, credits: '0.8' },
       { unit: 'cached_input', quantity: 200, unit_price_usd: '1', per: 1_000_000, credits: '0.2' },
@@ -147,24 +148,25 @@ test('a hold that ended by itself was charged nothing, and still says what it he
   ]);
 });
 
-test('a request whose gateway died, of a model that then costs nothing, still says what it held', async () => {
+test('a request whose gateway died, of a model that then costs nothing, still says what it held, and why', async () => {
   const customer = await createCustomer(rig, '10');
   const request = await openRequest(rig, customer, '2', null, 'release');
   await endOwner(rig.database.pool, rig.owner);
-  const released = {
-    status: 'released',
-    held: '2',
-    charged: '0',
-    model: 'plain',
-    usage_source: null,
-    settled_at: TIME,
-  };
-  expect(await get(customer, `/requests/${request.id}`)).toMatchObject(released);
+  const read = () => get(customer, `/requests/${request.id}`);
+  const released = { status: 'released', held: '2', charged: '0', usage_source: null, policy: 'on_orphan: release' };
+  expect(await read()).toMatchObject({ ...released, model: 'plain', settled_at: TIME });
   await request.settle('0.5', { usage: { input: 500 } });
+  expect(await read()).toMatchObject({ status: 'settled', held: '2', charged: '0.5', policy: null });
+});
+
+test('a request whose gateway died, of a model that then costs the hold, says so', async () => {
+  const customer = await createCustomer(rig, '10');
+  const request = await openRequest(rig, customer, '2', null, 'charge_hold');
+  await endOwner(rig.database.pool, rig.owner);
+  const recovered = { status: 'recovered', held: '2', charged: '2', usage_source: 'recovered' };
   expect(await get(customer, `/requests/${request.id}`)).toMatchObject({
-    status: 'settled',
-    held: '2',
-    charged: '0.5',
+    ...recovered,
+    policy: 'on_orphan: charge_hold',
   });
 });
 
@@ -177,6 +179,7 @@ test('a recovered request says so; its late settlement makes it settled, at what
     held: '4',
     charged: '0.4',
     usage_source: 'recovered',
+    policy: 'on_orphan: charge_metered',
   });
   await dearer.settle('1', { usage: { input: 1000 } });
   await cheaper.settle('0.1', { usage: { input: 100 } });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { flatPrice, readPrice } from '../../src/catalog/price.ts';
 import { charge, rate } from '../../src/catalog/rating.ts';
-import { UNITS } from '../../src/catalog/units.ts';
+import { UNITS, type Unit, type Usage } from '../../src/catalog/units.ts';
 import {
   decodeReceipt,
   encodeFrozen,
@@ -11,7 +11,7 @@ import {
   type FrozenFacts,
   type ReceiptFacts,
 } from '../../src/metering/receipt.ts';
-import { presentReceipt, type ReceiptSource } from '../../src/metering/receipt-view.ts';
+import { presentReceipt, presentUsage, type ReceiptSource } from '../../src/metering/receipt-view.ts';
 
 const frozen: FrozenFacts = {
   endpoint: 'chat',
@@ -39,12 +39,41 @@ const source = (bytes: Buffer, more: Partial<ReceiptSource> = {}): ReceiptSource
   status: 'settled',
   bytes,
   held: null,
+  onOrphan: null,
   charged: 700_400_000n,
   lots: [{ lot_id: 'lot_1', credits: '0.7004' }],
   refund: null,
   settledAt: new Date(Date.UTC(2026, 0, 2, 3, 4, 6)),
   ...more,
 });
+
+/** The units that the names of a receipt's usage come from: what `presentUsage` must be enough for. */
+function unitsBehind(named: Record<string, number>): Usage {
+  const of = (name: string): number => named[name] ?? 0;
+  const cachedText = of('cached_input_tokens') - of('cached_input_audio_tokens') - of('cached_input_image_tokens');
+  const freshAudio = of('input_audio_tokens') - of('cached_input_audio_tokens');
+  const freshImages = of('input_image_tokens') - of('cached_input_image_tokens');
+  const units: Usage = {
+    input: of('input_tokens') - of('cached_input_tokens') - of('cache_write_tokens') - freshAudio - freshImages,
+    cached_input: cachedText,
+    cache_write: of('cache_write_tokens') - of('cache_write_1h_tokens'),
+    cache_write_1h: of('cache_write_1h_tokens'),
+    input_audio: freshAudio,
+    cached_input_audio: of('cached_input_audio_tokens'),
+    input_image: freshImages,
+    cached_input_image: of('cached_input_image_tokens'),
+    output: of('output_tokens') - of('reasoning_tokens') - of('output_audio_tokens') - of('output_image_tokens'),
+    reasoning: of('reasoning_tokens'),
+    output_audio: of('output_audio_tokens'),
+    output_image: of('output_image_tokens'),
+    image: of('images'),
+    second_input: of('input_seconds'),
+    second_output: of('output_seconds'),
+    character: of('characters'),
+  };
+  for (const name of Object.keys(named)) if (name.startsWith('tool:')) units[name as Unit] = of(name);
+  return Object.fromEntries(Object.entries(units).filter(([, quantity]) => quantity !== 0));
+}
 
 describe('a receipt', () => {
   it('is what it was, after it was kept', () => {
@@ -137,6 +166,47 @@ describe('a receipt as it is shown', () => {
     expect(shown.lines.map(({ unit, quantity }) => [unit, quantity])).toEqual(
       UNITS.filter((unit) => unit in usage).map((unit) => [unit, usage[unit as keyof typeof usage]]),
     );
+  });
+
+  it('tells each unit by the names of its usage', () => {
+    const units = fc.uniqueArray(fc.constantFrom<Unit>(...UNITS, 'tool:web_search', 'tool:file_search'));
+    const amounts = fc.array(fc.integer({ min: 1, max: 1e9 }), { minLength: 20, maxLength: 20 });
+    fc.assert(
+      fc.property(units, amounts, (used, counts) => {
+        const usage: Usage = Object.fromEntries(
+          used.filter((unit) => unit !== 'request').map((unit, i) => [unit, counts[i]!]),
+        );
+        expect(unitsBehind(presentUsage(usage))).toEqual(usage);
+      }),
+    );
+  });
+
+  it('says at a line what chose its price: the length of the input, the service tier, the kind of the picture', () => {
+    const price = readPrice({
+      ...{ input: '2', output: '8', request: '0.001', image: { '1024x1024': { low: '0.01', high: '0.2' } } },
+      tiers: [{ above_input_tokens: 1000, input: '4' }],
+      service_tiers: { flex: '0.5' },
+    });
+    const usage = { input: 900, cached_input: 200, output: 10, image: 2 };
+    const terms = { serviceTier: 'flex', imageSize: '1024x1024', imageQuality: 'low' };
+    const shown = presentReceipt(source(encodeReceipt({ ...facts, price, usage, terms })), 1000n);
+    expect(shown.service_tier).toBe('flex');
+    const line = (unit: string, quantity: number, price: string, more = {}) =>
+      expect.objectContaining({ unit, quantity, unit_price_usd: price, ...more });
+    expect(shown.lines).toEqual([
+      line('input', 900, '2', { service_tier: 'flex', above_input_tokens: 1000 }),
+      line('cached_input', 200, '2', { service_tier: 'flex', above_input_tokens: 1000 }),
+      line('output', 10, '4', { service_tier: 'flex' }),
+      line('image', 2, '0.005', { service_tier: 'flex', size: '1024x1024', quality: 'low' }),
+      line('request', 1, '0.001'),
+    ]);
+    expect(shown.lines.map((one) => Object.keys(one).length)).toEqual([7, 7, 6, 8, 5]);
+    const plain = presentReceipt(source(encodeReceipt({ ...facts, price, usage: { input: 1000 } })), 1000n);
+    expect(plain).toMatchObject({
+      service_tier: null,
+      lines: [{ unit: 'input', unit_price_usd: '2' }, { unit: 'request' }],
+    });
+    expect(plain.lines[0]).not.toHaveProperty('above_input_tokens');
   });
 
   it('of a released request has no usage and no lines', () => {

@@ -18,15 +18,15 @@ BEGIN
 END $$;
 
 -- Ends a hold whose owner died, as its on_orphan says: at least its floor, at most the hold. The entry keeps what was frozen
--- with the hold, and behind it the amount of the hold in eight bytes: nothing else remembers it. A release ends with a zero
--- byte more, which tells it from those of gateways.
+-- with the hold, and behind it the amount of the hold in eight bytes and on_orphan in one: nothing else remembers them. That
+-- last byte tells such a release from those of gateways, whose receipts are text.
 CREATE FUNCTION ledger_recover(INOUT w wallets, h holds, p_now timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
   v_charge bigint := CASE h.on_orphan WHEN 1 THEN 0 WHEN 2 THEN h.amount ELSE least(h.amount, greatest(h.floor, h.metered)) END;
 BEGIN
   w := ledger_close_hold(w, h, v_charge);
   w := ledger_book_charge(w, h.id, CASE h.on_orphan WHEN 1 THEN 3 ELSE 4 END::smallint, v_charge, h.key_id,
-    h.frozen || int8send(h.amount) || CASE h.on_orphan WHEN 1 THEN '\x00' ELSE '' END::bytea, h.opened_at, p_now);
+    h.frozen || int8send(h.amount) || set_byte('\x00', 0, h.on_orphan), h.opened_at, p_now);
 END $$;
 
 -- Ends up to `p_limit` holds of one owner, whose death the caller has established. Returns how many; the owner's lease
