@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what durable metering costs, as ratios of proxies that meter nothing. `npm run bench -- ledger`: what the
- * ledger alone does. See docs/benchmark.md.
+ * ledger alone does; `-- usage`: how long `GET usage` takes. See docs/benchmark.md.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -12,10 +12,12 @@ import type { Served } from './mock-upstream.ts';
 import { disturbance, report, table } from './report.ts';
 import { Rig } from './rig.ts';
 import { CONNECTIONS, type Plan, runRounds, type Sample } from './rounds.ts';
+import { FULL_USAGE, QUICK_USAGE, textOf, UsageBench } from './usage.ts';
 
-const HELP = `npm run bench -- [ledger] [--quick] [--json]
+const HELP = `npm run bench -- [ledger | usage] [--quick] [--json]
 
   ledger    measures the ledger alone, not the gateway: about 15 minutes, and 11 GB of disk
+  usage     measures GET usage at 10,000,000 receipts (--quick: 1,000,000): about 10 minutes, and 11 GB of disk
   --quick   ends within 120 s: fewer and shorter rounds, 1,000 accounts only; no ledger of 10,000,000 entries
   --json    prints one object instead of the table
 
@@ -135,29 +137,47 @@ function benchLedger(quick: boolean, json: boolean): Promise<number> {
   });
 }
 
-const { ledger, quick, json, help } = options();
+function benchUsage(quick: boolean, json: boolean): Promise<number> {
+  const bench = new UsageBench();
+  return attempt(bench, async () => {
+    const { lines, folded, faults } = await bench.run(quick ? QUICK_USAGE : FULL_USAGE, progress);
+    if (json) console.log(JSON.stringify({ gate: faults.length === 0 ? 'ok' : 'fail', folded, lines }));
+    else {
+      const rate = `${folded.entries.toLocaleString('en')} entries folded, ${folded.perSecond.toLocaleString('en')} a second.`;
+      const end =
+        faults.length === 0 ? 'Gate: ok. What usage tells = what was charged; p99 at most 100 ms.' : 'Gate: FAIL';
+      console.log([machine(), rate, ...lines.map(textOf), end, ...faults].join('\n'));
+    }
+    return faults;
+  });
+}
+
+const { what, quick, json, help } = options();
 if (help) {
   console.log(HELP);
 } else {
-  process.exitCode = await (ledger ? benchLedger : benchGateway)(quick, json).catch((error: Error) => {
-    console.error(`FAIL: ${error.message}`);
-    return 1;
-  });
+  process.exitCode = await { gateway: benchGateway, ledger: benchLedger, usage: benchUsage }
+    [what](quick, json)
+    .catch((error: Error) => {
+      console.error(`FAIL: ${error.message}`);
+      return 1;
+    });
   // After a run that was broken off: a ledger's writer would try for ever to end what it had begun.
-  if (ledger) process.exit();
+  if (what === 'ledger') process.exit();
 }
 
-function options(): { ledger: boolean; quick: boolean; json: boolean; help: boolean } {
+function options(): { what: 'gateway' | 'ledger' | 'usage'; quick: boolean; json: boolean; help: boolean } {
   const flag = { type: 'boolean', default: false } as const;
   try {
     const { values, positionals } = parseArgs({
       options: { quick: flag, json: flag, help: { ...flag, short: 'h' } },
       allowPositionals: true,
     });
-    const [what, ...more] = positionals;
-    if (more.length > 0 || (what !== undefined && what !== 'ledger'))
+    const [what = 'gateway', ...more] = positionals;
+    if (more.length > 0 || (what !== 'gateway' && what !== 'ledger' && what !== 'usage')) {
       throw new Error(`Unknown: ${positionals.join(' ')}`);
-    return { ...values, ledger: what === 'ledger' };
+    }
+    return { ...values, what };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${HELP}`);
     return process.exit(2);

@@ -89,7 +89,7 @@ const BOOK = `
       CROSS JOIN LATERAL (SELECT $5::timestamptz + (n - $1::bigint) * $6::float8 * interval '1 millisecond' AS at) t`;
 
 /** The months of the past, oldest first; the last one ends now. */
-async function months(client: pg.Client): Promise<{ from: Date; to: Date }[]> {
+export async function months(client: pg.Client): Promise<{ from: Date; to: Date }[]> {
   const { rows } = await client.query<{ from: Date; to: Date }>(
     `SELECT m AT TIME ZONE 'UTC' AS from, least((m + interval '1 month') AT TIME ZONE 'UTC', now()) AS to
        FROM generate_series(0, $1::int - 1) i,
