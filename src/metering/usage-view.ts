@@ -6,8 +6,8 @@ import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
 import { foldUsage } from './usage-fold.ts';
 
-/** Entries that a reader waits for: about a second. Only an account that was never folded has more. */
-const MOST_BEHIND = 100_000;
+/** Entries that a reader waits for: about a second. Only while the job cannot keep up has an account more. */
+const MOST_BEHIND = 30_000;
 
 const DAY = 'must be a day from 1970 to 9999 in UTC, such as 2026-01-31 or 2026-01-31T00:00:00Z';
 const MIDNIGHT = /^(\d{4}-\d\d-\d\d)(T00:00:00(\.0+)?(Z|\+00:00))?$/i;
@@ -52,7 +52,7 @@ interface Row {
 /**
  * What the account used from the day `from` until before the day `to`; without them, in this month by the database's clock.
  * All that was booked when it was asked is in it. `null`: no such account. Throws `invalid_request` on a query that will not do,
- * `overloaded` while an account that was never folded is.
+ * `overloaded` while the job still has to fold most of the account.
  */
 export async function usageView(pool: Pool, account: bigint, query: unknown): Promise<UsageReport | null> {
   const { group_by: by, ...asked } = readInput(usageQuery, query);
