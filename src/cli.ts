@@ -2,6 +2,7 @@
 import { accountCreate, creditsGrant, keyCreate } from './cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
 import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
+import { recordingsVerify } from './cli/recordings.ts';
 import { TollgateError } from './errors.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -13,6 +14,7 @@ const COMMANDS: readonly Command[] = [
   creditsGrant,
   ledgerVerify,
   ledgerRebuild,
+  recordingsVerify,
 ];
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);

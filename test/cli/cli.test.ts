@@ -60,6 +60,7 @@ const COMMANDS = [
   'credits grant',
   'ledger verify',
   'ledger rebuild',
+  'recordings verify',
 ];
 
 test('--help lists the commands, without a database', async () => {

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { accountCreate, creditsGrant, keyCreate } from '../../src/cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from '../../src/cli/command.ts';
 import { catalogApply, ledgerVerify, migrate, serve } from '../../src/cli/operations.ts';
+import { recordingsVerify } from '../../src/cli/recordings.ts';
 
 const silent = { print: () => {}, progress: () => {} };
 const read = (command: Command, ...args: string[]) => readLine(command, args, silent);
@@ -29,12 +30,13 @@ test.each<[Command, string[], string]>([
   [creditsGrant, ['--account', 'acct_x', '--credits', '1'], '--reference TEXT is missing'],
   [creditsGrant, ['--account', 'acct_x', '--reference', 'r', '--credits', '-1'], '--credits'],
   [ledgerVerify, ['--force'], '--force'],
+  [recordingsVerify, [], 'DIR is missing'],
 ])('a line that makes no sense is refused, saying why (%#)', (command, args, message) => {
   expect(() => read(command, ...args)).toThrow(UsageError);
   expect(() => read(command, ...args)).toThrow(message);
 });
 
-test.each([serve, migrate, catalogApply, accountCreate, keyCreate, creditsGrant, ledgerVerify])(
+test.each([serve, migrate, catalogApply, accountCreate, keyCreate, creditsGrant, ledgerVerify, recordingsVerify])(
   '$name explains itself, whatever else is on the line',
   (command) => {
     expect(read(command, '--help', '--json')).toBeNull();

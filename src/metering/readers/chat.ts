@@ -1,281 +1,68 @@
 /**
- * Answers of the chat completions dialect, of OpenAI and of those that speak it their own way: usage in an extra chunk
- * without choices, on the finish chunk, on every chunk (the last wins), under `x_groq` or inside a choice; null,
- * missing, or zero, which is not missing.
- *
- * The stream reader:
- *
- *   reading ──usage seen──▶ reading (the last usage stands)      kept bytes over their limit ──▶ folded into text
- *      └─ a finish reason ──▶ finished ──more content──▶ reading
+ * Answers of the chat completions dialect, of OpenAI and of those that speak it their own way, and of the older
+ * completions, which differ in where their text stands alone.
  */
 
-import { isObject, type Json } from '../../lib/json.ts';
-import { FrameSplitter, frameData } from '../../lib/sse.ts';
-import { readUsage } from './chat-usage.ts';
-import type { FrameKind, Reported } from './types.ts';
+import { isObject } from '../../lib/json.ts';
+import { FrameSplitter } from '../../lib/sse.ts';
+import { ChatStreamReader } from './chat-stream.ts';
+import { besideIn, normalise, termsIn, usageIn } from './chat-usage.ts';
+import { frameObject, parseObject } from './frames.ts';
+import { generatedIn, mostTokensIn } from './generated.ts';
+import type { Answer, Dialect } from './types.ts';
 
+export { ChatStreamReader } from './chat-stream.ts';
 export { normalise } from './chat-usage.ts';
 
-/** A whole JSON answer. */
-export interface ChatAnswer {
-  reported: Reported | null;
-  /** For counting: empty where usage is reported. */
-  generatedText: string[];
-  /** A success by its status that says it failed. */
-  isError: boolean;
-}
+export const chat: Dialect = {
+  framing: 'sse',
+  readJson: readChatJson,
+  stream: () => new ChatStreamReader(),
+  normalise,
+};
 
-/** Reads a whole JSON answer; one that is no JSON object says nothing. */
-export function readChatJson(body: Buffer): ChatAnswer {
-  const json = parse(body);
-  if (json === null) return { reported: null, generatedText: [], isError: false };
+const DATA = Buffer.from('data:');
+
+/**
+ * Reads a whole answer. One that is no JSON object says nothing; but a stream that came under another content type is read
+ * as the stream that it is.
+ */
+export function readChatJson(body: Buffer): Answer {
+  if (body.subarray(0, DATA.length).equals(DATA)) return readUndeclaredStream(body);
+  const json = parseObject(body);
+  if (json === null) return { reported: null, terms: {}, beside: {}, generatedText: [], isError: false };
   const reported = usageIn(json);
   const failed = isObject(json.base_resp) && Boolean(json.base_resp.status_code);
   return {
     reported,
+    terms: termsIn(json) ?? {},
+    beside: besideIn(json, reported),
     generatedText: reported === null ? generatedIn(json) : [],
     isError: Boolean(json.error) || failed,
   };
 }
 
-function parse(bytes: Buffer): Json | null {
-  try {
-    const json: unknown = JSON.parse(bytes.toString());
-    return isObject(json) ? json : null;
-  } catch {
-    return null;
-  }
+function readUndeclaredStream(body: Buffer): Answer {
+  const reader = new ChatStreamReader();
+  let isError = false;
+  const take = (frame: Buffer): void => {
+    isError = reader.frame(frame) === 'error' || isError;
+  };
+  const splitter = new FrameSplitter(Number.POSITIVE_INFINITY);
+  splitter.push(body, take);
+  take(splitter.rest());
+  const reported = reader.usage();
+  return {
+    reported,
+    terms: reader.terms(),
+    beside: reader.beside(),
+    generatedText: reported === null ? reader.generatedText() : [],
+    isError,
+  };
 }
 
-/** The usage of a completion or chunk, wherever the provider put it. */
-function usageIn(json: Json): Reported | null {
-  const groq = isObject(json.x_groq) ? json.x_groq.usage : undefined;
-  const choice = Array.isArray(json.choices) && isObject(json.choices[0]) ? json.choices[0].usage : undefined;
-  return readUsage(json.usage) ?? readUsage(groq) ?? readUsage(choice);
-}
-
-/** All that a model wrote in a completion or chunk: text, refusals, visible reasoning, calls of tools. */
-function generatedIn(json: Json): string[] {
-  const texts: string[] = [];
-  for (const choice of Array.isArray(json.choices) ? json.choices : []) {
-    const message = isObject(choice) ? (choice.delta ?? choice.message) : null;
-    if (!isObject(message)) continue;
-    addText(message.content, texts);
-    addText(message.refusal, texts);
-    addText(message.reasoning_content ?? message.reasoning, texts);
-    addCall(message.function_call, texts);
-    for (const call of Array.isArray(message.tool_calls) ? message.tool_calls : []) {
-      if (isObject(call)) addCall(call.function ?? call.custom, texts);
-    }
-  }
-  return texts;
-}
-
-/** Text, or a list of parts: text, or thoughts that are such a list themselves. */
-function addText(value: unknown, texts: string[]): void {
-  if (typeof value === 'string') {
-    if (value !== '') texts.push(value);
-  } else if (Array.isArray(value)) {
-    for (const part of value) if (isObject(part)) addText(part.text ?? part.thinking, texts);
-  }
-}
-
-/** What `generatedIn` looks at, and what is no output. */
-const READ = new Set(['role', 'content', 'refusal', 'reasoning_content', 'reasoning', 'function_call', 'tool_calls']);
-
-/**
- * The most output tokens that a frame of a stream can be: a token is a byte of what was generated at least, and a piece of
- * it at least a token. What stands in fields that are not known counts in full.
- */
+/** The most output tokens that a frame of a stream can be: see `mostTokensIn`. */
 export function mostTokens(frame: Buffer): number {
-  const data = frameData(frame);
-  const json = data === null ? null : parse(data);
-  if (json === null) return 0;
-  let most = 0;
-  for (const text of generatedIn(json)) most += Buffer.byteLength(text);
-  for (const choice of Array.isArray(json.choices) ? json.choices : []) {
-    const delta = isObject(choice) && isObject(choice.delta) ? choice.delta : {};
-    for (const field in delta) {
-      if (!READ.has(field) && delta[field] !== null) most += JSON.stringify(delta[field]).length;
-    }
-  }
-  return most;
-}
-
-function addCall(call: unknown, texts: string[]): void {
-  if (!isObject(call)) return;
-  addText(call.name, texts);
-  addText(call.arguments ?? call.input, texts);
-}
-
-const DONE = Buffer.from('[DONE]');
-const BLANK_LINE = Buffer.from('\n\n');
-const FINISH = Buffer.from('"finish_reason"');
-const CR = 0x0d;
-/** `[DONE]` and the other fields of its event; a longer frame is not searched for it. */
-const MOST_DONE_BYTES = 256;
-
-/** Content kept as it came, until it is folded into text. */
-const KEPT_BYTES = 64 * 1024;
-/** Text kept for counting; of more only the length is. */
-const KEPT_CHARS = 4 * 1024 * 1024;
-const CHARS_PER_TOKEN = 4;
-
-/**
- * Reads a stream as it passes. Content costs one look at each byte and is not parsed, unless usage or an error stands in
- * it; what would be needed to count the output is kept aside, bounded.
- */
-export class ChatStreamReader {
-  #usage: Reported | null = null;
-  #finished = false;
-  /** Whole content frames, one or several a buffer. */
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
-  #texts: string[] = [];
-  #pieces = 0;
-  #chars = 0;
-
-  /** Whether the last content says why it ended: then the stream may end without `[DONE]` and still be whole. */
-  get finished(): boolean {
-    return this.#finished;
-  }
-
-  /** What the provider reported last. */
-  usage(): Reported | null {
-    return this.#usage;
-  }
-
-  /**
-   * Takes the whole frames at the beginning of a chunk in which nothing but content stands, at once: a busy stream brings
-   * many frames a chunk. Returns how many bytes they are; the rest goes through `frame`.
-   */
-  content(chunk: Buffer): number {
-    if (chunk.includes(CR)) return 0;
-    const done = chunk.indexOf(DONE);
-    const other = Math.min(firstOther(chunk), done < 0 ? chunk.length : done);
-    const end = chunk.lastIndexOf(BLANK_LINE, other) + BLANK_LINE.length;
-    if (end < BLANK_LINE.length) return 0;
-    this.#keep(end === chunk.length ? chunk : chunk.subarray(0, end));
-    return end;
-  }
-
-  /** Takes a frame. A usage-only one is dropped for a client that did not ask for it; `done` is the end of the stream. */
-  frame(frame: Buffer): FrameKind {
-    if (isDone(frame)) return 'done';
-    const data = firstOther(frame) < frame.length ? frameData(frame) : null;
-    const json = data === null ? null : parse(data);
-    if (json === null) return this.#keep(frame);
-    if (json.error) return 'error';
-    const usage = usageIn(json);
-    if (usage === null) return this.#keep(frame);
-    this.#usage = usage;
-    if (isBare(json)) return 'usage-only';
-    // Some repeat an empty choice with the usage, without the reason that they gave before.
-    const finished = this.#finished;
-    this.#keep(frame);
-    this.#finished ||= finished;
-    return 'content';
-  }
-
-  /**
-   * The output so far, in tokens: one for each piece of text, or by length where pieces are long. It parses what has come
-   * since it was last asked, so it is for a look now and then.
-   */
-  outputEstimate(): number {
-    this.#fold();
-    return Math.max(this.#pieces, Math.ceil(this.#chars / CHARS_PER_TOKEN));
-  }
-
-  /** All that was generated, for counting when no usage came. */
-  generatedText(): string[] {
-    this.#fold();
-    return this.#texts;
-  }
-
-  #keep(frames: Buffer): 'content' {
-    const finish = frames.lastIndexOf(FINISH);
-    if (finish >= 0) this.#finished = valueByte(frames, finish + FINISH.length) !== NULL;
-    this.#kept.push(frames);
-    this.#keptBytes += frames.length;
-    if (this.#keptBytes > KEPT_BYTES) this.#fold();
-    return 'content';
-  }
-
-  #fold(): void {
-    for (const bytes of this.#kept) {
-      const splitter = new FrameSplitter(Number.POSITIVE_INFINITY);
-      splitter.push(bytes, (frame) => this.#count(frame));
-      this.#count(splitter.rest());
-    }
-    this.#kept = [];
-    this.#keptBytes = 0;
-  }
-
-  #count(frame: Buffer): void {
-    const data = frameData(frame);
-    const json = data === null ? null : parse(data);
-    if (json === null) return;
-    for (const text of generatedIn(json)) {
-      this.#pieces++;
-      this.#chars += text.length;
-      if (this.#chars <= KEPT_CHARS) this.#texts.push(text);
-    }
-  }
-}
-
-function isDone(frame: Buffer): boolean {
-  return frame.length <= MOST_DONE_BYTES && frame.includes(DONE) && frameData(frame)?.indexOf(DONE) === 0;
-}
-
-/** Whether nothing but usage is in a chunk: no choice, and none of what providers send in chunks without one. */
-function isBare(json: Json): boolean {
-  const empty = Array.isArray(json.choices) && json.choices.length === 0;
-  return empty && json.prompt_filter_results === undefined && json.moderation === undefined;
-}
-
-const QUOTE = 0x22;
-const COLON = 0x3a;
-const SPACE = 0x20;
-const OPEN_BRACE = 0x7b;
-const NULL = 0x6e;
-const U = 0x75;
-
-const USAGE = Buffer.from('"usage"');
-const ERROR = Buffer.from('"error"');
-/** Both keys have this length. */
-const KEY_BYTES = 7;
-
-/** How far a search for the last byte of either key may go on from each byte that it meets instead (Horspool). */
-const SKIPS = new Uint8Array(256).fill(KEY_BYTES);
-for (const key of [USAGE, ERROR]) {
-  for (let i = 0; i < KEY_BYTES - 1; i++) SKIPS[key[i]!] = Math.min(SKIPS[key[i]!]!, KEY_BYTES - 1 - i);
-}
-
-/**
- * Where the first member stands that is not plain content: a "usage" that is an object, an "error" that is not null; the
- * length where there is none. Quotes inside of strings are escaped, so text that a model writes never looks like a key.
- * One search for both keys that skips most bytes: in JSON, full of quotes, it takes half the time of two native ones.
- */
-function firstOther(bytes: Buffer): number {
-  for (let last = KEY_BYTES - 1; last < bytes.length; last += SKIPS[bytes[last]!]!) {
-    const start = last - KEY_BYTES + 1;
-    if (bytes[last] !== QUOTE || bytes[start] !== QUOTE) continue;
-    const isUsage = bytes[start + 1] === U;
-    if (!isKey(bytes, start, isUsage ? USAGE : ERROR)) continue;
-    const value = valueByte(bytes, last + 1);
-    if (isUsage ? value === OPEN_BRACE : value !== NULL) return start;
-  }
-  return bytes.length;
-}
-
-function isKey(bytes: Buffer, start: number, key: Buffer): boolean {
-  for (let i = 1; i < KEY_BYTES; i++) if (bytes[start + i] !== key[i]) return false;
-  return true;
-}
-
-/** The first byte of the value that follows a key. */
-function valueByte(bytes: Buffer, from: number): number | undefined {
-  let at = from;
-  while (bytes[at] === SPACE || bytes[at] === COLON) at++;
-  return bytes[at];
+  const json = frameObject(frame, 'sse');
+  return json === null ? 0 : mostTokensIn(json);
 }

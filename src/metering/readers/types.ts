@@ -26,13 +26,44 @@ export type CountName =
   | 'text_output_tokens'
   | 'accepted_prediction_tokens'
   | 'rejected_prediction_tokens'
+  | 'cached_audio_input_tokens'
+  | 'cached_image_input_tokens'
+  | 'cached_text_input_tokens'
+  | 'audio_cached_read_tokens'
+  | 'image_cached_read_tokens'
+  | 'video_cached_read_tokens'
+  | 'tool_use_input_tokens'
+  | 'billed_input_tokens'
+  | 'billed_output_tokens'
   | 'web_search_requests'
+  | 'web_fetch_requests'
   | 'num_sources_used'
+  | 'num_server_side_tools_used'
+  | 'search_units'
   | 'seconds'
   | 'cost'
   | 'cost_in_usd_ticks';
 
-export type Reported = Partial<Record<CountName, number>>;
+/** A pass of a model within one answer, with the names that it is reported under. */
+export interface Iteration {
+  type: string;
+  model?: string;
+  input_tokens?: number;
+  output_tokens?: number;
+  cache_read_input_tokens?: number;
+  cache_creation_input_tokens?: number;
+}
+
+export interface Reported extends Partial<Record<CountName, number>> {
+  /** What a transcription is billed by: `tokens` or `duration`. */
+  usage_type?: string;
+  /** Calls of tools that the provider ran, by its names for them; those that were called. */
+  server_side_tool_usage?: Record<string, number>;
+  iterations?: Iteration[];
+  /** Of a session: one entry for each response, and for each transcription of what was heard. */
+  responses?: Reported[];
+  transcriptions?: Reported[];
+}
 
 /** Headers of an answer, by their names in small letters. */
 export type AnswerHeaders = Readonly<Record<string, string | string[] | undefined>>;
@@ -42,6 +73,12 @@ export interface Answer {
   reported: Reported | null;
   /** What it says beside its usage that bears on the price. */
   terms: Terms;
+  /**
+   * What was used that its usage object leaves out: calls of tools, pictures, tokens beside its counts. To be added to the
+   * normalised usage; it is known, and billed, where no usage is reported too. A picture is counted in both tokens and
+   * `image`: a model has a price for one of them.
+   */
+  beside: Usage;
   /** What was generated, for counting: empty where usage is reported. */
   generatedText: string[];
   /** A success by its status that says it failed. */
@@ -62,6 +99,8 @@ export interface StreamReader {
   /** What the provider reported last; `null`: nothing. */
   usage(): Reported | null;
   terms(): Terms;
+  /** As `Answer.beside`, so far. */
+  beside(): Usage;
   /** The output so far, in tokens: a likely count. */
   outputEstimate(): number;
   /** All that was generated, for counting when no usage came. */
@@ -73,9 +112,13 @@ export type Framing = 'sse' | 'json-lines' | 'json-array' | 'aws-event-stream';
 
 /** One wire dialect: the answers of one kind of endpoint. */
 export interface Dialect {
+  /** Of an answer that does not say how it is framed; `json-array`: of a stream that is one JSON document. */
   framing: Framing;
+  /** Its answers use nothing that is counted in tokens: what they do not report is not to be estimated. */
+  unmetered?: true;
   readJson(body: Buffer, headers: AnswerHeaders): Answer;
-  stream(): StreamReader;
+  /** A reader of the frames that this framing cuts. */
+  stream(framing: Framing): StreamReader;
   /** The billable dimensions: disjoint, never negative. */
   normalise(reported: Reported): Usage;
 }

@@ -67,7 +67,7 @@ const ROWS: Row[] = [
     name: 'audio beside the input shows in the total',
     usage: { ...counts, total_tokens: 405, prompt_audio_seconds: 4, prompt_tokens_details: { audio_tokens: 375 } },
     reported: { ...plain, total_tokens: 405, seconds: 4, audio_input_tokens: 375 },
-    billed: { input: 20, input_audio: 375, output: 10 },
+    billed: { input: 20, input_audio: 375, output: 10, second_input: 4 },
   },
   {
     name: 'audio and pictures lie inside the input and the output',
@@ -115,6 +115,70 @@ const ROWS: Row[] = [
     usage: { ...counts, cost: { input_tokens_cost: 0.1, request_cost: 0.005, total_cost: 0.105 } },
     reported: { ...plain, cost: 0.105 },
     billed: { input: 20, output: 10 },
+  },
+  {
+    name: 'the cost in ticks is far above any count of tokens',
+    usage: { ...counts, cost_in_usd_ticks: 160_708_500_000 },
+    reported: { ...plain, cost_in_usd_ticks: 160_708_500_000 },
+    billed: { input: 20, output: 10 },
+  },
+  {
+    name: 'details tell which cached tokens are audio and pictures',
+    usage: {
+      ...counts,
+      input_token_details: {
+        text_tokens: 6,
+        audio_tokens: 9,
+        image_tokens: 5,
+        cached_tokens: 8,
+        cached_tokens_details: { text_tokens: 1, audio_tokens: 4, image_tokens: 3 },
+      },
+    },
+    reported: {
+      ...plain,
+      text_input_tokens: 6,
+      audio_input_tokens: 9,
+      image_input_tokens: 5,
+      cached_read_tokens: 8,
+      cached_text_input_tokens: 1,
+      cached_audio_input_tokens: 4,
+      cached_image_input_tokens: 3,
+    },
+    billed: {
+      input: 5,
+      cached_input: 1,
+      cached_input_audio: 4,
+      cached_input_image: 3,
+      input_audio: 5,
+      input_image: 2,
+      output: 10,
+    },
+  },
+  {
+    name: 'tools that the provider ran are counted by their names',
+    usage: {
+      ...counts,
+      num_sources_used: 3,
+      server_side_tool_usage_details: { web_search_calls: 2, x_search_calls: 0, 'not a name': 4 },
+    },
+    reported: {
+      ...plain,
+      num_sources_used: 3,
+      server_side_tool_usage: { web_search_calls: 2, 'not a name': 4 },
+    },
+    billed: { input: 20, output: 10, 'tool:web_search': 2, 'tool:search_source': 3 },
+  },
+  {
+    name: 'searches are requests',
+    usage: { ...counts, server_tool_use_details: { web_search_requests: 1 } },
+    reported: { ...plain, web_search_requests: 1 },
+    billed: { input: 20, output: 10, 'tool:web_search': 1 },
+  },
+  {
+    name: 'only seconds are counted, and parts of them are',
+    usage: { type: 'duration', seconds: 3.4 },
+    reported: { seconds: 3.4, usage_type: 'duration' },
+    billed: { input: 0, output: 0, second_input: 3.4 },
   },
   {
     name: 'counts are floats',
@@ -172,14 +236,16 @@ describe('usage is billed in dimensions that do not overlap', () => {
       cache_write_1h_tokens: tokens,
       audio_input_tokens: tokens,
       image_input_tokens: tokens,
+      cached_audio_input_tokens: tokens,
+      cached_image_input_tokens: tokens,
       reasoning_tokens: tokens,
       audio_output_tokens: tokens,
       image_output_tokens: tokens,
     });
     fc.assert(
-      fc.property(any, (raw) => {
+      fc.property(any, fc.constantFrom('output', 'output_image', 'output_audio'), (raw, kind) => {
         const reported = Object.fromEntries(Object.entries(raw).filter(([, n]) => n !== undefined)) as Reported;
-        const usage = normalise(reported);
+        const usage = normalise(reported, kind);
         const quantities = Object.values(usage) as number[];
         for (const quantity of quantities) expect(Number.isSafeInteger(quantity) && quantity >= 0).toBe(true);
         const { input_tokens = 0, output_tokens = 0, total_tokens = 0 } = reported;

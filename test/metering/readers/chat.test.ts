@@ -258,6 +258,8 @@ describe('a JSON answer', () => {
   it('has its usage read, and then its text is of no use', () => {
     expect(answer({ choices: [{ message: { content: 'a' } }], usage })).toEqual({
       reported,
+      terms: {},
+      beside: {},
       generatedText: [],
       isError: false,
     });
@@ -271,6 +273,6 @@ describe('a JSON answer', () => {
     ['half a body', '{"choices":[{"message', false],
     ['no object', '[1]', false],
   ])('may be %s', (_, body, isError) => {
-    expect(answer(body)).toEqual({ reported: null, generatedText: [], isError });
+    expect(answer(body)).toEqual({ reported: null, terms: {}, beside: {}, generatedText: [], isError });
   });
 });

@@ -1,0 +1,70 @@
+/** The dialects, by the names that the recordings' manifest gives them, and how an answer's bytes are cut into frames. */
+import { JsonLineSplitter } from '../../lib/json-lines.ts';
+import { FrameSplitter } from '../../lib/sse.ts';
+import { embeddings, images, speech, transcriptions, unmetered } from './answers.ts';
+import { chat } from './chat.ts';
+import { realtime } from './realtime.ts';
+import { responses } from './responses.ts';
+import type { Dialect, Framing } from './types.ts';
+
+/** A new dialect is a reader and its line here. */
+const DIALECTS: ReadonlyMap<string, Dialect> = new Map(
+  Object.entries({
+    chat,
+    completions: chat,
+    responses,
+    'responses-input_tokens': unmetered,
+    count_tokens: unmetered,
+    moderations: unmetered,
+    embeddings,
+    images,
+    'images-edit': images,
+    'images-var': images,
+    transcriptions,
+    translations: transcriptions,
+    speech,
+    ws: realtime,
+  }),
+);
+
+/** The dialect of an API style; `null`: Tollgate does not speak it. */
+export function dialectOf(apiStyle: string): Dialect | null {
+  return DIALECTS.get(apiStyle) ?? null;
+}
+
+/** Cuts the bytes of a stream into frames. */
+export interface Splitter {
+  /** Whether the next chunk begins with a new frame. */
+  readonly atBoundary: boolean;
+  push(chunk: Buffer, onFrame: (frame: Buffer) => void): void;
+  /** What came after the last whole frame. */
+  rest(): Buffer;
+}
+
+type SplitterClass = new (maxFrameBytes: number) => Splitter;
+const SPLITTERS: Partial<Record<Framing, SplitterClass>> = {
+  sse: FrameSplitter,
+  'json-lines': JsonLineSplitter,
+};
+
+/** A splitter for a framing; it throws on a frame larger than so many bytes. */
+export function splitterFor(framing: Framing, maxFrameBytes: number): Splitter {
+  const Class = SPLITTERS[framing];
+  if (Class === undefined) throw new Error(`there is no splitter for ${framing}`);
+  return new Class(maxFrameBytes);
+}
+
+const FRAMINGS: ReadonlyMap<string, Framing> = new Map([
+  ['text/event-stream', 'sse'],
+  ['application/vnd.amazon.eventstream', 'aws-event-stream'],
+  ['application/x-ndjson', 'json-lines'],
+  ['application/stream+json', 'json-lines'],
+]);
+
+/** How an answer of this content type is framed; `null`: it is no stream, and read whole. */
+export function framingOf(dialect: Dialect, contentType: string | null): Framing | null {
+  if (contentType === null) return dialect.framing;
+  const type = contentType.split(';', 1)[0]!.trim().toLowerCase();
+  const isDocument = type === 'application/json' && dialect.framing === 'json-array';
+  return FRAMINGS.get(type) ?? (isDocument ? 'json-array' : null);
+}

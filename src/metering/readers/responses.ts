@@ -1,0 +1,141 @@
+/**
+ * Answers of the Responses dialect: usage in the response, which streams repeat whole in their last event (`completed`,
+ * `incomplete`, `failed`, `cancelled`); calls of hosted tools beside it, in `tool_usage` or as items of the output.
+ */
+import type { Terms } from '../../catalog/price.ts';
+import type { Usage } from '../../catalog/units.ts';
+import { isObject, type Json } from '../../lib/json.ts';
+import { normalise, readUsage } from './chat-usage.ts';
+import { EventReader, sumOf } from './events.ts';
+import { parseObject } from './frames.ts';
+import { addText } from './generated.ts';
+import type { Answer, Dialect, FrameKind } from './types.ts';
+
+export const responses: Dialect = {
+  framing: 'sse',
+  readJson,
+  stream: (framing) => new ResponsesReader(framing),
+  normalise: (reported) => normalise(reported),
+};
+
+function readJson(body: Buffer): Answer {
+  const json = parseObject(body);
+  if (json === null) return { reported: null, terms: {}, beside: {}, generatedText: [], isError: false };
+  const reported = readUsage(json.usage);
+  return {
+    reported,
+    terms: termsOf(json),
+    beside: besideOf(json),
+    generatedText: reported === null ? generatedIn(itemsOf(json)) : [],
+    isError: Boolean(json.error),
+  };
+}
+
+const LAST = new Set(['response.completed', 'response.incomplete', 'response.cancelled', 'response.failed']);
+
+class ResponsesReader extends EventReader {
+  #items: Json[] = [];
+
+  protected override see(event: Json): FrameKind {
+    const { type } = event;
+    if (typeof event.delta === 'string') {
+      this.text.add(event.delta);
+      return 'content';
+    }
+    if (type === 'response.output_item.done' && isObject(event.item)) this.#note(event.item);
+    const ends = typeof type === 'string' && LAST.has(type);
+    if (isObject(event.response)) this.#respond(event.response, ends);
+    if (event.error || type === 'error' || type === 'response.failed') return 'error';
+    this.finished ||= ends;
+    return ends ? 'done' : 'content';
+  }
+
+  /** Items count until the whole response comes: a stream may be cut before. */
+  #note(item: Json): void {
+    if (this.#items.length >= MOST_ITEMS) return;
+    this.#items.push(callOf(item));
+    this.used = callsOf(this.#items);
+  }
+
+  /** Some leave the items out of the last event. */
+  #respond(response: Json, ends: boolean): void {
+    this.reported = readUsage(response.usage) ?? this.reported;
+    this.said = termsOf(response);
+    if (!ends) return;
+    this.used = besideOf(itemsOf(response).length > 0 ? response : { ...response, output: this.#items });
+  }
+}
+
+/** Items of an output beyond these are not looked at while they come. */
+const MOST_ITEMS = 10_000;
+
+/** What is kept of an item: that it is a call, and of what. */
+function callOf({ type, action, container_id }: Json): Json {
+  return { type, action: isObject(action) ? { type: action.type } : undefined, container_id };
+}
+
+function itemsOf(response: Json): Json[] {
+  return Array.isArray(response.output) ? response.output.filter(isObject) : [];
+}
+
+function termsOf({ service_tier }: Json): Terms {
+  return typeof service_tier === 'string' ? { serviceTier: service_tier } : {};
+}
+
+/**
+ * Calls of tools beside the usage. Where the provider counts them, its count stands; older answers have the items only. A
+ * provider that counts them inside the usage object has said it all there. The tokens of the model that draws pictures are
+ * counted as this one's: what they cost stands as `output_image` and `input_image` in this model's price.
+ */
+function besideOf(response: Json): Usage {
+  const { usage, tool_usage } = response;
+  if (isObject(usage) && isObject(usage.server_side_tool_usage_details)) return {};
+  const calls = callsOf(itemsOf(response));
+  if (!isObject(tool_usage)) return calls;
+  const searches = isObject(tool_usage.web_search) ? tool_usage.web_search.num_requests : undefined;
+  if (typeof searches === 'number') {
+    delete calls['tool:web_search'];
+    if (searches > 0) calls['tool:web_search'] = Math.ceil(searches);
+  }
+  const drawn = readUsage(tool_usage.image_gen);
+  return drawn === null ? calls : positive(sumOf([calls, normalise(drawn, 'output_image')]));
+}
+
+const TOOLS: ReadonlyMap<unknown, 'tool:web_search' | 'tool:file_search' | 'image'> = new Map([
+  ['web_search_call', 'tool:web_search'],
+  ['file_search_call', 'tool:file_search'],
+  ['image_generation_call', 'image'],
+] as const);
+
+/** A search is charged, opening a page that it found is not; code runs in containers, each charged once. */
+function callsOf(items: readonly Json[]): Usage {
+  const calls: Usage = {};
+  const containers = new Set<unknown>();
+  for (const { type, action, container_id } of items) {
+    const tool = TOOLS.get(type);
+    const searches = !isObject(action) || action.type === undefined || action.type === 'search';
+    if (tool !== undefined && (tool !== 'tool:web_search' || searches)) calls[tool] = (calls[tool] ?? 0) + 1;
+    if (type === 'code_interpreter_call') containers.add(container_id);
+  }
+  if (containers.size > 0) calls['tool:code_interpreter'] = containers.size;
+  return calls;
+}
+
+function positive(usage: Usage): Usage {
+  return Object.fromEntries(Object.entries(usage).filter(([, quantity]) => quantity !== 0));
+}
+
+/** What the model wrote: messages, visible reasoning, calls of the client's tools. */
+function generatedIn(items: readonly Json[]): string[] {
+  const texts: string[] = [];
+  for (const item of items) {
+    addText(item.content, texts);
+    addText(item.summary, texts);
+    addText(item.name, texts);
+    addText(item.arguments ?? item.input, texts);
+    for (const part of Array.isArray(item.content) ? item.content : []) {
+      if (isObject(part)) addText(part.refusal, texts);
+    }
+  }
+  return texts;
+}
