@@ -86,6 +86,20 @@ describe('frames are found', () => {
     expect(() => framesOf([Buffer.from('data: x'), Buffer.alloc(100, 0x78)], 50)).toThrow(FrameTooLargeError);
   });
 
+  it.each(['\n\n', '\r\r\n', '\r\n\r\n'])('of 10 MB, in pieces of a socket, ended by %j', (end) => {
+    const bytes = Buffer.concat([
+      Buffer.from('data: '),
+      Buffer.alloc(10_000_000, 0x78),
+      Buffer.from(`${end}data: b\n\n`),
+    ]);
+    const pieces = Array.from({ length: Math.ceil(bytes.length / 65_536) }, (_, i) =>
+      bytes.subarray(i * 65_536, (i + 1) * 65_536),
+    );
+    const { frames } = framesOf(pieces, 1 << 25);
+    expect(frames.map((frame) => frame.length)).toEqual([10_000_006 + end.length, 9]);
+    expect(frameData(Buffer.from(frames[0]!, 'latin1'))).toHaveLength(10_000_000);
+  });
+
   it('in linear time: a frame in ten thousand pieces is copied once', () => {
     const pieces = Array.from({ length: 10_000 }, () => Buffer.alloc(100, 0x78));
     expect(framesOf([...pieces, Buffer.from('\n\n')]).frames[0]).toHaveLength(1_000_002);

@@ -1,7 +1,7 @@
 /** Usage is found wherever a provider puts it, however the network cuts the stream; what is missing can be counted. */
 import { describe, expect, it } from 'vitest';
 import { FrameSplitter } from '../../../src/lib/sse.ts';
-import { ChatStreamReader, readChatJson } from '../../../src/metering/readers/chat.ts';
+import { ChatStreamReader, normalise, readChatJson } from '../../../src/metering/readers/chat.ts';
 import type { FrameKind } from '../../../src/metering/readers/types.ts';
 
 type Chunk = Record<string, unknown>;
@@ -227,6 +227,12 @@ describe('what a model wrote is kept for counting', () => {
     expect(readChatJson(Buffer.from(JSON.stringify({ choices: [{ message }] }))).generatedText.join('')).toBe(text);
   });
 
+  it('of the older completions', () => {
+    const body = { choices: [{ index: 0, text: 'a', finish_reason: null }] };
+    expect(read(sse([body])).text).toBe('a');
+    expect(readChatJson(Buffer.from(JSON.stringify(body))).generatedText).toEqual(['a']);
+  });
+
   it('of every choice', () => {
     const choices = ['a', 'b'].map((text, index) => ({ index, message: { content: text } }));
     expect(readChatJson(Buffer.from(JSON.stringify({ choices }))).generatedText).toEqual(['a', 'b']);
@@ -252,6 +258,53 @@ describe('what a model wrote is kept for counting', () => {
   });
 });
 
+describe('a stream says what it is priced by', () => {
+  const terms = (chunks: Chunk[]) => {
+    const reader = new ChatStreamReader();
+    new FrameSplitter(1 << 20).push(Buffer.from(sse(chunks)), (frame) => reader.frame(frame));
+    return reader.terms();
+  };
+
+  it.each<[string, Chunk[], object]>([
+    ['with its usage', [content('a'), { choices: [], usage, service_tier: 'flex' }], { serviceTier: 'flex' }],
+    ['in its usage', [finish({ usage: { ...usage, service_tier: 'batch' } })], { serviceTier: 'batch' }],
+    ['on its content, where no usage comes', [content('a', { service_tier: 'priority' })], { serviceTier: 'priority' }],
+    ['nowhere, or null', [content('a', { service_tier: null }), finish({ usage })], {}],
+  ])('%s', (_, chunks, said) => {
+    expect(terms(chunks)).toEqual(said);
+  });
+});
+
+describe('reasoning beside the output that no total shows', () => {
+  const reasoned = (reasoning_tokens: number, more: Chunk = { market_cost: 0.1 }) => ({
+    ...usage,
+    completion_tokens_details: { reasoning_tokens },
+    ...more,
+  });
+  const sum = (usageObject: Chunk) => {
+    const { reported: read, beside } = readChatJson(Buffer.from(JSON.stringify({ choices: [], usage: usageObject })));
+    const billed = normalise(read!);
+    return {
+      output: (billed.output ?? 0) + (beside.output ?? 0),
+      reasoning: (billed.reasoning ?? 0) + (beside.reasoning ?? 0),
+    };
+  };
+
+  it.each([0, 2, 3, 25])('is billed beside it by the gateway that is known to do so: %i', (reasoning) => {
+    expect(sum(reasoned(reasoning))).toEqual({ output: 3, reasoning });
+  });
+
+  it('lies inside it elsewhere', () => {
+    expect(sum(reasoned(2, { cost: 0.1 }))).toEqual({ output: 1, reasoning: 2 });
+  });
+
+  it('in a stream too', () => {
+    const reader = new ChatStreamReader();
+    reader.frame(Buffer.from(sse([finish({ usage: reasoned(2) })])));
+    expect(reader.beside()).toEqual({ output: 2 });
+  });
+});
+
 describe('a JSON answer', () => {
   const answer = (body: unknown) => readChatJson(Buffer.from(typeof body === 'string' ? body : JSON.stringify(body)));
 
@@ -263,6 +316,13 @@ describe('a JSON answer', () => {
       generatedText: [],
       isError: false,
     });
+  });
+
+  it('may be a stream that says it is JSON', () => {
+    const stream = sse([content('ab', { service_tier: 'flex' }), { choices: [], usage, service_tier: 'flex' }, DONE]);
+    expect(answer(stream)).toMatchObject({ reported, terms: { serviceTier: 'flex' }, isError: false });
+    expect(answer(sse([content('ab'), finish()]))).toMatchObject({ reported: null, generatedText: ['ab'] });
+    expect(answer(sse([content('ab'), { error: { message: 'no' } }]))).toMatchObject({ reported: null, isError: true });
   });
 
   it.each([
