@@ -1,7 +1,10 @@
 /** What a request used, from the provider's own words where there are any, else counted and marked as an estimate. */
+import type { Terms } from '../catalog/price.ts';
 import type { Usage } from '../catalog/units.ts';
 import { inputEstimate } from '../metering/bounds.ts';
-import { type ChatStreamReader, normalise, readChatJson } from '../metering/readers/chat.ts';
+import { type ChatStreamReader, chat } from '../metering/readers/chat.ts';
+import { sumOf } from '../metering/readers/events.ts';
+import type { Reported } from '../metering/readers/types.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import type { Metering } from './7-settle.ts';
 import { type Context, need } from './context.ts';
@@ -23,18 +26,20 @@ export async function meterBody(
   deps: MeterDeps,
   { body, bytes }: { body: Buffer | null; bytes: number },
 ): Promise<Metering | null> {
-  const read = body === null ? null : readChatJson(body);
+  const read = body === null ? null : chat.readJson(body, {});
   if (read === null) return estimate(context, deps, [], bytes);
-  if (read.reported !== null) return { usage: normalise(read.reported), source: 'provider' };
+  const { reported, beside, terms } = read;
+  if (reported !== null) return asReported(reported, beside, terms);
   if (read.isError) return null;
-  return estimate(context, deps, read.generatedText, read.generatedText.length === 0 ? bytes : 0);
+  const counted = await estimate(context, deps, read.generatedText, read.generatedText.length === 0 ? bytes : 0);
+  return { ...counted, usage: sumOf([counted.usage, beside]), terms };
 }
 
 /** Reads the usage of a stream that ended whole. */
 export async function meterStream(context: Context, deps: MeterDeps, reader: ChatStreamReader): Promise<Metering> {
   const reported = reader.usage();
-  if (reported !== null) return { usage: normalise(reported), source: 'provider' };
-  return estimate(context, deps, reader.generatedText());
+  if (reported !== null) return asReported(reported, reader.beside(), reader.terms());
+  return { ...(await estimate(context, deps, reader.generatedText())), terms: reader.terms() };
 }
 
 /**
@@ -48,13 +53,20 @@ export async function meterCut(
   { reader, bytes = 0 }: { reader: ChatStreamReader | null; bytes?: number },
 ): Promise<Metering> {
   const reported = reader?.usage() ?? null;
-  if (reported !== null && reader?.finished) return { usage: normalise(reported), source: 'provider' };
-  const counted = await estimate(context, deps, reader?.generatedText() ?? [], bytes);
-  if (reported === null) return counted;
-  const usage = normalise(reported);
+  const metering = reported === null ? null : asReported(reported, reader!.beside(), reader!.terms());
+  if (metering !== null && reader!.finished) return metering;
+  const counted = { ...(await estimate(context, deps, reader?.generatedText() ?? [], bytes)), terms: reader?.terms() };
+  if (metering === null) return counted;
+  const { usage, terms } = metering;
   const output = (usage.output ?? 0) + (usage.reasoning ?? 0);
-  if ((counted.usage.output ?? 0) <= output) return { usage, source: 'provider' };
-  return { usage: { ...usage, output: (counted.usage.output ?? 0) - (usage.reasoning ?? 0) }, source: 'estimated' };
+  if ((counted.usage.output ?? 0) <= output) return metering;
+  const more = (counted.usage.output ?? 0) - (usage.reasoning ?? 0);
+  return { usage: { ...usage, output: more }, source: 'estimated', terms };
+}
+
+/** What the provider says, with what it leaves out of its usage object. */
+function asReported(reported: Reported, beside: Usage, terms: Terms): Metering {
+  return { usage: sumOf([chat.normalise(reported), beside]), source: 'provider', terms };
 }
 
 /** A count of what was generated, or of `unread` bytes of an answer that cannot be read; the settle caps it at the hold. */

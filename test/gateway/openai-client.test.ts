@@ -97,6 +97,18 @@ describe('answers are passed on and charged exactly', () => {
     expect(await chargedTo(world, account.account)).toBe(1_220_000_000n);
   });
 
+  it.each([false, true])(
+    'by the service tier that the answer names, and for the searches that it tells of (stream: %s)',
+    async (stream) => {
+      await fresh();
+      const details = { service_tier: 'flex', server_tool_use_details: { web_search_requests: 2 } };
+      world.upstream.script(chat({ usage: usage(12, 3, details) }));
+      const { data } = await openai.chat.completions.create({ model: 'tiered', messages, stream }).withResponse();
+      if (stream) for await (const _ of data as AsyncIterable<unknown>);
+      expect(await chargedTo(world, account.account)).toBe(PLAIN_CHARGE / 2n + 20_000_000_000n);
+    },
+  );
+
   it('a frame reaches the client before the provider has sent its second', async () => {
     await fresh();
     world.upstream.script('firstFrameThenHold');

@@ -42,9 +42,10 @@ models:
   two-routes: { routes: [{ provider: dead, model: x }, { provider: scripted, model: two }], max_output_tokens: 1000, price: { input: 1, output: 2 } }
   unstated: { routes: [{ provider: scripted, model: unstated }], price: { input: 1, output: 2 } }
   free: { routes: [{ provider: scripted, model: free }], max_output_tokens: 1000, price: { input: 0, output: 0 } }
+  tiered: { routes: [{ provider: scripted, model: tiered }], max_output_tokens: 1000, price: { input: 1, output: 2, "tool:web_search": 0.01, service_tiers: { flex: 0.5 } } }
   forbidden: { routes: [{ provider: scripted, model: forbidden }], price: { input: 1, output: 2 } }
 plans:
-  standard: { default: true, models: [plain, strict, drain, long, two-routes, unstated, free], features: [] }
+  standard: { default: true, models: [plain, strict, drain, long, two-routes, unstated, free, tiered], features: [] }
   premium: { models: ["*"], features: [] }
 `;
 
