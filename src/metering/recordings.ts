@@ -40,10 +40,14 @@ const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 /** A reading is cut into at most so many pieces. */
 const MOST_PIECES = 256;
 
-/** Reads a recorded body, and compares. */
-export function verifyRecording(row: Recording, body: Buffer, splits: Splits): Verdict {
+/** Reads a recorded body by the dialect of its row, unless another is given, and compares. */
+export function verifyRecording(
+  row: Recording,
+  body: Buffer,
+  splits: Splits,
+  dialect: Dialect | null = dialectOf(row.api_style),
+): Verdict {
   const { file } = row;
-  const dialect = dialectOf(row.api_style);
   if (dialect === null) return { file, result: 'unsupported', reported: null, usage: {}, problems: [] };
   const framing = isStream(row) ? framingOf(dialect, row.content_type) : null;
   const read = framing === null ? readWhole(dialect, row, body) : readFrames(dialect, framing, [body]);

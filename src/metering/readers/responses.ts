@@ -44,7 +44,7 @@ class ResponsesReader extends EventReader {
     }
     if (type === 'response.output_item.done' && isObject(event.item)) this.#note(event.item);
     const ends = typeof type === 'string' && LAST.has(type);
-    if (isObject(event.response)) this.#respond(event.response, ends);
+    if (isObject(event.response)) this.#respond(event.response);
     if (event.error || type === 'error' || type === 'response.failed') return 'error';
     this.finished ||= ends;
     return ends ? 'done' : 'content';
@@ -57,11 +57,10 @@ class ResponsesReader extends EventReader {
     this.used = callsOf(this.#items);
   }
 
-  /** Some leave the items out of the last event. */
-  #respond(response: Json, ends: boolean): void {
+  /** The last event has all items again, but for those who leave them out. */
+  #respond(response: Json): void {
     this.reported = readUsage(response.usage) ?? this.reported;
     this.said = termsOf(response);
-    if (!ends) return;
     this.used = besideOf(itemsOf(response).length > 0 ? response : { ...response, output: this.#items });
   }
 }
