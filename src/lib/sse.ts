@@ -16,6 +16,14 @@ export class FrameTooLargeError extends Error {
   }
 }
 
+/** The bytes of a stream are not framed as it claims: no frame can be found in what follows. */
+export class BadFrameError extends Error {
+  constructor(why: string) {
+    super(`the stream is not framed as it says: ${why}`);
+    this.name = 'BadFrameError';
+  }
+}
+
 /** Cuts a stream into frames. One within a chunk is a view of it; one that chunks split is copied once. */
 export class FrameSplitter {
   readonly #maxFrameBytes: number;

@@ -125,7 +125,8 @@ function mostTokens(reported: Reported): number {
   const { responses = [], transcriptions = [], iterations = [], total_tokens } = reported;
   const inside = [...responses, ...transcriptions].reduce((sum, one) => sum + mostTokens(one), 0);
   const of = (count: number | undefined): number => Math.ceil(count ?? 0);
-  const counted = of(reported.input_tokens) + of(reported.output_tokens);
+  const billed = of(reported.billed_input_tokens) + of(reported.billed_output_tokens);
+  const counted = Math.max(billed, of(reported.input_tokens) + of(reported.output_tokens));
   if (total_tokens !== undefined) return inside + Math.max(of(total_tokens), counted);
   const passes = iterations.reduce(
     (sum, one) =>

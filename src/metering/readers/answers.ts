@@ -12,7 +12,7 @@ import { parseObject } from './frames.ts';
 import type { Answer, Dialect, FrameKind, Framing, Reported } from './types.ts';
 
 /** What tells these dialects apart. */
-interface Shape {
+export interface Shape {
   /** Reads the usage of an answer or event. */
   read(answer: Json): Reported | null;
   terms(answer: Json): Terms;
@@ -23,7 +23,7 @@ interface Shape {
   normalise(reported: Reported): Usage;
 }
 
-const PLAIN: Shape = {
+export const PLAIN: Shape = {
   read: ({ usage }) => readUsage(usage),
   terms: (answer) => termsIn(answer) ?? {},
   pictures: () => 0,
@@ -70,7 +70,8 @@ export const speech = dialect({ ...PLAIN, normalise: (reported) => normalise(rep
 /** Nothing is used: a count of tokens at the top of an answer is the answer, and no bill. */
 export const unmetered: Dialect = { ...dialect({ ...PLAIN, read: () => null }), unmetered: true };
 
-function dialect(shape: Shape): Dialect {
+/** A dialect of such a shape, in JSON or server-sent events. */
+export function dialect(shape: Shape): Dialect {
   return {
     framing: 'sse',
     readJson: (body) => readJson(shape, body),

@@ -5,10 +5,8 @@
 import type { Terms } from '../../catalog/price.ts';
 import { isUnit, type Unit, type Usage } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
+import { copyCounts, type Names, names, Whole } from './counts.ts';
 import type { CountName, Reported } from './types.ts';
-
-type Names = ReadonlyMap<string, CountName>;
-const names = (entries: Record<string, CountName>): Names => new Map(Object.entries(entries));
 
 /** Members of the object itself, the less telling first: where two say the same, the later one stands. */
 const TOP = names({
@@ -73,11 +71,6 @@ const NESTED: ReadonlyMap<string, Names> = new Map(
   }),
 );
 
-/** No request uses this many tokens: a count above it is a fault, and no bill. */
-const MOST_COUNTED = 1e9;
-/** Ticks are 10⁻¹⁰ USD: a million of them. */
-const MOST_TICKS = 1e16;
-
 /** Reads a usage object; `null` when it counts nothing: absent, null, or without a number of tokens or seconds. */
 export function readUsage(usage: unknown): Reported | null {
   const reported = readAnyUsage(usage);
@@ -106,14 +99,6 @@ function copyNested(from: Json, into: Reported): void {
     if (inside === undefined || !isObject(value)) continue;
     copyCounts(value, inside, into);
     if (inside === OF_THE_INPUT) copyNested(value, into);
-  }
-}
-
-function copyCounts(from: Json, known: Names, into: Reported): void {
-  for (const [key, name] of known) {
-    const value = from[key];
-    const most = name === 'cost_in_usd_ticks' ? MOST_TICKS : MOST_COUNTED;
-    if (typeof value === 'number' && value >= 0 && value <= most) into[name] = value;
   }
 }
 
@@ -216,19 +201,4 @@ function toolsIn({ web_search_requests, num_sources_used, server_side_tool_usage
     if (isUnit(unit)) tools[unit] = Math.ceil(calls);
   }
   return tools;
-}
-
-/** A count that parts are taken out of: never more than is left. */
-class Whole {
-  rest: number;
-
-  constructor(tokens: number) {
-    this.rest = tokens;
-  }
-
-  take(tokens: number): number {
-    const part = Math.min(tokens, this.rest);
-    this.rest -= part;
-    return part;
-  }
 }

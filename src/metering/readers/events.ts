@@ -7,7 +7,7 @@
 import type { Terms } from '../../catalog/price.ts';
 import type { Unit, Usage } from '../../catalog/units.ts';
 import type { Json } from '../../lib/json.ts';
-import { frameObject, isDone } from './frames.ts';
+import { frameObject, isArrayEnd, isDone } from './frames.ts';
 import { GeneratedText } from './generated.ts';
 import type { FrameKind, Framing, Reported, StreamReader } from './types.ts';
 
@@ -29,6 +29,7 @@ export abstract class EventReader implements StreamReader {
   frame(frame: Buffer): FrameKind {
     const event = frameObject(frame, this.#framing);
     if (event !== null) return this.see(event);
+    if (this.#framing === 'json-array' && isArrayEnd(frame)) return 'done';
     return this.#framing === 'sse' && isDone(frame) ? 'done' : 'content';
   }
 

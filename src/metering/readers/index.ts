@@ -1,9 +1,19 @@
 /** The dialects, by the names that the recordings' manifest gives them, and how an answer's bytes are cut into frames. */
+import { EventStreamSplitter } from '../../lib/aws-event-stream.ts';
+import { JsonArraySplitter } from '../../lib/json-array.ts';
 import { JsonLineSplitter } from '../../lib/json-lines.ts';
 import { FrameSplitter } from '../../lib/sse.ts';
 import { embeddings, images, speech, transcriptions, unmetered } from './answers.ts';
+import { messages } from './anthropic.ts';
+import { converse } from './bedrock.ts';
+import { invoke } from './bedrock-invoke.ts';
 import { chat } from './chat.ts';
+import { cohereV1, cohereV2 } from './cohere.ts';
+import { geminiEmbed, geminiGen, geminiStream } from './gemini.ts';
+import { geminiInteractions } from './gemini-interactions.ts';
+import { ollama } from './ollama.ts';
 import { realtime } from './realtime.ts';
+import { rerank } from './rerank.ts';
 import { responses } from './responses.ts';
 import type { Dialect, Framing } from './types.ts';
 
@@ -24,6 +34,20 @@ const DIALECTS: ReadonlyMap<string, Dialect> = new Map(
     translations: transcriptions,
     speech,
     ws: realtime,
+    messages,
+    'gemini-gen': geminiGen,
+    'gemini-stream': geminiStream,
+    'gemini-embed': geminiEmbed,
+    'gemini-interactions': geminiInteractions,
+    converse,
+    'converse-stream': converse,
+    invoke,
+    'invoke-stream': invoke,
+    'cohere-v1': cohereV1,
+    'cohere-v2': cohereV2,
+    'ollama-chat': ollama,
+    'ollama-gen': ollama,
+    rerank,
   }),
 );
 
@@ -42,16 +66,16 @@ export interface Splitter {
 }
 
 type SplitterClass = new (maxFrameBytes: number) => Splitter;
-const SPLITTERS: Partial<Record<Framing, SplitterClass>> = {
+const SPLITTERS: Readonly<Record<Framing, SplitterClass>> = {
   sse: FrameSplitter,
   'json-lines': JsonLineSplitter,
+  'json-array': JsonArraySplitter,
+  'aws-event-stream': EventStreamSplitter,
 };
 
-/** A splitter for a framing; it throws on a frame larger than so many bytes. */
+/** A splitter for a framing; it throws on a frame larger than so many bytes, and on bytes that are not framed like that. */
 export function splitterFor(framing: Framing, maxFrameBytes: number): Splitter {
-  const Class = SPLITTERS[framing];
-  if (Class === undefined) throw new Error(`there is no splitter for ${framing}`);
-  return new Class(maxFrameBytes);
+  return new SPLITTERS[framing](maxFrameBytes);
 }
 
 const FRAMINGS: ReadonlyMap<string, Framing> = new Map([

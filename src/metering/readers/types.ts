@@ -71,6 +71,8 @@ export type AnswerHeaders = Readonly<Record<string, string | string[] | undefine
 /** A whole answer that is no stream. */
 export interface Answer {
   reported: Reported | null;
+  /** What its headers report: the bill where `reported` is null. */
+  inHeaders?: Reported;
   /** What it says beside its usage that bears on the price. */
   terms: Terms;
   /**
