@@ -21,6 +21,12 @@ export const messages: Dialect = {
   normalise: normaliseBeside,
 };
 
+const PASS_COUNTS = [
+  'input_tokens',
+  'output_tokens',
+  'cache_read_input_tokens',
+  'cache_creation_input_tokens',
+] as const;
 const COUNTS = names({
   input_tokens: 'input_tokens',
   output_tokens: 'output_tokens',
@@ -58,7 +64,7 @@ function passesOf({ iterations }: Json): Json[] {
 function iterationOf(pass: Json): Iteration {
   const iteration: Iteration = { type: String(pass.type) };
   if (typeof pass.model === 'string') iteration.model = pass.model;
-  for (const key of COUNTS.keys() as Iterable<'input_tokens'>) {
+  for (const key of PASS_COUNTS) {
     const count = pass[key];
     if (typeof count === 'number') iteration[key] = count;
   }
