@@ -68,7 +68,7 @@ export class EventStreamSplitter {
     const headers = prelude.readUInt32BE(4);
     if (crc32(prelude.subarray(0, 8)) !== prelude.readUInt32BE(8))
       throw new BadFrameError('the CRC of a prelude differs');
-    if (length < LEAST_BYTES || headers > length - LEAST_BYTES) throw new BadFrameError('its lengths do not fit');
+    if (headers > length - LEAST_BYTES) throw new BadFrameError('its lengths do not fit');
     if (length > this.#maxFrameBytes) throw new FrameTooLargeError(this.#maxFrameBytes);
     return length;
   }

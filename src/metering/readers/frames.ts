@@ -8,12 +8,13 @@ const DONE = Buffer.from('[DONE]');
 /** `[DONE]` and the other fields of its event; a longer frame is not searched for it. */
 const MOST_DONE_BYTES = 256;
 
-const BYTE_ORDER_MARK = /^\uFEFF/;
+const BYTE_ORDER_MARK = 0xfeff;
 
 /** The JSON object that the bytes are; `null` where they are none. A byte order mark is passed over. */
 export function parseObject(bytes: Buffer): Json | null {
   try {
-    const json: unknown = JSON.parse(bytes.toString().replace(BYTE_ORDER_MARK, ''));
+    const text = bytes.toString();
+    const json: unknown = JSON.parse(text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text);
     return isObject(json) ? json : null;
   } catch {
     return null;

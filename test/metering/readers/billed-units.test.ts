@@ -70,6 +70,10 @@ describe('Ollama', () => {
       finished: true,
       text: 'Hi',
     });
+    expect(streamed(style, lines(done, { done: true }), 'json-lines').reported).toEqual({
+      input_tokens: 25,
+      output_tokens: 9,
+    });
     expect(streamed(style, lines(said, { error: 'no' }), 'json-lines').kinds).toEqual(['content', 'error']);
     expect(billed(style, { ...said, ...done }).usage).toEqual({ input: 25, output: 9 });
     expect(whole(style, said).generatedText).toEqual(['Hi']);

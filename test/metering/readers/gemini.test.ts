@@ -49,6 +49,8 @@ describe('an answer of Gemini', () => {
   it('is billed by dimensions that add up to its total', () => {
     expect(billed('gemini-gen', { usageMetadata })).toEqual({ usage, beside: {} });
     expect(Object.values(usage).reduce((sum, tokens) => sum + tokens)).toBe(1105);
+    const { totalTokenCount: _, ...untold } = usageMetadata;
+    expect(billed('gemini-gen', { usageMetadata: untold }).usage).toEqual(usage);
   });
 
   it('has modalities by their numbers too, and a service tier under either name', () => {
@@ -159,6 +161,8 @@ describe('an interaction', () => {
       beside: { 'tool:web_search': 2 },
       finished: true,
     });
+    const older = { event_type: 'interaction.created', interaction: { model: 'gemini-2.5-flash' } };
+    expect(streamed('gemini-interactions', sse(older, found)).beside).toEqual({ 'tool:web_search': 1 });
     expect(streamed('gemini-interactions', sse(created, delta))).toMatchObject({
       reported: null,
       finished: false,
