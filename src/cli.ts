@@ -2,6 +2,7 @@
 import { accountCreate, creditsGrant, keyCreate } from './cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
 import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
+import { pricesImport } from './cli/prices.ts';
 import { recordingsVerify } from './cli/recordings.ts';
 import { TollgateError } from './errors.ts';
 
@@ -9,6 +10,7 @@ const COMMANDS: readonly Command[] = [
   serve,
   migrate,
   catalogApply,
+  pricesImport,
   accountCreate,
   keyCreate,
   creditsGrant,

@@ -79,7 +79,7 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
 }
 
 /** Whether a name matches one of the globs; `*` stands for any text, all else for itself. */
-function matcher(globs: readonly string[]): (name: string) => boolean {
+export function matcher(globs: readonly string[]): (name: string) => boolean {
   const patterns = globs.map((glob) => new RegExp(`^${glob.split('*').map(RegExp.escape).join('.*')}$`, 's'));
   return (name) => patterns.some((pattern) => pattern.test(name));
 }

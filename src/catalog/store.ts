@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 import { transaction } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
 import { type BuildOptions, buildCatalog, type KeptEntry } from './build.ts';
 import type { EntryKind, FileEntry } from './file.ts';
 import type { Catalog } from './types.ts';
@@ -100,6 +101,47 @@ export async function putEntry(
     await raiseVersion(db);
     return version;
   });
+}
+
+/** An entry to be set, made from the version that it takes the place of; 0: there was none. */
+export interface Replacement extends FileEntry {
+  version: number;
+}
+
+/**
+ * Sets several entries as `putEntry` does, all or none. Throws `conflict` when one of them was changed since the version that
+ * it was made from.
+ */
+export async function putEntries(pool: Pool, entries: readonly Replacement[], author: string): Promise<void> {
+  if (entries.length === 0) return;
+  await transaction(pool, async (db) => {
+    await db.query('SELECT FROM catalog_state FOR UPDATE');
+    for (const entry of entries) {
+      const { rows } = await db.query<{ version: number | null }>(
+        'SELECT max(version) AS version FROM catalog_entries WHERE kind = $1 AND name = $2',
+        [entry.kind, entry.name],
+      );
+      if ((rows[0]!.version ?? 0) !== entry.version) {
+        const message = `The ${entry.kind} "${entry.name}" was changed meanwhile. Nothing was set: look at it anew.`;
+        throw new TollgateError('conflict', { message });
+      }
+      await insert(db, { ...entry, version: entry.version + 1, source: 'api', digest: null, author });
+    }
+    await raiseVersion(db);
+  });
+}
+
+/** The newest version of each entry of a kind, the deleted ones too. */
+export async function latestEntries(
+  pool: Pool,
+  kind: EntryKind,
+): Promise<{ name: string; version: number; body: unknown; deleted: boolean }[]> {
+  const { rows } = await pool.query<{ name: string; version: number; body: unknown; deleted: boolean }>(
+    `SELECT DISTINCT ON (name) name, version, body, deleted FROM catalog_entries
+       WHERE kind = $1 ORDER BY name, version DESC`,
+    [kind],
+  );
+  return rows;
 }
 
 /** The versions of one entry, newest first. */

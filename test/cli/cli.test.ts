@@ -55,6 +55,7 @@ const COMMANDS = [
   'serve',
   'migrate',
   'catalog apply',
+  'prices import',
   'account create',
   'key create',
   'credits grant',

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { accountCreate, creditsGrant, keyCreate } from '../../src/cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from '../../src/cli/command.ts';
 import { catalogApply, ledgerVerify, migrate, serve } from '../../src/cli/operations.ts';
+import { pricesImport } from '../../src/cli/prices.ts';
 import { recordingsVerify } from '../../src/cli/recordings.ts';
 
 const silent = { print: () => {}, progress: () => {} };
@@ -36,7 +37,7 @@ test.each<[Command, string[], string]>([
   expect(() => read(command, ...args)).toThrow(message);
 });
 
-test.each([serve, migrate, catalogApply, accountCreate, keyCreate, creditsGrant, ledgerVerify, recordingsVerify])(
+test.each([serve, migrate, catalogApply, pricesImport, accountCreate, keyCreate, creditsGrant, ledgerVerify, recordingsVerify])(
   '$name explains itself, whatever else is on the line',
   (command) => {
     expect(read(command, '--help', '--json')).toBeNull();
