@@ -124,7 +124,11 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const built = { providers: new Set(providers.keys()), markup: config.credits.markup };
   const readCatalog = () => promptly(loadCatalog(pool, built));
   const catalogs = new CatalogCache(await readCatalog(), readCatalog);
-  for (const [entry, reason] of catalogs.current.leftOut) log.info({ entry, reason }, 'catalog entry is not served');
+  // Of one reason at once: without its key, a provider's many models are a line and not dozens.
+  const leftOut = Map.groupBy(catalogs.current.leftOut, ([, reason]) => reason);
+  for (const [reason, entries] of leftOut) {
+    log.info({ entries: entries.map(([entry]) => entry), reason }, 'catalog entries are not served');
+  }
   const connection = new WriterConnection(options.databaseUrl, owner, log);
   const heart = new DedicatedConnection(options.databaseUrl, 'tollgate-heartbeat', log);
   const { dataDir } = config;

@@ -24,8 +24,9 @@ test('without any setting the defaults hold, and the demo provider is on', () =>
     logLevel: 'info',
     adminKey: null,
   });
+  const dialect = ['openai', 'anthropic', 'gemini', 'xai', 'mistral', 'deepseek', 'groq'];
   expect(config.providers.map(({ name, kind, apiKey }) => [name, kind, apiKey])).toEqual([
-    ['openai', 'openai', undefined],
+    ...dialect.map((name) => [name, 'openai', undefined]),
     ['demo', 'demo', undefined],
   ]);
   expect(config.catalogPath).toBe(join(import.meta.dirname, '../../config/catalog.yaml'));
