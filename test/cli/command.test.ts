@@ -37,12 +37,19 @@ test.each<[Command, string[], string]>([
   expect(() => read(command, ...args)).toThrow(message);
 });
 
-test.each([serve, migrate, catalogApply, pricesImport, accountCreate, keyCreate, creditsGrant, ledgerVerify, recordingsVerify])(
-  '$name explains itself, whatever else is on the line',
-  (command) => {
-    expect(read(command, '--help', '--json')).toBeNull();
-    const help = helpOf(command);
-    expect(help).toContain(`Usage: npx tollgate ${command.name} `);
-    for (const name of [...Object.keys(command.options), 'json', 'help']) expect(help).toContain(`\n  --${name}`);
-  },
-);
+test.each([
+  serve,
+  migrate,
+  catalogApply,
+  pricesImport,
+  accountCreate,
+  keyCreate,
+  creditsGrant,
+  ledgerVerify,
+  recordingsVerify,
+])('$name explains itself, whatever else is on the line', (command) => {
+  expect(read(command, '--help', '--json')).toBeNull();
+  const help = helpOf(command);
+  expect(help).toContain(`Usage: npx tollgate ${command.name} `);
+  for (const name of [...Object.keys(command.options), 'json', 'help']) expect(help).toContain(`\n  --${name}`);
+});
