@@ -11,6 +11,7 @@ import { registerCustomer } from './customer/routes.ts';
 import { promptly } from './db/pool.ts';
 import { entitleAfresh } from './gateway/3-entitle.ts';
 import { costSoFar } from './gateway/7-settle.ts';
+import { Claims } from './gateway/idempotency/claims.ts';
 import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { registerGateway } from './gateway/routes.ts';
@@ -80,6 +81,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       await leases.start();
       endPartitions = keepPartitions(pool, log);
       endFolding = keepUsageFolded(pool, log);
+      gateway.claims.start();
       if (typeof admin === 'object') await adminHttp.listen(admin);
       return http.listen({ host: config.server.host, port: config.server.port });
     },
@@ -96,6 +98,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       await closed;
       clearInterval(reaper);
       clearTimeout(patience);
+      await gateway.claims.stop();
       await closeLedger(parts);
       await folded;
       await gateway.tokens.close();
@@ -160,6 +163,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     providers,
     writer,
     tokens: new TokenCounter({ log }),
+    claims: new Claims({ pool, owner, clock, log }),
     inFlight,
     metrics,
     clock,

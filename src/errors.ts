@@ -3,8 +3,8 @@
  * and the surface's error handler turns it into `{"error":{message,type,param,code}}`. The public text says what to
  * do next and never holds a secret, a prompt or a provider's account id; what only operators may see goes into `cause`.
  *
- * `retry` says what a client's automatic retry would do: `never` adds `x-should-retry: false`, `soon` a short
- * `retry-after-ms`, `later` a `retry-after`; `default` leaves the client its own rule for the status.
+ * `retry` says what a client's automatic retry would do: `never` adds `x-should-retry: false`, `soon` the opposite and a
+ * short `retry-after-ms`, `later` a `retry-after`; `default` leaves the client its own rule for the status.
  */
 
 export type ErrorType =
@@ -84,6 +84,29 @@ export const ERRORS = {
     422,
     invalid,
     'This reference was used before with other fields. Repeat the first request exactly, or use a new reference.',
+  ),
+  idempotency_key_in_use: define(
+    409,
+    'idempotency_error',
+    'The first request with this Idempotency-Key is still running. Try again when it has been answered.',
+    'soon',
+  ),
+  idempotency_key_reused: define(
+    422,
+    'idempotency_error',
+    'This Idempotency-Key was used before with another request. Repeat that one exactly, or send a new key.',
+  ),
+  idempotency_result_lost: define(
+    409,
+    'idempotency_error',
+    'The answer to the first request with this Idempotency-Key is lost. Its receipt says what it cost.',
+    'never',
+  ),
+  idempotency_result_too_large: define(
+    409,
+    'idempotency_error',
+    'The answer to the first request with this Idempotency-Key was too large to keep. Its receipt says what it cost.',
+    'never',
   ),
   request_too_large: define(413, invalid, 'The request body is larger than this gateway accepts.'),
   headers_too_large: define(431, invalid, 'The request headers are larger than this gateway accepts.'),
@@ -184,7 +207,7 @@ export class TollgateError extends Error {
   headers(): Record<string, string> {
     const retry: Retry = ERRORS[this.code].retry;
     if (retry === 'never') return { 'x-should-retry': 'false' };
-    if (retry === 'soon') return { 'retry-after-ms': String(this.retryAfterMs) };
+    if (retry === 'soon') return { 'x-should-retry': 'true', 'retry-after-ms': String(this.retryAfterMs) };
     if (retry === 'later') {
       return {
         'retry-after': String(Math.ceil(this.retryAfterMs / 1000)),

@@ -4,7 +4,7 @@ import { TollgateError } from '../errors.ts';
 import type { Principal, Principals, Scope } from './principals.ts';
 
 /** The key as clients send it: `Authorization: Bearer`, or the headers `api-key` and `x-api-key`. */
-function presentedKey(headers: IncomingHttpHeaders): string | null {
+export function presentedKey(headers: IncomingHttpHeaders): string | null {
   const authorization = headers.authorization;
   if (authorization !== undefined) {
     return /^bearer /i.test(authorization) ? authorization.slice('bearer '.length).trim() : null;

@@ -139,6 +139,31 @@ CREATE TABLE holds (
   CONSTRAINT hold_on_orphan_is_known CHECK (((on_orphan >= 0) AND (on_orphan <= 2)))
 ) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_cost_delay=0);
 
+CREATE TABLE idempotency (
+  account_id bigint NOT NULL,
+  key_id bigint NOT NULL,
+  name bytea NOT NULL,
+  fingerprint bytea NOT NULL,
+  request_id uuid NOT NULL,
+  owner bigint NOT NULL,
+  claimed_at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone NOT NULL,
+  size integer DEFAULT 0 NOT NULL,
+  state smallint DEFAULT 0 NOT NULL,
+  answer bytea STORAGE EXTERNAL,
+  CONSTRAINT idempotency_pkey PRIMARY KEY (account_id, key_id, name),
+  CONSTRAINT idempotency_keeps_answers_of_known_size CHECK ((((state = 1) = (answer IS NOT NULL)) AND (size = COALESCE(octet_length(answer), 0)))),
+  CONSTRAINT idempotency_macs_are_sha256 CHECK (((octet_length(name) = 32) AND (octet_length(fingerprint) = 32))),
+  CONSTRAINT idempotency_state_is_known CHECK (((state >= 0) AND (state <= 4)))
+);
+
+CREATE TABLE idempotency_room (
+  account_id bigint NOT NULL,
+  bytes bigint DEFAULT 0 NOT NULL,
+  CONSTRAINT idempotency_room_pkey PRIMARY KEY (account_id),
+  CONSTRAINT idempotency_room_is_not_negative CHECK ((bytes >= 0))
+) WITH (fillfactor=70);
+
 CREATE TABLE lots (
   account_id bigint NOT NULL,
   lot_id uuid NOT NULL,
@@ -250,11 +275,138 @@ CREATE INDEX entries_apart ON ONLY tollgate.entries USING btree (account_id, seq
 
 CREATE INDEX holds_expiring ON tollgate.holds USING btree (account_id, expires_at) WHERE (expires_at < 'infinity'::timestamp with time zone);
 
+CREATE INDEX idempotency_expiring ON tollgate.idempotency USING btree (expires_at);
+
+CREATE INDEX idempotency_kept ON tollgate.idempotency USING btree (account_id, claimed_at) WHERE (state = 1);
+
 CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
 
 CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE (next_change_at <> 'infinity'::timestamp with time zone);
 
 -- Functions
+
+CREATE OR REPLACE FUNCTION tollgate.idempotency_claim(p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint, p_catalog bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT outcome text, OUT request uuid, OUT answer bytea)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := coalesce(p_at, clock_timestamp());
+  r idempotency;
+BEGIN
+  PERFORM FROM wallets w JOIN spenders s USING (account_id)
+    WHERE w.account_id = p_account AND s.key_id = p_key AND w.policy_version <= p_policy AND w.status = 0
+      AND s.state = 0 AND s.expires_at > v_now AND (SELECT version FROM catalog_state) <= p_catalog;
+  IF NOT FOUND THEN outcome := 'stale_policy'; RETURN; END IF;
+  LOOP
+    SELECT * INTO r FROM idempotency t WHERE t.account_id = p_account AND t.key_id = p_key AND t.name = p_name;
+    IF NOT FOUND THEN
+      INSERT INTO idempotency (account_id, key_id, name, fingerprint, request_id, owner, claimed_at, expires_at)
+        VALUES (p_account, p_key, p_name, p_fingerprint, p_request, p_owner, v_now, v_now + interval '24 hours')
+        ON CONFLICT DO NOTHING;
+      outcome := 'claimed';
+    ELSE
+      request := r.request_id;
+      outcome := idempotency_standing(r, v_now);
+      IF outcome = 'claimed' THEN
+        PERFORM FROM idempotency_room t WHERE t.account_id = p_account FOR UPDATE;
+        UPDATE idempotency t SET fingerprint = p_fingerprint, request_id = p_request, owner = p_owner, claimed_at = v_now,
+            expires_at = v_now + interval '24 hours', size = 0, state = 0, answer = NULL
+          WHERE t.account_id = p_account AND t.key_id = p_key AND t.name = p_name AND t.request_id = r.request_id
+            AND t.state = r.state;
+      ELSIF r.fingerprint <> p_fingerprint THEN
+        outcome := 'reused';
+      ELSIF outcome = 'kept' THEN
+        answer := r.answer;
+      END IF;
+    END IF;
+    IF outcome <> 'claimed' THEN RETURN; END IF;
+    IF FOUND THEN
+      UPDATE idempotency_room t SET bytes = t.bytes - r.size WHERE t.account_id = p_account AND r.size > 0;
+      request := p_request;
+      RETURN;
+    END IF;
+    -- Somebody was faster: look again.
+  END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.idempotency_end(p_account bigint, p_key bigint, p_name bytea, p_request uuid, p_state smallint, p_answer bytea, p_room bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_bytes bigint;
+  v_old record;
+BEGIN
+  IF p_state = 0 THEN
+    DELETE FROM idempotency
+      WHERE account_id = p_account AND key_id = p_key AND name = p_name AND request_id = p_request AND state = 0;
+    RETURN;
+  END IF;
+  IF p_state = 1 THEN
+    INSERT INTO idempotency_room AS t (account_id, bytes) VALUES (p_account, octet_length(p_answer))
+      ON CONFLICT (account_id) DO UPDATE SET bytes = t.bytes + excluded.bytes
+      RETURNING bytes INTO v_bytes;
+  END IF;
+  UPDATE idempotency SET state = p_state, answer = p_answer, size = coalesce(octet_length(p_answer), 0)
+    WHERE account_id = p_account AND key_id = p_key AND name = p_name AND request_id = p_request AND state = 0;
+  IF p_state <> 1 THEN RETURN; END IF;
+  IF NOT FOUND THEN
+    UPDATE idempotency_room SET bytes = bytes - octet_length(p_answer) WHERE account_id = p_account;
+    RETURN;
+  END IF;
+  WHILE v_bytes > p_room LOOP
+    SELECT key_id, name, size INTO v_old FROM idempotency
+      WHERE account_id = p_account AND state = 1 AND request_id <> p_request ORDER BY claimed_at LIMIT 1;
+    EXIT WHEN NOT FOUND;
+    UPDATE idempotency SET state = 4, answer = NULL, size = 0
+      WHERE account_id = p_account AND key_id = v_old.key_id AND name = v_old.name;
+    v_bytes := v_bytes - v_old.size;
+  END LOOP;
+  UPDATE idempotency_room SET bytes = v_bytes WHERE account_id = p_account AND bytes <> v_bytes;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.idempotency_expire(p_limit integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := coalesce(p_at, clock_timestamp());
+  v_accounts bigint[];
+  v_deleted integer;
+BEGIN
+  SELECT array_agg(DISTINCT t.account_id) INTO v_accounts
+    FROM (SELECT account_id FROM idempotency WHERE expires_at <= v_now ORDER BY expires_at LIMIT p_limit) t;
+  PERFORM FROM idempotency_room WHERE account_id = ANY (v_accounts) ORDER BY account_id FOR UPDATE;
+  WITH due AS (
+    SELECT account_id, key_id, name FROM idempotency
+      WHERE expires_at <= v_now AND account_id = ANY (v_accounts) ORDER BY expires_at LIMIT p_limit
+  ), gone AS (
+    DELETE FROM idempotency t USING due d
+      WHERE t.account_id = d.account_id AND t.key_id = d.key_id AND t.name = d.name AND t.expires_at <= v_now
+      RETURNING t.account_id, t.size
+  ), freed AS (
+    UPDATE idempotency_room t SET bytes = t.bytes - g.bytes
+      FROM (SELECT account_id, total(size::bigint) AS bytes FROM gone GROUP BY account_id) g WHERE t.account_id = g.account_id
+  )
+  SELECT count(*) INTO v_deleted FROM gone;
+  RETURN v_deleted;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.idempotency_standing(r idempotency, p_now timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF r.expires_at <= p_now THEN RETURN 'claimed'; END IF;
+  IF r.state > 0 THEN RETURN (ARRAY['kept', 'lost', 'too_large', 'dropped'])[r.state]; END IF;
+  PERFORM FROM holds WHERE account_id = r.account_id AND id = r.request_id;
+  IF FOUND THEN RETURN 'in_use'; END IF;
+  PERFORM FROM owners WHERE owner = r.owner AND lease_until > p_now;
+  IF FOUND THEN RETURN 'in_use'; END IF;
+  PERFORM FROM entries WHERE account_id = r.account_id AND id = r.request_id;
+  IF FOUND THEN RETURN 'lost'; END IF;
+  RETURN CASE WHEN r.claimed_at <= p_now - interval '10 seconds' THEN 'claimed' ELSE 'in_use' END;
+END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_adjust(INOUT w wallets, p_id uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
  RETURNS record

@@ -53,6 +53,7 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
     const relay = new Relay({
       response: context.response,
       requestId: context.publicId,
+      claim: context.claim,
       usageAsked: request.includeUsage,
       streamAsked: request.stream,
       onDisconnect: model.onDisconnect,

@@ -268,9 +268,10 @@ export class Relay implements UpstreamListener, SliceListener {
 
   /** Sends bytes to the client, the head first; `false` when it is slow: the attempt is paused until it has drained. */
   #write(bytes: Buffer): boolean {
-    const { response } = this.#options;
-    if (response.destroyed) return true;
+    const { response, claim } = this.#options;
     this.#sendHead();
+    claim?.add(bytes);
+    if (response.destroyed) return true;
     if (response.write(bytes) || this.#clientIsSlow) return !this.#clientIsSlow;
     this.#clientIsSlow = true;
     this.#limit(STALL_MS);
@@ -283,12 +284,14 @@ export class Relay implements UpstreamListener, SliceListener {
   }
 
   #sendHead(): void {
-    const { response, requestId } = this.#options;
-    if (response.headersSent || response.destroyed) return;
-    response.writeHead(this.#status, {
+    const { response, requestId, claim } = this.#options;
+    if (response.headersSent || (response.destroyed && claim === null)) return;
+    const headers = {
       ...this.#headers,
       'x-request-id': requestId,
       ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
-    });
+    };
+    claim?.head(this.#status, headers);
+    if (!response.destroyed) response.writeHead(this.#status, headers);
   }
 }

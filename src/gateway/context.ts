@@ -13,6 +13,7 @@ import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { ChatRequest } from '../metering/chat-request.ts';
 import type { AttemptFacts, Policy } from '../metering/receipt.ts';
+import type { Claim } from './idempotency/claim.ts';
 import type { Slices } from './slices.ts';
 
 /** How the answer to the client ended, for the log and the receipt. */
@@ -39,6 +40,9 @@ export interface Context {
   // 3-entitle
   catalog: Catalog | null;
   model: Model | null;
+
+  // idempotency/, of a request with an Idempotency-Key
+  claim: Claim | null;
 
   // 4-hold
   hold: Hold | null;
@@ -85,6 +89,7 @@ export function openContext(
     request: null,
     catalog: null,
     model: null,
+    claim: null,
     hold: null,
     held: null,
     clampedTo: null,

@@ -1,7 +1,7 @@
 /**
  * The order of a request's steps, and its one exit. Each step is a file of its number; what it fills is in context.ts.
  *
- *   authenticate ─▶ parse ─▶ entitle ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
+ *   authenticate ─▶ parse ─▶ entitle (─▶ claim an idempotency key) ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
  */
 import type { Principal, Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
@@ -19,12 +19,14 @@ import { release, type SettleDeps, settle } from './7-settle.ts';
 import { errorFrame, errorOf } from './8-fail.ts';
 import { closingFrames } from './closing.ts';
 import { type Context, need } from './context.ts';
+import type { Answer } from './idempotency/seal.ts';
+import { type ClaimDeps, claimKey } from './idempotency/step.ts';
 import { type MeterDeps, meterBody, meterCut, meterStream } from './meter.ts';
 import { loggableCause, redactedBody } from './redact.ts';
 import type { Failed, Relayed } from './relayed.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
-export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps {
+export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps, ClaimDeps {
   principals: Principals;
   catalogs: CatalogCache;
   metrics: Metrics;
@@ -38,15 +40,16 @@ export async function serve(context: Context, body: Buffer, deps: GatewayDeps): 
   try {
     if (await admit(context, body, deps)) await conclude(context, await forward(context, deps), deps);
   } catch (error) {
-    fail(context, error, deps);
+    await fail(context, error, deps);
     await endFaulted(context, deps);
   } finally {
+    await context.claim?.drop();
     deps.inFlight.closed(context);
     record(context, deps);
   }
 }
 
-/** Steps 2 to 4. False when the request was refused: then it has been answered, and no hold is open. */
+/** Steps 2 to 4. False when the request was refused, or answered as before: then no hold is open. */
 async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise<boolean> {
   try {
     if (deps.draining.value) throw new TollgateError('shutting_down');
@@ -56,15 +59,18 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     } catch {
       await entitleAfresh(context, deps.catalogs, deps.principals);
     }
+    if (!(await claimKey(context, deps))) return false;
     if (mayBeTooLong(context)) await refuseTooLong(context, deps.tokens);
     await hold(context, deps);
   } catch (error) {
-    fail(context, await precedingRefusal(context, error, deps), deps);
+    await fail(context, await precedingRefusal(context, error, deps), deps);
     await endFaulted(context, deps);
     return false;
   }
-  if (!context.clientGone) return true;
+  const isStale = context.claim?.isFresh === false;
+  if (!context.clientGone && !isStale) return true;
   await release(context, deps);
+  if (isStale) await fail(context, new TollgateError('overloaded', { cause: 'the hold came too late' }), deps);
   return false;
 }
 
@@ -91,10 +97,15 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       context.status = relayed.status;
       const metering = await meterBody(context, deps, relayed);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
-      if (response.headersSent) response.end(relayed.rest);
-      else if (relayed.body !== null) {
+      // An error in the form of a success, or a redirect, is no answer to repeat.
+      if (metering === null || relayed.status >= 300) await context.claim?.drop();
+      if (response.headersSent) {
+        await context.claim?.keep(relayed.rest);
+        response.end(relayed.rest);
+      } else if (relayed.body !== null) {
         const body = metering === null ? redactedBody(relayed.body) : relayed.body;
-        sendBody(response, relayed.status, body, { ...relayed.headers, ...chargeHeaders(context, result) });
+        const headers = { ...relayed.headers, ...chargeHeaders(context, result) };
+        await keepAndSend(context, { status: relayed.status, headers, body });
       }
       return;
     }
@@ -105,6 +116,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
         decideByDisconnect(context);
       }
       await settle(context, deps, await meterStream(context, deps, relayed.reader));
+      await context.claim?.keep(relayed.rest);
       if (!response.destroyed) response.end(relayed.rest);
       return;
     case 'exhausted': {
@@ -113,7 +125,9 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       const metering = await meterCut(context, deps, relayed);
       await settle(context, deps, metering);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
-      if (!response.destroyed) response.end(closingFrames(relayed.unsent, usage));
+      const rest = Buffer.from(closingFrames(relayed.unsent, usage));
+      await context.claim?.keep(rest);
+      if (!response.destroyed) response.end(rest);
       return;
     }
     case 'abandoned':
@@ -138,7 +152,7 @@ async function concludeFailure(context: Context, relayed: Failed, deps: GatewayD
     context.status = relayed.status;
     const result = await release(context, deps);
     const headers = { 'content-type': 'application/json', ...chargeHeaders(context, result) };
-    sendBody(response, relayed.status, redactedBody(relayed.body), headers);
+    await keepAndSend(context, { status: relayed.status, headers, body: redactedBody(relayed.body) });
     return;
   }
   const error = errorOf(relayed);
@@ -146,6 +160,7 @@ async function concludeFailure(context: Context, relayed: Failed, deps: GatewayD
   deps.log.warn({ req: context.publicId, attempts: context.attempts, cause }, 'no route answered');
   await endFailed(context, relayed, deps);
   context.status = error.status;
+  await context.claim?.drop();
   if (!response.headersSent) {
     sendError(response, context.publicId, error);
     return;
@@ -155,6 +170,12 @@ async function concludeFailure(context: Context, relayed: Failed, deps: GatewayD
   if (relayed.kind !== 'refused' && 'reader' in relayed && relayed.reader !== null && !told) {
     response.write(errorFrame(error), () => response.destroy());
   } else response.destroy();
+}
+
+/** Sends an answer at hand as a whole, which a repeat of the request with the same idempotency key gets again. */
+async function keepAndSend(context: Context, answer: Answer): Promise<void> {
+  await context.claim?.keepWhole(answer);
+  sendBody(context.response, answer.status, answer.body, answer.headers);
 }
 
 /** Charges a failed request for what it got, or for nothing. */
@@ -175,8 +196,9 @@ async function endFaulted(context: Context, deps: GatewayDeps): Promise<void> {
   await settle(context, deps, { usage: { input }, source: 'estimated' });
 }
 
-function fail(context: Context, thrown: unknown, deps: GatewayDeps): void {
+async function fail(context: Context, thrown: unknown, deps: GatewayDeps): Promise<void> {
   const error = toTollgateError(thrown);
+  await context.claim?.drop();
   context.status = error.status;
   if (error.code === 'internal_error')
     deps.log.error({ req: context.publicId, err: error.cause ?? error }, 'request failed');

@@ -2,6 +2,7 @@
 import type { ServerResponse } from 'node:http';
 import type { ChatStreamReader } from '../metering/readers/chat.ts';
 import type { UpstreamFailure } from '../upstream/types.ts';
+import type { Claim } from './idempotency/claim.ts';
 import type { Slices } from './slices.ts';
 
 /** How an attempt ended. `reached`: some of it went to the client, so that no other route may be tried. */
@@ -29,6 +30,8 @@ export type Failed = Extract<Relayed, { kind: 'cut_short' | 'refused' | 'failed'
 export interface RelayOptions {
   response: ServerResponse;
   requestId: string;
+  /** Notes what the client is sent, or would be had it not left; null: nobody asked for that. */
+  claim: Claim | null;
   /** Whether the client itself asked for the usage chunk; else it is taken out again. */
   usageAsked: boolean;
   /** Whether the client asked for a stream: before the head of the answer comes, that is all there is to go by. */

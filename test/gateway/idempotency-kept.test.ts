@@ -1,0 +1,127 @@
+/** Which answers are kept under an Idempotency-Key, and which leave it free for a new request. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it, vi } from 'vitest';
+import { Claim } from '../../src/gateway/idempotency/claim.ts';
+import { Claims } from '../../src/gateway/idempotency/claims.ts';
+import { chargedTo, eventually, grantCredits } from '../support/gateway.ts';
+import { at, chat, endEarly, error, hold, type Script, stream } from '../support/scripted-upstream.ts';
+import {
+  account,
+  ask,
+  bodyOf,
+  EXACT,
+  errorOf,
+  expectReplayed,
+  forwards,
+  keptAnswers,
+  leave,
+  name,
+  openClaims,
+  script,
+  useAccount,
+  useIdempotency,
+  wholeOf,
+  world,
+} from './idempotency-rig.ts';
+
+useIdempotency();
+
+describe('what is not a whole answer leaves the key free', () => {
+  it.each([
+    ['the provider is over its limit', error(429, 'tokens', 'rate_limit_exceeded'), false, 503],
+    ['the provider fails', error(500, 'server_error', null), false, 502],
+    ['the stream breaks', stream({}, at(2, endEarly)), true, 200],
+    ['the provider says 200 and means an error', errorAs200, false, 200],
+  ])('%s', async (_name, broken, streams, status) => {
+    script(broken);
+    const first = await ask(bodyOf(streams));
+    expect(first.status).toBe(status);
+    await first.text().catch(() => {});
+    script(chat());
+    // The claim ends before the last bytes leave, or with the connection: then a moment later.
+    await eventually(async () => (await openClaims()) === 0, 'the claim is dropped');
+    const second = await ask(bodyOf(streams));
+    expect(second.headers.get('idempotent-replayed')).toBeNull();
+    expect(second.status).toBe(200);
+    await second.text();
+    expect(forwards()).toBe(1);
+  });
+
+  it('no credits: topped up, the same key goes through', async () => {
+    await useAccount('0');
+    const end = vi.spyOn(Claims.prototype, 'end').mockImplementationOnce(async function (this: Claims, ...ended) {
+      await sleep(100);
+      return this.end(...ended);
+    });
+    const refused = await ask(bodyOf(true));
+    // Free before the refusal leaves, however long that takes: not even the quickest retry hears that it is in use.
+    expect(await openClaims()).toBe(0);
+    end.mockRestore();
+    expect(await errorOf(refused)).toMatchObject({ code: 'insufficient_quota' });
+    await grantCredits(world, account.account, '10');
+    const served = await ask(bodyOf(true));
+    expect(served.status).toBe(200);
+    expect(await served.text()).toMatch(/\[DONE\]\n\n$/);
+    expect(await chargedTo(world, account.account)).toBe(EXACT);
+  });
+
+  it('the hold came so late that another gateway may have taken the claim over: nothing is forwarded', async () => {
+    const fresh = vi.spyOn(Claim.prototype, 'isFresh', 'get').mockReturnValueOnce(false);
+    const late = await ask(bodyOf(false));
+    fresh.mockRestore();
+    expect(await errorOf(late)).toMatchObject({ code: 'overloaded' });
+    expect(forwards()).toBe(0);
+    expect(await chargedTo(world, account.account)).toBe(0n);
+    expect((await ask(bodyOf(false))).status).toBe(200);
+  });
+
+  it('the client leaves a stream that is aborted then', async () => {
+    script(stream({}, at(1, hold)));
+    await leave(bodyOf(true));
+    await eventually(async () => (await openClaims()) === 0, 'the claim is dropped');
+    script(chat());
+    const again = await ask(bodyOf(true));
+    expect(again.headers.get('idempotent-replayed')).toBeNull();
+    await again.text();
+    expect(forwards()).toBe(1);
+  });
+});
+
+describe('an answer that we ended ourselves', () => {
+  it('because the credits ran out, is whole to its client: kept, and not charged again', async () => {
+    await useAccount('10');
+    const long = { model: 'unstated', stream_options: { include_usage: true } };
+    script(chat({ pieces: Array.from({ length: 4_000 }, () => 'word ') }));
+    const first = await wholeOf(await ask(bodyOf(true, long)));
+    expect(first.bytes.includes('"finish_reason":"length"')).toBe(true);
+    const charged = await chargedTo(world, account.account);
+    await grantCredits(world, account.account, '100');
+    expectReplayed(await wholeOf(await ask(bodyOf(true, long))), first);
+    expect(await chargedTo(world, account.account)).toBe(charged);
+    expect(forwards()).toBe(1);
+  });
+});
+
+describe('an answer that was finished after its client left is kept', () => {
+  it.each([
+    ['a stream that is drained', bodyOf(true, { model: 'drain' }), stream({}, at(1, hold))],
+    ['JSON', bodyOf(false), 'held' as const],
+  ])('%s', async (_name, body, held) => {
+    script(held);
+    await leave(body);
+    world.upstream.release();
+    await eventually(async () => (await keptAnswers()) === 1, 'the answer is kept');
+    const again = await wholeOf(await ask(body));
+    expect(again.headers.get('idempotent-replayed')).toBe('true');
+    expect(again.headers.get('x-request-id')).toMatch(/^req_/);
+    const stayed = await wholeOf(await ask(body, { 'idempotency-key': `${name} of one who stays` }));
+    expect(again.bytes.equals(stayed.bytes)).toBe(true);
+    expect(forwards()).toBe(2);
+    expect(await chargedTo(world, account.account)).toBe(2n * EXACT);
+  });
+});
+
+function errorAs200({ response }: Parameters<Script>[0]): void {
+  response.writeHead(200, { 'content-type': 'application/json' });
+  response.end(JSON.stringify({ error: { message: 'Overloaded.', type: 'server_error', param: null, code: null } }));
+}
