@@ -103,39 +103,50 @@ export function unitsFor(price: Price, inputTokens: number, terms: Terms): Price
   // Only names that stand in the price are part of the key: what a provider says cannot fill the memory.
   const multiple = serviceMultiple(price, terms.serviceTier);
   const image = price.images === null ? undefined : imagePrice(price.images, terms);
-  const key = `${tier} ${multiple} ${image}`;
+  return madeOnce(price, `${tier} ${multiple} ${image}`, () => {
+    const units = atTier(price, tier);
+    if (image !== undefined) units.image = image;
+    for (const unit in units) units[unit as Unit] = times(unit as Unit, units[unit as Unit]!, multiple);
+    return units;
+  });
+}
+
+const MADE = new WeakMap<Price, Map<string, PriceTable>>();
+
+function madeOnce(price: Price, key: string, make: () => PriceTable): PriceTable {
   const made = MADE.get(price) ?? new Map<string, PriceTable>();
   MADE.set(price, made);
   let units = made.get(key);
   if (units === undefined) {
-    units = atTier(price, tier);
-    if (image !== undefined) units.image = image;
-    for (const unit in units) units[unit as Unit] = times(unit as Unit, units[unit as Unit]!, multiple);
+    units = make();
     made.set(key, units);
   }
   return units;
 }
 
-const MADE = new WeakMap<Price, Map<string, PriceTable>>();
-
 /**
  * The dearest price of each unit that a request may come to: of all tiers that so many input tokens can reach, at the service
- * tier asked for or the plain one.
+ * tier asked for or the plain one. The same tables serve all requests, so each is made once.
  */
 export function dearestUnits(price: Price, inputBound: number, serviceTier: string | undefined): PriceTable {
   const asked = serviceMultiple(price, serviceTier);
   const multiple = asked > MULTIPLE_SCALE ? asked : MULTIPLE_SCALE;
-  const dearest: PriceTable = {};
-  const consider = (unit: Unit, yocto: bigint): void => {
-    const cost = times(unit, yocto, multiple);
-    if (cost > (dearest[unit] ?? -1n)) dearest[unit] = cost;
-  };
-  for (let tier = 0; tier <= price.tiers.length; tier++) {
-    if (tier > 0 && inputBound <= price.tiers[tier - 1]!.aboveInputTokens) break;
-    for (const [unit, yocto] of Object.entries(atTier(price, tier))) consider(unit as Unit, yocto!);
-  }
-  if (price.images !== null) consider('image', dearestImage(price.images));
-  return dearest;
+  let reached = 0;
+  while (reached < price.tiers.length && inputBound > price.tiers[reached]!.aboveInputTokens) reached++;
+  // Only multiples that stand in the price are part of the key: what is asked for cannot fill the memory.
+  const key = `dearest ${reached} ${multiple}`;
+  return madeOnce(price, key, () => {
+    const dearest: PriceTable = {};
+    const consider = (unit: Unit, yocto: bigint): void => {
+      const cost = times(unit, yocto, multiple);
+      if (cost > (dearest[unit] ?? -1n)) dearest[unit] = cost;
+    };
+    for (let tier = 0; tier <= reached; tier++) {
+      for (const [unit, yocto] of Object.entries(atTier(price, tier))) consider(unit as Unit, yocto!);
+    }
+    if (price.images !== null) consider('image', dearestImage(price.images));
+    return dearest;
+  });
 }
 
 /** The table of the price itself, with the tiers up to the n-th laid over it: each repeats what it changes. */

@@ -7,7 +7,7 @@
  */
 import { ceilDiv, formatCredits, formatDecimal } from '../lib/money.ts';
 import { dearestUnits, PRICE_DECIMALS, type Price, type PriceTable, type Terms, unitsFor } from './price.ts';
-import { compareUnits, fallbacksOf, isInput, isOutput, perOf, type Unit, type Usage } from './units.ts';
+import { compareUnits, fallbacksOf, isInput, isOutput, isSound, perOf, type Unit, type Usage } from './units.ts';
 
 const MICRO = 1_000_000;
 const PER_MILLION = 1_000_000n;
@@ -29,9 +29,12 @@ export interface Bounds {
   input: number;
   output: number;
   /** All that is not counted in tokens: pictures, seconds, characters, calls of tools. */
-  others?: Usage;
+  others?: Usage | undefined;
   /** The service tier asked for. */
   serviceTier?: string | undefined;
+  /** Whether its input may have sound in it, and its output; `true` where they are absent. */
+  hears?: boolean;
+  speaks?: boolean;
 }
 
 /** What a unit costs: its own price, or that of the unit it falls back to; nothing where its side has no price at all. */
@@ -106,34 +109,40 @@ export function rate(
 
 /** The most that a request within these bounds can cost, in nano-credits: each token at the dearest price of its side. */
 export function boundCharge(bounds: Bounds, price: Price, creditsPerUsd: bigint): bigint {
-  const { inputs, outputs, units } = dearest(price, bounds);
-  let sum = BigInt(bounds.input) * inputs + BigInt(bounds.output) * outputs + costOf('request', 1, units.request ?? 0n);
-  const { others } = bounds;
+  const { input, output, others, serviceTier, hears = true, speaks = true } = bounds;
+  const units = dearestUnits(price, input, serviceTier);
+  const { inputs, outputs, heard, spoken } = dearestOfSides(units);
+  let sum = BigInt(input) * (hears ? heard : inputs) + BigInt(output) * (speaks ? spoken : outputs);
+  sum += costOf('request', 1, units.request ?? 0n);
   if (others !== undefined) {
     for (const unit in others) sum += costOf(unit as Unit, others[unit as Unit]!, priceOf(unit as Unit, units));
   }
   return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
 
+/** The dearest price of a token of each side: without sound, and with it. */
 interface Dearest {
   inputs: bigint;
   outputs: bigint;
-  units: PriceTable;
+  heard: bigint;
+  spoken: bigint;
 }
 
-/** The same tables serve all requests, several times each. The plain ones, that most models have, are kept. */
-const DEAREST = new WeakMap<Price, Dearest>();
+const DEAREST = new WeakMap<PriceTable, Dearest>();
 
-function dearest(price: Price, bounds: Bounds): Dearest {
-  const plain = price.tiers.length === 0 && bounds.serviceTier === undefined;
-  const known = plain ? DEAREST.get(price) : undefined;
+function dearestOfSides(units: PriceTable): Dearest {
+  const known = DEAREST.get(units);
   if (known !== undefined) return known;
-  const units = dearestUnits(price, bounds.input, bounds.serviceTier);
-  const found: Dearest = { inputs: 0n, outputs: 0n, units };
+  const found: Dearest = { inputs: 0n, outputs: 0n, heard: 0n, spoken: 0n };
+  const raise = (side: keyof Dearest, yocto: bigint): void => {
+    if (yocto > found[side]) found[side] = yocto;
+  };
   for (const [unit, yocto] of Object.entries(units) as [Unit, bigint][]) {
-    const side = isInput(unit) ? 'inputs' : isOutput(unit) ? 'outputs' : null;
-    if (side !== null && yocto > found[side]) found[side] = yocto;
+    const [side, withSound] = isInput(unit) ? (['inputs', 'heard'] as const) : (['outputs', 'spoken'] as const);
+    if (!isInput(unit) && !isOutput(unit)) continue;
+    raise(withSound, yocto);
+    if (!isSound(unit)) raise(side, yocto);
   }
-  if (plain) DEAREST.set(price, found);
+  DEAREST.set(units, found);
   return found;
 }

@@ -67,6 +67,11 @@ export function isOutput(unit: Unit): boolean {
   return OUTPUTS.has(unit);
 }
 
+/** Whether a unit is tokens of sound: of a request that has none, none are read or generated. */
+export function isSound(unit: Unit): boolean {
+  return unit.endsWith('_audio');
+}
+
 /** The order of the lines of a receipt. */
 export function compareUnits(a: Unit, b: Unit): number {
   const [i, j] = [POSITIONS.get(a) ?? UNITS.length, POSITIONS.get(b) ?? UNITS.length];

@@ -5,21 +5,17 @@ import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
 import { decideModel, type ModelDecision } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
+import { refuseUnpriced } from '../metering/request-asks.ts';
 import { type Context, need } from './context.ts';
 
-/** Fills `catalog` and `model`. Throws `model_not_found` or `model_not_entitled`. */
+/** Fills `catalog` and `model`. Throws `model_not_found`, `model_not_entitled`, or `invalid_request` for what has no price. */
 export function entitle(context: Context, catalogs: CatalogCache): void {
   context.catalog = catalogs.current;
   const name = need(context, 'request').model;
   const decision = decideModel(context.catalog, need(context, 'principal').plan, name);
   if (!decision.allowed) throw denial(decision, name);
   if (!pricesText(decision.model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
-  if (need(context, 'request').parts.audio > 0 && decision.model.price.units.input_audio === undefined) {
-    throw new TollgateError('invalid_request', {
-      param: 'messages',
-      message: `Invalid value for 'messages': the model ${JSON.stringify(name)} has no price for audio here.`,
-    });
-  }
+  refuseUnpriced(need(context, 'request').asks, decision.model.price, name);
   context.model = decision.model;
 }
 

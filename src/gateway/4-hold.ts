@@ -15,7 +15,7 @@ import type { Result } from '../ledger/outcomes.ts';
 import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
-import { inputBound, inputEstimate, outputBound } from '../metering/bounds.ts';
+import { inputEstimate, requestBounds } from '../metering/bounds.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import { type Context, need } from './context.ts';
 import { FIRST_SLICE_TOKENS, mostCovered, Slices } from './slices.ts';
@@ -74,10 +74,10 @@ interface Bounds {
 function boundsOf(context: Context, creditsPerUsd: bigint): Bounds {
   const request = need(context, 'request');
   const model = need(context, 'model');
-  const input = inputBound(request, need(context, 'body').length, model);
-  const output = outputBound(request, model);
+  const most = requestBounds(request, need(context, 'body').length, model);
+  const { output } = most;
   const costOf = (tokens: number): bigint => {
-    const bound = boundCharge({ input, output: tokens }, model.price, creditsPerUsd);
+    const bound = boundCharge({ ...most, output: tokens }, model.price, creditsPerUsd);
     return bound > MAX_NANO ? MAX_NANO : bound;
   };
   const held = maySlice(context) && isLarge(context, costOf(output)) ? Math.min(output, FIRST_SLICE_TOKENS) : output;

@@ -1,25 +1,57 @@
 /**
- * How many tokens a request can use, and how many it likely will. Bounds are safe: every token is at least one byte of
- * the body, whose JSON syntax outweighs what providers add to each message. Images are bounded by a cap each, whatever
- * else cannot be known here by the context window.
+ * How much a request can use, and how much it likely will. A bound is safe without counting a token: every token of text is
+ * at least one byte of the body, whose JSON syntax outweighs what providers add to each message. Pictures and sound are
+ * bounded by rules of their own, what is not counted in tokens by how often it can be had, and whatever else cannot be known
+ * here by the context window. docs/bounds.md says what of this is published, and what is our choice.
  */
+import type { Price } from '../catalog/price.ts';
+import type { Bounds } from '../catalog/rating.ts';
 import type { Model } from '../catalog/types.ts';
+import type { Usage } from '../catalog/units.ts';
 import type { ChatRequest } from './chat-request.ts';
+import { pictureTokens } from './image-tokens.ts';
+import type { AskedUnit } from './request-asks.ts';
 
-/** The dearest image of the models we know: 2048 × 768 at 2,833 + 5,667 × 8 tokens (field notes, wire.md §4.3). */
-const IMAGE_TOKENS = 50_000;
 /** What a model of unknown context window could read at most. */
 const UNKNOWN_WINDOW = 2_000_000;
 /** English and code are about four bytes a token: a likely count, never a bound. */
 const BYTES_PER_TOKEN = 4;
+/** What some models add to a request: instructions of their own, and how to call tools. */
+export const HIDDEN_TOKENS = 512;
 
-type Limits = Pick<Model, 'maxOutputTokens' | 'contextWindow'>;
+type Limits = Pick<Model, 'routes' | 'maxOutputTokens' | 'contextWindow'>;
+
+/** All that a request of that many bytes can use at a model, and the tier that may answer it. */
+export function requestBounds(request: ChatRequest, bodyBytes: number, model: Limits & Pick<Model, 'price'>): Bounds {
+  const { asks, parts } = request;
+  return {
+    input: inputBound(request, bodyBytes, model),
+    output: outputBound(request, model),
+    others: othersBound(asks.units),
+    serviceTier: asks.serviceTier ?? dearestTier(model.price),
+    // A file may have sound in it.
+    hears: parts.sounds > 0 || parts.unbounded > 0,
+    speaks: asks.units.some(({ unit }) => unit === 'output_audio'),
+  };
+}
 
 /** The most input tokens a request of that many bytes can be. */
 export function inputBound(request: ChatRequest, bodyBytes: number, model: Limits): number {
   const window = model.contextWindow ?? UNKNOWN_WINDOW;
-  if (request.parts.unbounded > 0) return window;
-  return Math.min(bodyBytes + request.parts.images * IMAGE_TOKENS, window);
+  const ofParts = partsBound(request, model);
+  if (ofParts === null) return window;
+  return Math.min(bodyBytes - request.parts.dataBytes + ofParts + HIDDEN_TOKENS, window);
+}
+
+/**
+ * The most input tokens of the pictures and sounds of a request, which are not among its text. `null`: the context window
+ * alone bounds it, since it names what is not in the body, or reads what a tool of the provider finds.
+ */
+export function partsBound({ parts, asks }: ChatRequest, { routes }: Limits): number | null {
+  if (parts.unbounded > 0 || asks.units.some(({ most }) => most > 0)) return null;
+  if (parts.pictures.length === 0) return parts.soundTokens;
+  const models = routes.map(({ model }) => model);
+  return parts.pictures.reduce((sum, picture) => sum + pictureTokens(picture, models), parts.soundTokens);
 }
 
 /** What a request of that many bytes likely is in input tokens: what is charged when nobody says how many there were. */
@@ -29,7 +61,30 @@ export function inputEstimate(request: ChatRequest, bodyBytes: number, model: Li
   return Math.min(likely, inputBound(request, bodyBytes, model));
 }
 
-/** The most output tokens of all choices together: the client's own limit, else the model's. */
+/**
+ * The most output tokens of all choices together: the client's own limit, else the model's. Thoughts, sound and the rejected
+ * tokens of a prediction are within it.
+ */
 export function outputBound(request: ChatRequest, model: Limits): number {
   return request.n * Math.min(request.outputLimit ?? model.maxOutputTokens, model.maxOutputTokens);
+}
+
+/** Of each unit that is not counted in tokens, the most that was asked for. */
+function othersBound(units: readonly AskedUnit[]): Usage | undefined {
+  let others: Usage | undefined;
+  for (const { unit, most } of units) {
+    if (most === 0) continue;
+    others ??= {};
+    others[unit] = (others[unit] ?? 0) + most;
+  }
+  return others;
+}
+
+/** Whichever tier a provider's account is set to may answer a request that names none: the dearest that has a price. */
+function dearestTier({ serviceTiers }: Price): string | undefined {
+  let dearest: string | undefined;
+  for (const tier in serviceTiers) {
+    if (dearest === undefined || serviceTiers[tier]! > serviceTiers[dearest]!) dearest = tier;
+  }
+  return dearest;
 }

@@ -1,13 +1,17 @@
 /**
  * A chat completion request as the gateway needs it: the few fields that bear on routing and cost, and where they stand
- * in the bytes. Everything else stays as it came. What could cost and cannot be priced is refused, with its `param`.
+ * in the bytes. Everything else stays as it came. What could cost and cannot be metered is refused, with its `param`; what
+ * its model must have a price for is told (request-asks.ts).
  */
 
 import { isUtf8 } from 'node:buffer';
+import { isInput } from '../catalog/units.ts';
 import { TollgateError } from '../errors.ts';
 import { isObject, type Json } from '../lib/json.ts';
 import { type Member, scanObject } from '../lib/json-scan.ts';
 import { countParts, type MessageParts } from './message-parts.ts';
+import { type Asks, readAsks } from './request-asks.ts';
+import { REQUEST_FIELDS, useOf } from './request-fields.ts';
 
 /** A range of the body. */
 export interface Span {
@@ -28,6 +32,13 @@ export interface ChatRequest {
   structuredOutput: boolean;
   /** Parts of messages that are not text. */
   parts: MessageParts;
+  /** The units and the tier that the model must have a price for. */
+  asks: Asks;
+  /**
+   * Output may be billed that the answer does not show as text: sound, pictures, a draft's rejected tokens, what a model does
+   * with the tools that the provider runs.
+   */
+  hidesOutput: boolean;
   /** Where the fields that may be edited stand. */
   spans: {
     model: Span;
@@ -39,35 +50,9 @@ export interface ChatRequest {
   };
 }
 
-/**
- * Features whose cost lies outside the tokens of one model, and that this release has no price for: searches, plugins,
- * answers of other models, drafts that are billed and not returned.
- */
-const UNPRICED = ['web_search_options', 'search_parameters', 'plugins', 'moderation', 'audio', 'models', 'best_of'];
-
-/** Top-level fields that move or bound cost. */
-const COST_FIELDS = new Set([
-  ...UNPRICED,
-  'model',
-  'messages',
-  'n',
-  'stream',
-  'stream_options',
-  'max_tokens',
-  'max_completion_tokens',
-  'service_tier',
-  'modalities',
-  'prediction',
-  'tools',
-  'functions',
-  'response_format',
-  'reasoning_effort',
-  'verbosity',
-]);
-
-const FREE_TIERS = new Set<unknown>([undefined, null, 'auto', 'default']);
-/** Tools that the client runs itself; the others are run, and billed, by the provider. */
-const CLIENT_TOOLS = new Set<unknown>([undefined, 'function', 'custom']);
+/** Fields that may name what a provider has stored, to be read with the messages. */
+const STORED = ['extra_body', 'cached_content'];
+const REFUSED = REQUEST_FIELDS.chat.refused;
 const MOST_CHOICES = 128;
 const MOST_MODEL_NAME_CHARS = 200;
 
@@ -76,7 +61,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   const json = parseObject(body);
   const { members, end } = scanObject(body);
   refuseAmbiguous(members, body);
-  refuseUnpriced(json);
+  refuseUnmetered(json);
   const span = (key: string): Span | null => {
     const member = members.find((candidate) => candidate.key === key);
     return member === undefined ? null : { start: member.valueStart, end: member.valueEnd };
@@ -92,15 +77,21 @@ export function parseChatRequest(body: Buffer): ChatRequest {
   const options = json.stream_options;
   if ((options ?? null) !== null && !isObject(options)) throw invalid('stream_options', 'must be an object');
   const format = json.response_format;
+  const n = choices(json);
+  const parts = countParts(json.messages);
+  parts.unbounded += STORED.filter((field) => (json[field] ?? null) !== null).length;
+  const asks = readAsks(json, parts, n);
   const limits = [limit(json, 'max_tokens'), limit(json, 'max_completion_tokens')].filter((value) => value !== null);
   return {
     model,
     stream,
     includeUsage: isObject(options) && options.include_usage === true,
-    n: choices(json),
+    n,
     outputLimit: limits.length === 0 ? null : Math.max(...limits),
     structuredOutput: isObject(format) && format.type !== undefined && format.type !== 'text',
-    parts: countParts(json.messages),
+    parts,
+    asks,
+    hidesOutput: (json.prediction ?? null) !== null || asks.units.some(({ unit }) => !isInput(unit)),
     spans: {
       model: span('model')!,
       maxTokens: span('max_tokens'),
@@ -137,7 +128,7 @@ function refuseAmbiguous(members: readonly Member[], body: Buffer): void {
   for (const { key, keyStart } of members) {
     // Upper case first: letters that have the same capital are the same to a parser that ignores case.
     const name = key.toUpperCase().toLowerCase();
-    if (!COST_FIELDS.has(name)) continue;
+    if (!bearsOnCost(name)) continue;
     if (seen.has(name)) throw invalid(name, 'the field is given twice');
     seen.add(name);
     const plain = body.toString('latin1', keyStart + 1, keyStart + 1 + name.length) === name;
@@ -145,18 +136,14 @@ function refuseAmbiguous(members: readonly Member[], body: Buffer): void {
   }
 }
 
-function refuseUnpriced(json: Json): void {
-  for (const field of UNPRICED) {
-    if ((json[field] ?? null) !== null) throw invalid(field, 'this gateway has no price for it');
-  }
-  if (!FREE_TIERS.has(json.service_tier)) throw invalid('service_tier', 'this gateway has a price for "default" only');
-  const modalities = json.modalities ?? [];
-  if (!Array.isArray(modalities) || modalities.some((modality) => modality !== 'text')) {
-    throw invalid('modalities', 'this gateway has a price for "text" only');
-  }
-  const tools = Array.isArray(json.tools) ? json.tools : [];
-  if (tools.some((tool) => isObject(tool) && !CLIENT_TOOLS.has(tool.type))) {
-    throw invalid('tools', 'this gateway has no price for tools other than functions');
+function bearsOnCost(field: string): boolean {
+  const use = useOf('chat', field);
+  return use !== null && use !== 'free';
+}
+
+function refuseUnmetered(json: Json): void {
+  for (const field in REFUSED) {
+    if ((json[field] ?? null) !== null) throw invalid(field, REFUSED[field]!);
   }
 }
 

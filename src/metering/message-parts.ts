@@ -2,16 +2,20 @@
  * The parts of messages that are not text: how many there are of each kind, by what bounds their tokens, and what they
  * likely are in tokens. Pictures, sound and files come as base64 in the body, by address, or by an id.
  */
+import { imageSizeOfDataUrl } from '../lib/image-size.ts';
 import { isObject, type Json } from '../lib/json.ts';
+import type { Picture } from './image-tokens.ts';
 
 export interface MessageParts {
-  /** Pictures: each bounded by a cap, however it comes. */
-  images: number;
-  /** Sound in the body: bounded by its bytes, billed at a price of its own. */
-  audio: number;
+  /** Each is bounded by the rule of the model's family. */
+  pictures: Picture[];
+  /** Sounds, in the body or named by an id: billed at a price of its own. */
+  sounds: number;
+  /** The most tokens of the sounds in the body. */
+  soundTokens: number;
   /** Parts whose tokens only the context window bounds: files, what is named by an id, kinds we do not know. */
   unbounded: number;
-  /** Bytes of the body that are data and no text. */
+  /** Bytes of the body that are data and no text: of pictures, sounds and files. */
   dataBytes: number;
   /** A likely count of the tokens of all these parts: never a bound. */
   likelyTokens: number;
@@ -21,15 +25,27 @@ export interface MessageParts {
 const LIKELY_IMAGE_TOKENS = 1_000;
 /** Sound is about 10 tokens a second; a second of it is about 20 KB of base64 as MP3. */
 const AUDIO_BYTES_PER_TOKEN = 2_048;
+/**
+ * The least base64 that a token of sound can be: MP3 has 8 kbit/s at least, and the models that count most take 32 tokens a
+ * second of it. Of formats that can be smaller, each byte of base64 may be a token.
+ */
+const LEAST_AUDIO_BYTES_PER_TOKEN: ReadonlyMap<unknown, number> = new Map([
+  ['mp3', 32],
+  ['wav', 32],
+]);
 /** A page of a document is about 64 KB of base64, and 1,000 tokens. */
 const FILE_BYTES_PER_TOKEN = 64;
 
 export function countParts(messages: readonly unknown[]): MessageParts {
-  const parts: MessageParts = { images: 0, audio: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
+  const parts: MessageParts = { pictures: [], sounds: 0, soundTokens: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
   for (const message of messages) {
     if (!isObject(message)) continue;
+    if (isMisread(message)) parts.unbounded++;
     // Sound that a model gave before is named by its id.
-    if (isObject(message.audio) || isMisread(message)) parts.unbounded++;
+    if (isObject(message.audio)) {
+      parts.unbounded++;
+      parts.sounds++;
+    }
     if (Array.isArray(message.content)) for (const part of message.content) countPart(part, parts);
   }
   return parts;
@@ -44,16 +60,14 @@ function countPart(part: unknown, parts: MessageParts): void {
     case 'text':
     case 'refusal':
       return;
-    case 'image_url': {
-      const url = isObject(part.image_url) ? part.image_url.url : part.image_url;
-      parts.images++;
-      parts.dataBytes += typeof url === 'string' && url.startsWith('data:') ? url.length : 0;
-      parts.likelyTokens += LIKELY_IMAGE_TOKENS;
+    case 'image_url':
+      countPicture(isObject(part.image_url) ? part.image_url : { url: part.image_url }, parts);
       return;
-    }
     case 'input_audio': {
       const bytes = dataLength(part.input_audio, 'data');
-      parts.audio++;
+      const format = isObject(part.input_audio) ? part.input_audio.format : undefined;
+      parts.sounds++;
+      parts.soundTokens += Math.ceil(bytes / (LEAST_AUDIO_BYTES_PER_TOKEN.get(format) ?? 1));
       parts.dataBytes += bytes;
       parts.likelyTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
       return;
@@ -67,6 +81,15 @@ function countPart(part: unknown, parts: MessageParts): void {
   }
 }
 
+function countPicture({ url, detail }: Json, parts: MessageParts): void {
+  const isData = typeof url === 'string' && url.startsWith('data:');
+  // Some providers read documents, too, where a picture is expected.
+  if (isData && !url.startsWith('data:image/')) parts.unbounded++;
+  parts.pictures.push({ size: isData ? imageSizeOfDataUrl(url) : null, low: detail === 'low' });
+  parts.dataBytes += isData ? url.length : 0;
+  parts.likelyTokens += LIKELY_IMAGE_TOKENS;
+}
+
 function dataLength(holder: unknown, field: string): number {
   const data = isObject(holder) ? holder[field] : undefined;
   return typeof data === 'string' ? data.length : 0;
@@ -76,6 +99,6 @@ function dataLength(holder: unknown, field: string): number {
  * The JSON parser of Node 26 takes a key that begins with an escape ("\u0074ype") for a lone backslash, once it has
  * parsed an object that has such a key in the same place. No message has that key of its own.
  */
-function isMisread(object: Json): boolean {
+export function isMisread(object: Json): boolean {
   return '\\' in object;
 }

@@ -3,16 +3,25 @@
 import fc from 'fast-check';
 import { get_encoding } from 'tiktoken';
 import { describe, expect, it } from 'vitest';
-import { inputBound, inputEstimate, outputBound } from '../../src/metering/bounds.ts';
+import { readPrice } from '../../src/catalog/price.ts';
+import { HIDDEN_TOKENS, inputBound, inputEstimate, outputBound, requestBounds } from '../../src/metering/bounds.ts';
 import { parseChatRequest } from '../../src/metering/chat-request.ts';
 
-const model = { maxOutputTokens: 1000, contextWindow: 128_000 };
+const model = {
+  routes: [{ provider: 'p', model: 'gpt-4o-mini' }],
+  maxOutputTokens: 1000,
+  contextWindow: 128_000 as number | null,
+  price: readPrice({ input: '1', output: '2' }),
+};
+type Limits = typeof model;
 
-function bounds(request: object, limits: { maxOutputTokens: number; contextWindow: number | null } = model) {
+function bounds(request: object, limits: Limits = model) {
   const body = Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], ...request }));
   const parsed = parseChatRequest(body);
   return {
     bytes: body.length,
+    data: parsed.parts.dataBytes,
+    all: requestBounds(parsed, body.length, limits),
     bound: inputBound(parsed, body.length, limits),
     estimate: inputEstimate(parsed, body.length, limits),
     output: outputBound(parsed, limits),
@@ -21,6 +30,16 @@ function bounds(request: object, limits: { maxOutputTokens: number; contextWindo
 
 const content = (...parts: object[]) => ({ messages: [{ role: 'user', content: parts }] });
 const picture = { type: 'image_url', image_url: { url: 'https://example.com/a.png' } };
+/** A picture in the body: the header of a GIF, and so many bytes after it. */
+const drawn = (width: number, height: number, bytes: number, detail = 'high') => {
+  const header = Buffer.from([...Buffer.from('GIF89a'), width & 255, width >> 8, height & 255, height >> 8]);
+  const data = Buffer.concat([header, Buffer.alloc(bytes)]).toString('base64');
+  return { type: 'image_url', image_url: { url: `data:image/gif;base64,${data}`, detail } };
+};
+const sound = (format: string, chars: number) => ({
+  type: 'input_audio',
+  input_audio: { format, data: 'A'.repeat(chars) },
+});
 
 describe('the bound of the input', () => {
   it('is above the tokens of any text, with what is added to each message', () => {
@@ -44,15 +63,29 @@ describe('the bound of the input', () => {
     encoding.free();
   });
 
-  it('is the bytes of the body, up to the context window', () => {
+  it('is the bytes of the body and what models add, up to the context window', () => {
     const short = bounds({});
-    expect(short.bound).toBe(short.bytes);
+    expect(short.bound).toBe(short.bytes + HIDDEN_TOKENS);
     expect(bounds({ user: 'x'.repeat(200_000) }).bound).toBe(128_000);
   });
 
-  it('has a cap for each picture', () => {
+  it('has a cap for each picture that is elsewhere', () => {
     const two = bounds(content(picture, picture));
-    expect(two.bound).toBe(two.bytes + 100_000);
+    expect(two.bound).toBe(two.bytes + HIDDEN_TOKENS + 2 * 48_169);
+  });
+
+  it('takes a picture in the body by its size, not by its base64', () => {
+    const one = bounds(content(drawn(1024, 1024, 600_000)));
+    expect(one.bound).toBe(one.bytes - one.data + HIDDEN_TOKENS + 2_833 + 4 * 5_667);
+    const low = bounds(content(drawn(1024, 1024, 600_000, 'low')));
+    expect(low.bound).toBe(low.bytes - low.data + HIDDEN_TOKENS + 2_833);
+  });
+
+  it('takes sound by the least bytes that a token of its format can be', () => {
+    const wav = bounds(content(sound('wav', 320_000)));
+    expect(wav.bound).toBe(wav.bytes - 320_000 + HIDDEN_TOKENS + 10_000);
+    const flac = bounds(content(sound('flac', 10_000)));
+    expect(flac.bound).toBe(flac.bytes + HIDDEN_TOKENS);
   });
 
   it('is the context window for what cannot be known here', () => {
@@ -60,6 +93,12 @@ describe('the bound of the input', () => {
     expect(bounds(content({ type: 'file', file: { file_id: 'f' } }), { ...model, contextWindow: null }).bound).toBe(
       2_000_000,
     );
+    expect(bounds(content({ type: 'image_url', image_url: { url: 'data:application/pdf;base64,AAAA' } })).bound).toBe(
+      128_000,
+    );
+    // What a search finds is read, too.
+    expect(bounds({ web_search_options: {} }).bound).toBe(128_000);
+    expect(bounds({ extra_body: { cached_content: 'c' } }).bound).toBe(128_000);
   });
 });
 
@@ -86,5 +125,38 @@ describe('the bound of the output', () => {
     ['for each choice', { n: 3, max_tokens: 7 }, 21],
   ])('is %s', (_, request, output) => {
     expect(bounds(request).output).toBe(output);
+  });
+});
+
+describe('the bound of all else', () => {
+  const price = readPrice({ input: '1', output: '2', service_tiers: { flex: '0.5', scale: '1.5', priority: '2' } });
+  const tierOf = (request: object, limits: Limits) => bounds(request, limits).all.serviceTier;
+
+  it.each([
+    ['not said: the dearest, since the account of the provider decides', {}, 'priority'],
+    ['auto: the same', { service_tier: 'auto' }, 'priority'],
+    ['the one that is asked for', { service_tier: 'flex' }, 'flex'],
+    ['the plain one', { service_tier: 'default' }, 'default'],
+    ['one by the name that it is answered with', { service_tier: 'fast' }, 'priority'],
+  ])('the tier: %s', (_, request, tier) => {
+    expect(tierOf(request, { ...model, price })).toBe(tier);
+  });
+
+  it('the tier: none where only the plain one has a price', () => {
+    expect(tierOf({}, model)).toBeUndefined();
+  });
+
+  it('is the calls of tools that are asked for', () => {
+    const tools = [{ type: 'web_search', max_uses: 2 }, { type: 'web_search' }, { type: 'x_search' }];
+    expect(bounds({ tools }).all.others).toEqual({ 'tool:web_search': 32, 'tool:x_search': 30 });
+    expect(bounds({}).all.others).toBeUndefined();
+  });
+
+  it('has sound only where it may come', () => {
+    const heard = (request: object) => [bounds(request).all.hears, bounds(request).all.speaks];
+    expect(heard({})).toEqual([false, false]);
+    expect(heard(content(sound('mp3', 40)))).toEqual([true, false]);
+    expect(heard(content({ type: 'file', file: { file_id: 'f' } }))).toEqual([true, false]);
+    expect(heard({ modalities: ['text', 'audio'], audio: {} })).toEqual([false, true]);
   });
 });

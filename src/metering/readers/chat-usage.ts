@@ -175,7 +175,9 @@ function inputParts(tokens: number, reported: Reported, of: (name: CountName) =>
   const cached = new Whole(
     input.take(of(reported.cached_read_tokens === undefined ? 'prompt_cache_hit_tokens' : 'cached_read_tokens')),
   );
-  const written = input.take(of('cache_write_tokens'));
+  // As many written as read, and more than there are together: the same tokens, told twice. What is left is plain.
+  const toldTwice = of('cache_write_tokens') === cached.rest && cached.rest > input.rest;
+  const written = toldTwice ? 0 : input.take(of('cache_write_tokens'));
   const keptLong = Math.min(of('cache_write_1h_tokens'), written);
   const cachedAudio = cached.take(Math.min(of('cached_audio_input_tokens'), of('audio_input_tokens')));
   const cachedImage = cached.take(Math.min(of('cached_image_input_tokens'), of('image_input_tokens')));

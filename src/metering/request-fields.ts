@@ -1,0 +1,178 @@
+/**
+ * The fields of requests, by what they mean for the bill: one table for all endpoints. A field that bears on cost must be
+ * read the same by us and by the provider, so it is refused when it is given twice or spelled oddly. A field that is not
+ * listed passes as it came, as it does at the provider; a test names those of OpenAI's API description that nobody has
+ * classed. Only `chat` is served yet: the others stand ready for their endpoints.
+ */
+
+/** What a field does to the cost of a request. */
+export type FieldUse =
+  /** Chooses the model, or the form of the answer. */
+  | 'selects'
+  /** Is read by the model: bounded by its bytes, or by the rules of what it holds (bounds.ts). */
+  | 'input'
+  /** Bounds what is generated, multiplies it, or moves it within its bound. */
+  | 'output'
+  /** Asks for a unit or a tier that the model must have a price for (request-asks.ts). */
+  | 'asks'
+  /** Costs nothing of its own. */
+  | 'free';
+
+/** An endpoint that the table knows. */
+export type RequestEndpoint =
+  | 'chat'
+  | 'completions'
+  | 'responses'
+  | 'embeddings'
+  | 'images'
+  | 'image_edits'
+  | 'image_variations'
+  | 'speech'
+  | 'transcriptions'
+  | 'translations';
+
+type FieldTable = { readonly [use in FieldUse]: readonly string[] } & {
+  /** What this gateway cannot meter or bound, and why, as the client is told. */
+  readonly refused: Readonly<Record<string, string>>;
+};
+
+const MODERATION = 'it calls another model, which this gateway does not meter';
+/** Of all that generates text from OpenAI's current schemas. */
+const COMMON = [
+  'metadata',
+  'top_logprobs',
+  'temperature',
+  'top_p',
+  'user',
+  'safety_identifier',
+  'prompt_cache_key',
+  'prompt_cache_retention',
+];
+const PICTURE_FORM = ['response_format', 'output_format', 'output_compression', 'background', 'moderation', 'user'];
+
+export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
+  chat: {
+    selects: ['model', 'stream', 'stream_options'],
+    // `extra_body` and `cached_content` name what a provider has stored. Written tokens are bounded as the dearest input.
+    input: ['messages', 'functions', 'prompt_cache_options', 'extra_body', 'cached_content'],
+    // Rejected tokens of a prediction are billed within the output limit. `thinking` and `reasoning`: of other providers.
+    output: [
+      ...['max_tokens', 'max_completion_tokens', 'n', 'prediction', 'response_format', 'reasoning_effort', 'verbosity'],
+      ...['reasoning', 'thinking'],
+    ],
+    // `plugins` and `enable_search`: of other providers.
+    asks: ['service_tier', 'modalities', 'audio', 'web_search_options', 'tools', 'plugins', 'enable_search'],
+    free: [
+      ...COMMON,
+      ...['frequency_penalty', 'presence_penalty', 'logit_bias', 'logprobs', 'seed', 'stop', 'store'],
+      ...['tool_choice', 'parallel_tool_calls', 'function_call'],
+    ],
+    refused: {
+      moderation: MODERATION,
+      best_of: 'drafts are billed that are not returned',
+      models: 'the answer could come from a model of another price',
+      search_parameters: 'this gateway has no price for it; ask for a search as a tool',
+      search_settings: 'this gateway has no price for it; ask for a search as a tool',
+    },
+  },
+  completions: {
+    selects: ['model', 'stream', 'stream_options'],
+    input: ['prompt', 'suffix'],
+    output: ['max_tokens', 'n', 'best_of'],
+    asks: [],
+    free: [
+      ...['echo', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'logprobs', 'seed', 'stop', 'temperature'],
+      ...['top_p', 'user'],
+    ],
+    refused: {},
+  },
+  responses: {
+    selects: ['model', 'stream', 'stream_options'],
+    // Those that name what a provider has stored are bounded by the context window.
+    input: [
+      ...['input', 'instructions', 'prompt', 'previous_response_id', 'conversation', 'truncation'],
+      ...['context_management', 'prompt_cache_options'],
+    ],
+    // `reasoning.mode: pro` costs the same a token, within the same limit.
+    output: ['max_output_tokens', 'max_tool_calls', 'text', 'reasoning'],
+    asks: ['service_tier', 'tools'],
+    free: [...COMMON, 'include', 'parallel_tool_calls', 'tool_choice', 'store'],
+    refused: {
+      moderation: MODERATION,
+      background: 'the answer comes after the request has ended, when nobody meters it',
+      multi_agent: 'nothing bounds how many agents are run',
+    },
+  },
+  embeddings: {
+    selects: ['model'],
+    input: ['input'],
+    output: [],
+    asks: [],
+    free: ['encoding_format', 'dimensions', 'user'],
+    refused: {},
+  },
+  images: {
+    selects: ['model', 'stream'],
+    input: ['prompt'],
+    output: ['n', 'size', 'quality', 'partial_images'],
+    asks: [],
+    free: [...PICTURE_FORM, 'style'],
+    refused: {},
+  },
+  image_edits: {
+    selects: ['model', 'stream'],
+    input: ['prompt', 'image', 'images', 'mask', 'input_fidelity'],
+    output: ['n', 'size', 'quality', 'partial_images'],
+    asks: [],
+    free: PICTURE_FORM,
+    refused: {},
+  },
+  image_variations: {
+    selects: ['model'],
+    input: ['image'],
+    output: ['n', 'size'],
+    asks: [],
+    free: ['response_format', 'user'],
+    refused: {},
+  },
+  speech: {
+    selects: ['model', 'stream_format'],
+    input: ['input', 'instructions'],
+    // Slow speech is more of it.
+    output: ['speed'],
+    asks: [],
+    free: ['voice', 'response_format'],
+    refused: {},
+  },
+  transcriptions: {
+    // An answer that is plain text reports no usage.
+    selects: ['model', 'stream', 'response_format'],
+    input: ['file', 'prompt', 'keywords', 'known_speaker_names', 'known_speaker_references'],
+    output: [],
+    asks: [],
+    free: ['language', 'languages', 'temperature', 'include', 'timestamp_granularities', 'chunking_strategy'],
+    refused: {},
+  },
+  translations: {
+    selects: ['model', 'response_format'],
+    input: ['file', 'prompt'],
+    output: [],
+    asks: [],
+    free: ['temperature'],
+    refused: {},
+  },
+};
+
+/** What a field means for the bill; `refused`: it is not served. `null`: nobody has classed it. */
+export function useOf(endpoint: RequestEndpoint, field: string): FieldUse | 'refused' | null {
+  return USES.get(endpoint)!.get(field) ?? null;
+}
+
+const USES: ReadonlyMap<string, ReadonlyMap<string, FieldUse | 'refused'>> = new Map(
+  Object.entries(REQUEST_FIELDS).map(([endpoint, { refused, ...classes }]) => {
+    const uses = new Map<string, FieldUse | 'refused'>();
+    for (const [use, fields] of Object.entries(classes)) for (const field of fields) uses.set(field, use as FieldUse);
+    for (const field of Object.keys(refused)) uses.set(field, 'refused');
+    return [endpoint, uses];
+  }),
+);
