@@ -16,8 +16,8 @@ import type { AskedUnit } from './request-asks.ts';
 const UNKNOWN_WINDOW = 2_000_000;
 /** English and code are about four bytes a token: a likely count, never a bound. */
 const BYTES_PER_TOKEN = 4;
-/** What some models add to a request: instructions of their own, and how to call tools. */
-export const HIDDEN_TOKENS = 512;
+/** Where tools are described, some models are told how to call them: up to 346 tokens as published, and measured. */
+const TOOL_PROMPT_TOKENS = 512;
 
 type Limits = Pick<Model, 'routes' | 'maxOutputTokens' | 'contextWindow'>;
 
@@ -40,18 +40,19 @@ export function inputBound(request: ChatRequest, bodyBytes: number, model: Limit
   const window = model.contextWindow ?? UNKNOWN_WINDOW;
   const ofParts = partsBound(request, model);
   if (ofParts === null) return window;
-  return Math.min(bodyBytes - request.parts.dataBytes + ofParts + HIDDEN_TOKENS, window);
+  return Math.min(bodyBytes - request.parts.dataBytes + ofParts, window);
 }
 
 /**
- * The most input tokens of the pictures and sounds of a request, which are not among its text. `null`: the context window
- * alone bounds it, since it names what is not in the body, or reads what a tool of the provider finds.
+ * The most input tokens that are not among the text of a request: of its pictures and sounds, and of how to call its tools.
+ * `null`: the context window alone bounds it, since it names what is not in the body, or reads what a provider's tool finds.
  */
-export function partsBound({ parts, asks }: ChatRequest, { routes }: Limits): number | null {
+export function partsBound({ parts, asks, hasTools }: ChatRequest, { routes }: Limits): number | null {
   if (parts.unbounded > 0 || asks.units.some(({ most }) => most > 0)) return null;
-  if (parts.pictures.length === 0) return parts.soundTokens;
+  const tokens = parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
+  if (parts.pictures.length === 0) return tokens;
   const models = routes.map(({ model }) => model);
-  return parts.pictures.reduce((sum, picture) => sum + pictureTokens(picture, models), parts.soundTokens);
+  return parts.pictures.reduce((sum, picture) => sum + pictureTokens(picture, models), tokens);
 }
 
 /** What a request of that many bytes likely is in input tokens: what is charged when nobody says how many there were. */

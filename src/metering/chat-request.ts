@@ -32,6 +32,8 @@ export interface ChatRequest {
   structuredOutput: boolean;
   /** Parts of messages that are not text. */
   parts: MessageParts;
+  /** Whether tools are described, whoever runs them. */
+  hasTools: boolean;
   /** The units and the tier that the model must have a price for. */
   asks: Asks;
   /**
@@ -90,6 +92,7 @@ export function parseChatRequest(body: Buffer): ChatRequest {
     outputLimit: limits.length === 0 ? null : Math.max(...limits),
     structuredOutput: isObject(format) && format.type !== undefined && format.type !== 'text',
     parts,
+    hasTools: [json.tools, json.functions].some((tools) => Array.isArray(tools) && tools.length > 0),
     asks,
     hidesOutput: (json.prediction ?? null) !== null || asks.units.some(({ unit }) => !isInput(unit)),
     spans: {

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { get_encoding } from 'tiktoken';
 import { describe, expect, it } from 'vitest';
 import { readPrice } from '../../src/catalog/price.ts';
-import { HIDDEN_TOKENS, inputBound, inputEstimate, outputBound, requestBounds } from '../../src/metering/bounds.ts';
+import { inputBound, inputEstimate, outputBound, requestBounds } from '../../src/metering/bounds.ts';
 import { parseChatRequest } from '../../src/metering/chat-request.ts';
 
 const model = {
@@ -63,29 +63,36 @@ describe('the bound of the input', () => {
     encoding.free();
   });
 
-  it('is the bytes of the body and what models add, up to the context window', () => {
+  it('is the bytes of the body, up to the context window', () => {
     const short = bounds({});
-    expect(short.bound).toBe(short.bytes + HIDDEN_TOKENS);
+    expect(short.bound).toBe(short.bytes);
     expect(bounds({ user: 'x'.repeat(200_000) }).bound).toBe(128_000);
+  });
+
+  it('has room for what models are told of tools', () => {
+    for (const field of ['tools', 'functions']) {
+      const { bound, bytes } = bounds({ [field]: [{ type: 'function' }] });
+      expect(bound).toBe(bytes + 512);
+    }
   });
 
   it('has a cap for each picture that is elsewhere', () => {
     const two = bounds(content(picture, picture));
-    expect(two.bound).toBe(two.bytes + HIDDEN_TOKENS + 2 * 48_169);
+    expect(two.bound).toBe(two.bytes + 2 * 48_169);
   });
 
   it('takes a picture in the body by its size, not by its base64', () => {
     const one = bounds(content(drawn(1024, 1024, 600_000)));
-    expect(one.bound).toBe(one.bytes - one.data + HIDDEN_TOKENS + 2_833 + 4 * 5_667);
+    expect(one.bound).toBe(one.bytes - one.data + 2_833 + 4 * 5_667);
     const low = bounds(content(drawn(1024, 1024, 600_000, 'low')));
-    expect(low.bound).toBe(low.bytes - low.data + HIDDEN_TOKENS + 2_833);
+    expect(low.bound).toBe(low.bytes - low.data + 2_833);
   });
 
   it('takes sound by the least bytes that a token of its format can be', () => {
     const wav = bounds(content(sound('wav', 320_000)));
-    expect(wav.bound).toBe(wav.bytes - 320_000 + HIDDEN_TOKENS + 10_000);
+    expect(wav.bound).toBe(wav.bytes - 320_000 + 10_000);
     const flac = bounds(content(sound('flac', 10_000)));
-    expect(flac.bound).toBe(flac.bytes + HIDDEN_TOKENS);
+    expect(flac.bound).toBe(flac.bytes);
   });
 
   it('is the context window for what cannot be known here', () => {
