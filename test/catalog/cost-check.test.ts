@@ -3,27 +3,13 @@
  * and the table lie beside the project and are no part of it: without them this suite says that it did not run.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { readRow } from '../../src/catalog/import-row.ts';
-import { readPrice, type Terms, type WrittenPrice } from '../../src/catalog/price.ts';
+import { readPrice, type WrittenPrice } from '../../src/catalog/price.ts';
 import { charge } from '../../src/catalog/rating.ts';
-import type { Usage } from '../../src/catalog/units.ts';
 import { parseJson } from '../../src/lib/http-json.ts';
 import type { Json } from '../../src/lib/json.ts';
-import { sumOf } from '../../src/metering/readers/events.ts';
-import { dialectOf, framingOf, splitterFor } from '../../src/metering/readers/index.ts';
-import type { AnswerHeaders } from '../../src/metering/readers/types.ts';
-
-interface Row {
-  file: string;
-  model: string;
-  api_style: string;
-  streaming: boolean;
-  content_type: string | null;
-  response_headers: AnswerHeaders | null;
-  cost_check: { reported_usd: number; price_key?: string } | null;
-}
+import { type Row, recordedRows, recordedUsage, shared } from '../support/recorded.ts';
 
 /** Models that the table has by another name than the answer says. */
 const KEYS: Readonly<Record<string, string>> = {
@@ -72,40 +58,19 @@ const DIFFERENCES: Readonly<Record<string, Difference>> = {
   'xai.responses.stream.005.sse': { why: MADE_UP, by: 457.6544 },
 };
 
-const shared = fileURLToPath(new URL('../../../shared/', import.meta.url));
-const manifest = `${shared}recordings/manifest.jsonl`;
 const prices = `${shared}prices/model_prices_and_context_window.json`;
-const present = existsSync(manifest) && existsSync(prices);
+const all = recordedRows();
+const present = all.length > 0 && existsSync(prices);
 if (!present) console.warn(`NOT RUN: there are no recordings, or no price table, in ${shared}`);
 
-const rows = present
-  ? readFileSync(manifest, 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as Row)
-      .filter(({ cost_check }) => cost_check !== null && cost_check !== undefined)
-  : [];
+const rows = present ? all.filter(({ cost_check }) => cost_check !== null && cost_check !== undefined) : [];
 const table = present ? (parseJson(readFileSync(prices)) as Record<string, Json>) : {};
-
-/** Reads an answer as the gateway does: its usage, what was used beside it, and what bears on its price. */
-function used(row: Row): { usage: Usage; terms: Terms } {
-  const dialect = dialectOf(row.api_style)!;
-  const body = readFileSync(`${shared}recordings/${row.file}`);
-  if (!row.streaming) {
-    const { reported, beside, terms } = dialect.readJson(body, row.response_headers ?? {});
-    return { usage: sumOf([dialect.normalise(reported!), beside]), terms };
-  }
-  const framing = framingOf(dialect, row.content_type)!;
-  const [reader, splitter] = [dialect.stream(framing), splitterFor(framing, 1 << 25)];
-  for (const bytes of [body, Buffer.from('\n\n')]) splitter.push(bytes, (frame) => void reader.frame(frame));
-  return { usage: sumOf([dialect.normalise(reader.usage()!), reader.beside()]), terms: reader.terms() };
-}
 
 /** Ours and theirs, in pico-USD: nano-credits at 1,000 credits to the dollar. */
 function compare(row: Row, lacks: WrittenPrice = {}): { ours: number; theirs: number } {
   const key = row.cost_check!.price_key ?? KEYS[row.model];
   const listed = key === undefined ? null : readRow(table[key]!, { sized: false }).price;
-  const { usage, terms } = used(row);
+  const { usage, terms } = recordedUsage(row)!;
   const ours = charge(usage, readPrice({ ...listed, ...lacks }), 1_000n, terms);
   return { ours: Number(ours), theirs: Math.round(row.cost_check!.reported_usd * 1e12) };
 }
