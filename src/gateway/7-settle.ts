@@ -8,9 +8,10 @@ import type { Usage } from '../catalog/units.ts';
 import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
-import { MAX_NANO } from '../lib/money.ts';
+import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
+import { withUnreported } from '../metering/request-asks.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
@@ -30,12 +31,17 @@ export interface Metering {
 }
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
-export function settle(context: Context, deps: SettleDeps, metering: Metering): Promise<Result | null> {
+export function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
+  const metering = { ...metered, usage: withUnreported(metered.usage, need(context, 'request').asks) };
   const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd, metering.terms);
   const held = need(context, 'held');
   // What a provider reports is booked, whatever was held; only what cannot be an amount at all is cut.
   const most = metering.source === 'estimated' ? held : MAX_NANO;
   const amount = rated > most ? most : rated;
+  if (amount > held) {
+    const [charged, before] = [formatCredits(amount), formatCredits(held)];
+    deps.log.warn({ req: context.publicId, held: before, charged }, 'a charge exceeds its hold; it is booked in full');
+  }
   context.charged = amount;
   context.usageSource = metering.source;
   const receipt = receiptOf(context, deps, metering, held);
