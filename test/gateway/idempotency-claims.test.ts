@@ -205,6 +205,25 @@ describe('the room of an account', () => {
     expect((await claim(place('a body', `${name} quick`))).outcome).toBe('dropped');
   });
 
+  it('is made for the largest answer by dropping 20,000 small ones, well within the time a statement has', async () => {
+    const [size, count] = [400, 21_000];
+    await world.pool.query(
+      `INSERT INTO idempotency (account_id, key_id, name, fingerprint, request_id, owner, claimed_at, expires_at, size, state, answer)
+       SELECT $1, $2, sha256(i::text::bytea), sha256(''), gen_random_uuid(), $3, now() - interval '1 hour' + i * interval '1 ms',
+           now() + interval '1 hour', $4::integer, 1, decode(repeat('00', $4), 'hex') FROM generate_series(1, $5::integer) i`,
+      [account.account, account.keyId, ALIVE, size, count],
+    );
+    const room = size * count;
+    await world.pool.query('INSERT INTO idempotency_room VALUES ($1, $2)', [account.account, room]);
+    const mine = place();
+    await claim(mine);
+    await world.pool.query('SELECT idempotency_end($1, $2, $3, $4, 1::smallint, $5, $6)', [
+      ...[account.account, account.keyId, mine.name, mine.request, Buffer.alloc(20_000 * size), room],
+    ]);
+    expect(await kept()).toEqual({ bytes: BigInt(room), sum: BigInt(room) });
+    expect((await claim(place())).outcome).toBe('kept');
+  });
+
   it('is counted right by any number of them at once, beside the job that deletes', async () => {
     const work = Array.from({ length: 60 }, async (_, i) => {
       const mine = place('a body', `${name} ${i}`);

@@ -129,14 +129,17 @@ BEGIN
     UPDATE idempotency_room SET bytes = bytes - octet_length(p_answer) WHERE account_id = p_account;
     RETURN;
   END IF;
-  WHILE v_bytes > p_room LOOP
-    SELECT key_id, name, size INTO v_old FROM idempotency
-      WHERE account_id = p_account AND state = 1 AND request_id <> p_request ORDER BY claimed_at LIMIT 1;
-    EXIT WHEN NOT FOUND;
-    UPDATE idempotency SET state = 4, answer = NULL, size = 0
-      WHERE account_id = p_account AND key_id = v_old.key_id AND name = v_old.name;
-    v_bytes := v_bytes - v_old.size;
-  END LOOP;
+  -- One walk from the oldest on: each look for the oldest would step over all that were dropped before it.
+  IF v_bytes > p_room THEN
+    FOR v_old IN SELECT key_id, name, size FROM idempotency
+      WHERE account_id = p_account AND state = 1 AND request_id <> p_request ORDER BY claimed_at
+    LOOP
+      UPDATE idempotency SET state = 4, answer = NULL, size = 0
+        WHERE account_id = p_account AND key_id = v_old.key_id AND name = v_old.name;
+      v_bytes := v_bytes - v_old.size;
+      EXIT WHEN v_bytes <= p_room;
+    END LOOP;
+  END IF;
   UPDATE idempotency_room SET bytes = v_bytes WHERE account_id = p_account AND bytes <> v_bytes;
 END $$;
 
