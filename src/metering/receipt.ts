@@ -94,9 +94,13 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
   return Buffer.from(`[${frozenText(r)},${rest.slice(1)}`);
 }
 
-/** Policy, service tier, size and quality of pictures, as far as the last one that is there. */
+/** No name in a price has as many characters: one that is cut to them still is none of them. */
+const MOST_TERM_CHARS = 41;
+
+/** Policy, service tier, size and quality of pictures, as far as the last one that is there. Providers name the latter. */
 function packLast(policy: Policy | null, { serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
-  const last = [policy ?? 0, serviceTier ?? 0, imageSize ?? 0, imageQuality ?? 0] as const;
+  const terms = [serviceTier, imageSize, imageQuality].map((term) => term?.slice(0, MOST_TERM_CHARS) ?? 0);
+  const last = [policy ?? 0, ...terms] as const;
   return last.slice(0, last.findLastIndex((one) => one !== 0) + 1);
 }
 

@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { flatPrice, readPrice } from '../../src/catalog/price.ts';
 import { charge, rate } from '../../src/catalog/rating.ts';
 import { UNITS, type Unit, type Usage } from '../../src/catalog/units.ts';
+import { MAX_RECEIPT_BYTES } from '../../src/ledger/journal/record.ts';
+import { normalise, readChatJson } from '../../src/metering/readers/chat.ts';
 import {
   decodeReceipt,
   encodeFrozen,
@@ -107,6 +109,17 @@ describe('a receipt', () => {
   it('of a plain request takes at most 250 bytes', () => {
     expect(encodeReceipt(facts).length).toBeLessThanOrEqual(250);
     expect(encodeFrozen(frozen).length).toBeLessThanOrEqual(150);
+  });
+
+  it('fits the journal, whatever a provider calls its service tier and however many tools it names', () => {
+    const long = '\u0001'.repeat(100_000);
+    const tools = Object.fromEntries(Array.from({ length: 1_000 }, (_, i) => [`${'t'.repeat(30)}${i}_calls`, 1e9]));
+    const body = { service_tier: long, usage: { prompt_tokens: 1, server_side_tool_usage_details: tools } };
+    const { reported } = readChatJson(Buffer.from(JSON.stringify(body)));
+    const terms = { serviceTier: long, imageSize: long, imageQuality: long };
+    const receipt = encodeReceipt({ ...facts, usage: normalise(reported!), terms, policy: 'when_short: clamp' });
+    expect(receipt.length).toBeLessThanOrEqual(MAX_RECEIPT_BYTES);
+    expect(decodeReceipt(receipt).settled!.terms!.serviceTier).toBe('\u0001'.repeat(41));
   });
 
   it('of a form of another release is refused, not misread', () => {

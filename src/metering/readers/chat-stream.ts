@@ -144,7 +144,7 @@ function isBare(json: Json): boolean {
 const QUOTE = 0x22;
 const COLON = 0x3a;
 const SPACE = 0x20;
-const OPEN_BRACE = 0x7b;
+const TAB = 0x09;
 const NULL = 0x6e;
 const U = 0x75;
 
@@ -160,18 +160,16 @@ for (const key of [USAGE, ERROR]) {
 }
 
 /**
- * Where the first member stands that is not plain content: a "usage" that is an object, an "error" that is not null; the
- * length where there is none. Quotes inside of strings are escaped, so text that a model writes never looks like a key.
+ * Where the first member stands that is not plain content: a "usage" or an "error" that is not plainly null; the length
+ * where there is none. What follows the key may stand on the next line of an event's data, so it is not asked more. Quotes inside of strings are escaped, so text that a model writes never looks like a key.
  * One search for both keys that skips most bytes: in JSON, full of quotes, it takes half the time of two native ones.
  */
 function firstOther(bytes: Buffer): number {
   for (let last = KEY_BYTES - 1; last < bytes.length; last += SKIPS[bytes[last]!]!) {
     const start = last - KEY_BYTES + 1;
     if (bytes[last] !== QUOTE || bytes[start] !== QUOTE) continue;
-    const isUsage = bytes[start + 1] === U;
-    if (!isKey(bytes, start, isUsage ? USAGE : ERROR)) continue;
-    const value = valueByte(bytes, last + 1);
-    if (isUsage ? value === OPEN_BRACE : value !== NULL) return start;
+    if (!isKey(bytes, start, bytes[start + 1] === U ? USAGE : ERROR)) continue;
+    if (valueByte(bytes, last + 1) !== NULL) return start;
   }
   return bytes.length;
 }
@@ -184,6 +182,6 @@ function isKey(bytes: Buffer, start: number, key: Buffer): boolean {
 /** The first byte of the value that follows a key. */
 function valueByte(bytes: Buffer, from: number): number | undefined {
   let at = from;
-  while (bytes[at] === SPACE || bytes[at] === COLON) at++;
+  while (bytes[at] === SPACE || bytes[at] === COLON || bytes[at] === TAB) at++;
   return bytes[at];
 }

@@ -5,7 +5,7 @@
 import type { Terms } from '../../catalog/price.ts';
 import { isUnit, type Unit, type Usage } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
-import { copyCounts, type Names, names, Whole } from './counts.ts';
+import { copyCounts, isCount, type Names, names, Whole } from './counts.ts';
 import type { CountName, Reported } from './types.ts';
 
 /** Members of the object itself, the less telling first: where two say the same, the later one stands. */
@@ -102,9 +102,14 @@ function copyNested(from: Json, into: Reported): void {
   }
 }
 
+/** Of more tools than these none is told: a receipt has to have room for each. No provider has half as many. */
+const MOST_TOOLS = 32;
+
 function callsOfTools(details: unknown): Record<string, number> | null {
   if (!isObject(details)) return null;
-  const called = Object.entries(details).filter(([, calls]) => typeof calls === 'number' && calls > 0);
+  const called = Object.entries(details)
+    .filter(([, calls]) => isCount(calls) && calls > 0)
+    .slice(0, MOST_TOOLS);
   return called.length === 0 ? null : (Object.fromEntries(called) as Record<string, number>);
 }
 
@@ -131,10 +136,11 @@ export function besideIn(json: Json, reported: Reported | null): Usage {
   if (!reported?.reasoning_tokens || !isObject(json.usage) || json.usage.market_cost === undefined)
     return NOTHING_BESIDE;
   const { output, reasoning = 0 } = normalise(reported);
-  const stated = reported.output_tokens ?? 0;
+  const stated = Math.ceil(reported.output_tokens ?? 0);
+  const reasoned = Math.ceil(reported.reasoning_tokens);
   const beside: Usage = {};
   if (stated > (output ?? 0)) beside.output = stated - (output ?? 0);
-  if (reported.reasoning_tokens > reasoning) beside.reasoning = reported.reasoning_tokens - reasoning;
+  if (reasoned > reasoning) beside.reasoning = reasoned - reasoning;
   return beside;
 }
 

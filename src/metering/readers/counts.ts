@@ -9,17 +9,21 @@ export function names(entries: Record<string, CountName>): Names {
   return new Map(Object.entries(entries));
 }
 
-/** No request uses this many tokens: a count above it is a fault, and no bill. */
+/** No request uses more of anything: a count above it is a fault, and no bill. */
 const MOST_COUNTED = 1e9;
 /** Ticks are 10⁻¹⁰ USD: a million of them. */
 const MOST_TICKS = 1e16;
 
-/** Copies the counts that an object has. What is no number, negative or absurd is as good as absent. */
+/** Whether a value can be a count. What is no number, negative or absurd is as good as absent. */
+export function isCount(value: unknown, most = MOST_COUNTED): value is number {
+  return typeof value === 'number' && value >= 0 && value <= most;
+}
+
+/** Copies the counts that an object has. */
 export function copyCounts(from: Json, known: Names, into: Reported): void {
   for (const [key, name] of known) {
     const value = from[key];
-    const most = name === 'cost_in_usd_ticks' ? MOST_TICKS : MOST_COUNTED;
-    if (typeof value === 'number' && value >= 0 && value <= most) into[name] = value;
+    if (isCount(value, name === 'cost_in_usd_ticks' ? MOST_TICKS : MOST_COUNTED)) into[name] = value;
   }
 }
 

@@ -102,6 +102,6 @@ class InteractionsReader extends EventReader {
 
   #note(part: Json): void {
     for (const text of generatedIn(part)) this.text.add(text);
-    if (this.#queries.length < MOST_QUERIES) this.#queries.push(...queriesOf(part));
+    this.#queries.push(...queriesOf(part).slice(0, MOST_QUERIES - this.#queries.length));
   }
 }

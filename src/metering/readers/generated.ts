@@ -24,12 +24,15 @@ export class GeneratedText {
   }
 }
 
+/** Parts inside of parts inside of parts are nobody's text: what is nested deeper could exhaust the stack. */
+const MOST_LEVELS = 3;
+
 /** Adds text, or a list of parts: text, or thoughts that are such a list themselves. */
-export function addText(value: unknown, texts: string[]): void {
+export function addText(value: unknown, texts: string[], levels = MOST_LEVELS): void {
   if (typeof value === 'string') {
     if (value !== '') texts.push(value);
-  } else if (Array.isArray(value)) {
-    for (const part of value) if (isObject(part)) addText(part.text ?? part.thinking, texts);
+  } else if (Array.isArray(value) && levels > 0) {
+    for (const part of value) if (isObject(part)) addText(part.text ?? part.thinking, texts, levels - 1);
   }
 }
 

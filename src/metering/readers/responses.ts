@@ -6,6 +6,7 @@ import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
 import { normalise, readUsage } from './chat-usage.ts';
+import { isCount } from './counts.ts';
 import { EventReader, sumOf } from './events.ts';
 import { parseObject } from './frames.ts';
 import { addText } from './generated.ts';
@@ -92,7 +93,7 @@ function besideOf(response: Json): Usage {
   const calls = callsOf(itemsOf(response));
   if (!isObject(tool_usage)) return calls;
   const searches = isObject(tool_usage.web_search) ? tool_usage.web_search.num_requests : undefined;
-  if (typeof searches === 'number') {
+  if (isCount(searches)) {
     delete calls['tool:web_search'];
     if (searches > 0) calls['tool:web_search'] = Math.ceil(searches);
   }
