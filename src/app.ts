@@ -12,6 +12,7 @@ import { promptly } from './db/pool.ts';
 import { entitleAfresh } from './gateway/3-entitle.ts';
 import { costSoFar } from './gateway/7-settle.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
+import { Replays } from './gateway/idempotency/replays.ts';
 import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { registerGateway } from './gateway/routes.ts';
@@ -164,6 +165,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     writer,
     tokens: new TokenCounter({ log }),
     claims: new Claims({ pool, owner, clock, log }),
+    replays: new Replays(),
     inFlight,
     metrics,
     clock,

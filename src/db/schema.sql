@@ -285,7 +285,7 @@ CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE 
 
 -- Functions
 
-CREATE OR REPLACE FUNCTION tollgate.idempotency_claim(p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint, p_catalog bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT outcome text, OUT request uuid, OUT answer bytea)
+CREATE OR REPLACE FUNCTION tollgate.idempotency_claim(p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint, p_catalog bigint, p_piece integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT outcome text, OUT request uuid, OUT answer bytea, OUT size integer)
  RETURNS record
  LANGUAGE plpgsql
 AS $function$
@@ -316,7 +316,8 @@ BEGIN
       ELSIF r.fingerprint <> p_fingerprint THEN
         outcome := 'reused';
       ELSIF outcome = 'kept' THEN
-        answer := r.answer;
+        answer := substring(r.answer FOR p_piece);
+        size := r.size;
       END IF;
     END IF;
     IF outcome <> 'claimed' THEN RETURN; END IF;
@@ -394,6 +395,15 @@ BEGIN
   SELECT count(*) INTO v_deleted FROM gone;
   RETURN v_deleted;
 END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.idempotency_piece(p_account bigint, p_key bigint, p_name bytea, p_request uuid, p_from integer, p_piece integer)
+ RETURNS bytea
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT substring(answer FROM p_from + 1 FOR p_piece) FROM idempotency
+    WHERE account_id = p_account AND key_id = p_key AND name = p_name AND request_id = p_request AND state = 1
+$function$;
 
 CREATE OR REPLACE FUNCTION tollgate.idempotency_standing(r idempotency, p_now timestamp with time zone)
  RETURNS text

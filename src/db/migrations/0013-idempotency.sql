@@ -39,13 +39,13 @@ CREATE TABLE idempotency_room (
 --   lost          its gateway died after the hold, or could not keep the answer; `request` has the receipt
 --   too_large     its answer was larger than is kept
 --   dropped       its answer made room for newer ones
---   kept          `answer` is what `request` was answered, sealed
+--   kept          `answer` is what `request` was answered, sealed: its first `p_piece` bytes of `size`
 -- A claim without a hold is taken over only after ten seconds: a gateway forwards nothing whose claim is older than five
 -- (claims.ts), so one that was merely cut off from the database has then either its hold here, or given up.
 CREATE FUNCTION idempotency_claim(
   p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint,
-  p_catalog bigint, p_at timestamptz DEFAULT NULL,
-  OUT outcome text, OUT request uuid, OUT answer bytea
+  p_catalog bigint, p_piece integer, p_at timestamptz DEFAULT NULL,
+  OUT outcome text, OUT request uuid, OUT answer bytea, OUT size integer
 ) LANGUAGE plpgsql AS $$
 DECLARE
   v_now timestamptz := coalesce(p_at, clock_timestamp());
@@ -74,7 +74,8 @@ BEGIN
       ELSIF r.fingerprint <> p_fingerprint THEN
         outcome := 'reused';
       ELSIF outcome = 'kept' THEN
-        answer := r.answer;
+        answer := substring(r.answer FOR p_piece);
+        size := r.size;
       END IF;
     END IF;
     IF outcome <> 'claimed' THEN RETURN; END IF;
@@ -101,6 +102,15 @@ BEGIN
   IF FOUND THEN RETURN 'lost'; END IF;
   RETURN CASE WHEN r.claimed_at <= p_now - interval '10 seconds' THEN 'claimed' ELSE 'in_use' END;
 END $$;
+
+-- A piece of an answer that is kept, from the byte `p_from` (0 is the first): without a look at the others. NULL: it is not
+-- kept any more.
+CREATE FUNCTION idempotency_piece(
+  p_account bigint, p_key bigint, p_name bytea, p_request uuid, p_from integer, p_piece integer
+) RETURNS bytea LANGUAGE sql STABLE AS $$
+  SELECT substring(answer FROM p_from + 1 FOR p_piece) FROM idempotency
+    WHERE account_id = p_account AND key_id = p_key AND name = p_name AND request_id = p_request AND state = 1
+$$;
 
 -- Ends the claim of a request: `p_state` 0 forgets it, all others as in the table. Does nothing where it has ended, or was
 -- taken over. Of an account's answers the oldest are dropped until `p_room` bytes hold them all; their rows stay, so

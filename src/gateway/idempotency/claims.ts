@@ -24,6 +24,8 @@ const ROOM_BYTES = 256 * 1024 * 1024;
 const KEEP_MS = 1_000;
 const FORGET_MS = 250;
 const TIDY_MS = 5_000;
+/** An answer is read in such pieces: whole, 8 MB in the driver's form would stall this process's streams for 50 ms and more. */
+const PIECE_BYTES = 256 * 1024;
 /** Rows deleted in one statement, and statements of one round. */
 const EXPIRE_LIMIT = 200;
 const EXPIRE_MOST = 50;
@@ -52,10 +54,18 @@ export interface Refusal {
   request: Uuid;
 }
 
-export type Standing =
-  | { outcome: 'claimed' | 'stale_policy' }
-  | { outcome: 'kept'; request: Uuid; answer: Buffer }
-  | Refusal;
+/** An answer that is kept: the first piece of it, and how many bytes it has in all, sealed. */
+export interface KeptAnswer {
+  outcome: 'kept';
+  request: Uuid;
+  answer: Buffer;
+  size: number;
+}
+
+export type Standing = { outcome: 'claimed' | 'stale_policy' } | KeptAnswer | Refusal;
+
+/** An answer made room for a newer one while it was read. */
+export class AnswerDropped extends Error {}
 
 export interface ClaimsOptions {
   pool: Pool;
@@ -101,8 +111,18 @@ export class Claims {
     const { account, key, name, fingerprint, request } = place;
     const asked = this.#options.pool.query<Standing>({
       name: 'idempotency_claim',
-      text: 'SELECT outcome, request, answer FROM idempotency_claim($1, $2, $3, $4, $5, $6, $7, $8)',
-      values: [account, key, name, fingerprint, request, this.#options.owner, policyVersion, catalogVersion],
+      text: 'SELECT outcome, request, answer, size FROM idempotency_claim($1, $2, $3, $4, $5, $6, $7, $8, $9)',
+      values: [
+        account,
+        key,
+        name,
+        fingerprint,
+        request,
+        this.#options.owner,
+        policyVersion,
+        catalogVersion,
+        PIECE_BYTES,
+      ],
     });
     try {
       return (await promptly(asked)).rows[0]!;
@@ -111,6 +131,22 @@ export class Claims {
       const forget = (): void => void this.end(place, 'forgotten');
       asked.then(forget, forget);
       throw error;
+    }
+  }
+
+  /** The pieces of an answer, in order. Throws `ledger_unavailable`, or `AnswerDropped`. */
+  async *pieces({ account, key, name }: Place, { request, answer, size }: KeptAnswer): AsyncGenerator<Buffer> {
+    yield answer;
+    for (let read = answer.length; read < size; ) {
+      const asked = this.#options.pool.query<{ piece: Buffer | null }>({
+        name: 'idempotency_piece',
+        text: 'SELECT idempotency_piece($1, $2, $3, $4, $5, $6) AS piece',
+        values: [account, key, name, request, read, PIECE_BYTES],
+      });
+      const { piece } = (await promptly(asked)).rows[0]!;
+      if (piece === null) throw new AnswerDropped();
+      read += piece.length;
+      yield piece;
     }
   }
 

@@ -3,7 +3,7 @@
  * from the caller's API key (196 random bits, of which the database has a hash only) and a salt of its own. What stands beside
  * it are MACs under the API key, since a plain hash of a prompt could be guessed at.
  */
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, type DecipherGCM, hkdfSync, randomBytes } from 'node:crypto';
 
 /** An answer as its client got it. */
 export interface Answer {
@@ -36,12 +36,27 @@ export function sealAnswer(apiKey: string, place: Buffer, { status, headers, bod
   return Buffer.concat([salt, cipher.getAuthTag(), ...sealed]);
 }
 
-/** Opens what `sealAnswer` sealed. Throws when it was sealed with another key or to another place, or was changed since. */
-export function openAnswer(apiKey: string, place: Buffer, sealed: Buffer): Answer {
+/**
+ * Opens what `sealAnswer` sealed, given in pieces, of which the first has the salt and the tag. Throws when it was sealed with
+ * another key or to another place, or was changed since.
+ */
+export async function openAnswer(
+  apiKey: string,
+  place: Buffer,
+  sealed: AsyncIterable<Buffer> | Iterable<Buffer>,
+): Promise<Answer> {
   const bodyAt = SALT_BYTES + TAG_BYTES;
-  const { key, iv } = drawKey(apiKey, sealed.subarray(0, SALT_BYTES));
-  const decipher = createDecipheriv(CIPHER, key, iv).setAAD(place).setAuthTag(sealed.subarray(SALT_BYTES, bodyAt));
-  const open = Buffer.concat([decipher.update(sealed.subarray(bodyAt)), decipher.final()]);
+  let decipher: DecipherGCM | null = null;
+  const opened: Buffer[] = [];
+  for await (const piece of sealed) {
+    if (decipher === null) {
+      const { key, iv } = drawKey(apiKey, piece.subarray(0, SALT_BYTES));
+      decipher = createDecipheriv(CIPHER, key, iv).setAAD(place).setAuthTag(piece.subarray(SALT_BYTES, bodyAt));
+      opened.push(decipher.update(piece.subarray(bodyAt)));
+    } else opened.push(decipher.update(piece));
+  }
+  if (decipher === null) throw new Error('nothing was sealed');
+  const open = Buffer.concat([...opened, decipher.final()]);
   const headEnd = LENGTH_BYTES + open.readUInt32BE();
   const head = JSON.parse(open.toString('utf8', LENGTH_BYTES, headEnd)) as Omit<Answer, 'body'>;
   return { ...head, body: open.subarray(headEnd) };

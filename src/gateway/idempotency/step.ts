@@ -8,10 +8,10 @@ import type { Clock } from '../../lib/clock.ts';
 import { publicUuid, type Uuid } from '../../lib/ids.ts';
 import type { Logger } from '../../observe/log.ts';
 import { type Context, need } from '../context.ts';
-import { sendBody } from '../respond.ts';
-import { Claim, sealedTo } from './claim.ts';
-import type { Claims, Place, Refusal } from './claims.ts';
-import { macOf, openAnswer } from './seal.ts';
+import { Claim } from './claim.ts';
+import { AnswerDropped, type Claims, type KeptAnswer, type Place, type Refusal } from './claims.ts';
+import type { Replays } from './replays.ts';
+import { macOf } from './seal.ts';
 
 const HEADER = 'idempotency-key';
 const MAX_NAME_CHARS = 255;
@@ -22,6 +22,7 @@ const IN_USE_RETRY_MS = 1_000;
 
 export interface ClaimDeps {
   claims: Claims;
+  replays: Replays;
   clock: Clock;
   log: Logger;
   /** Reads policy and catalog again, and entitles again: throws when that now denies. */
@@ -47,7 +48,7 @@ export async function claimKey(context: Context, deps: ClaimDeps): Promise<boole
         context.claim = new Claim({ ...deps, place, apiKey, askedAt });
         return true;
       case 'kept':
-        replay(context, apiKey, { ...place, request: standing.request }, standing.answer);
+        await replay(context, deps, apiKey, place, standing);
         return false;
       case 'stale_policy':
         if (tries === STALE_RETRIES) {
@@ -79,10 +80,18 @@ function placeOf(context: Context, apiKey: string, name: string): Place {
   return { account, key, name: macOf(apiKey, 'name', name), fingerprint, request: context.id };
 }
 
-function replay(context: Context, apiKey: string, place: Place, sealed: Buffer): void {
-  const { status, headers, body } = openAnswer(apiKey, sealedTo(place), sealed);
-  context.status = status;
-  sendBody(context.response, status, body, { ...headers, 'idempotent-replayed': 'true' });
+async function replay(
+  context: Context,
+  { claims, replays }: ClaimDeps,
+  apiKey: string,
+  place: Place,
+  kept: KeptAnswer,
+): Promise<void> {
+  try {
+    context.status = await replays.replay(context.response, apiKey, place, kept, claims.pieces(place, kept));
+  } catch (error) {
+    throw error instanceof AnswerDropped ? refusal({ outcome: 'dropped', request: kept.request }) : error;
+  }
 }
 
 function refusal({ outcome, request }: Refusal): TollgateError {
