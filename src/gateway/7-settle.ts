@@ -15,6 +15,7 @@ import { withUnreported } from '../metering/request-asks.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
+import { mostCovered } from './slices.ts';
 
 export interface SettleDeps {
   writer: LedgerWriter;
@@ -32,11 +33,15 @@ export interface Metering {
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
 export function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
-  const metering = { ...metered, usage: withUnreported(metered.usage, need(context, 'request').asks) };
-  const rated = charge(metering.usage, need(context, 'model').price, deps.creditsPerUsd, metering.terms);
   const held = need(context, 'held');
+  const costOf = (usage: Usage): bigint =>
+    charge(usage, need(context, 'model').price, deps.creditsPerUsd, metered.terms);
+  const used = withUnreported(metered.usage, need(context, 'request').asks);
+  const isEstimated = metered.source === 'estimated';
+  const metering = { ...metered, usage: isEstimated ? heldPart(used, held, costOf) : used };
+  const rated = costOf(metering.usage);
   // What a provider reports is booked, whatever was held; only what cannot be an amount at all is cut.
-  const most = metering.source === 'estimated' ? held : MAX_NANO;
+  const most = isEstimated ? held : MAX_NANO;
   const amount = rated > most ? most : rated;
   if (amount > held) {
     const [charged, before] = [formatCredits(amount), formatCredits(held)];
@@ -47,6 +52,19 @@ export function settle(context: Context, deps: SettleDeps, metered: Metering): P
   const receipt = receiptOf(context, deps, metering, held);
   const { account } = need(context, 'principal');
   return answerOf(deps, context, deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt }));
+}
+
+/**
+ * The part of an estimate that the hold pays for, so that the lines of the receipt add up to its charge: what is cut is output,
+ * then input.
+ */
+function heldPart(usage: Usage, held: bigint, costOf: (usage: Usage) => bigint): Usage {
+  const part = { ...usage };
+  for (const unit of ['output', 'input'] as const) {
+    if (costOf(part) <= held) break;
+    part[unit] = mostCovered(held, part[unit] ?? 0, (count) => costOf({ ...part, [unit]: count }));
+  }
+  return part;
 }
 
 /** Ends the hold without a charge: nothing was served. Never throws. */

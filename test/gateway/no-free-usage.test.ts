@@ -5,7 +5,9 @@ import { boundCharge } from '../../src/catalog/rating.ts';
 import { editedBody } from '../../src/gateway/edits.ts';
 import { meterBody, meterStream } from '../../src/gateway/meter.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { formatCredits, parseCredits } from '../../src/lib/money.ts';
 import { encodeReceipt } from '../../src/metering/receipt.ts';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   chargedTo,
   client,
@@ -86,6 +88,25 @@ describe('what was served is charged', () => {
     });
     await (await post(gateway, account.key, body('plain'))).text();
     expect(await chargedTo(world, account.account)).toBeGreaterThan(200_000_000n);
+  });
+
+  it('an estimate above the hold is cut to it, and the lines of its receipt add up to the charge', async () => {
+    await fresh();
+    world.upstream.script(chat({ pieces: ['word '.repeat(2_000)], usage: null }));
+    const response = await post(gateway, account.key, body('strict', { max_tokens: 100 }));
+    await response.text();
+    const id = response.headers.get('x-request-id');
+    const receipt = (await get(gateway, account.key, `/account/v1/requests/${id}`)) as unknown as Receipt;
+    expect(receipt).toMatchObject({
+      usage_source: 'estimated',
+      charged: formatCredits(await chargedTo(world, account.account)),
+    });
+    const lines = receipt.lines.reduce((sum, { credits }) => sum + parseCredits(credits)!, 0n);
+    expect(lines).toBe(parseCredits(receipt.charged));
+    // The hold has a token or two left at most, and it has no room for the 2,000 that were counted.
+    const left = parseCredits(receipt.held)! - lines;
+    expect(left).toBeGreaterThanOrEqual(0n);
+    expect(left).toBeLessThan(2_000_000n);
   });
 
   it('a body that breaks off after a megabyte is charged for what came, and never looks whole', async () => {
