@@ -38,11 +38,11 @@ export function recordedBytes(file: string): Buffer {
 export function recordedUsage(row: Row): { usage: Usage; terms: Terms } | null {
   const dialect = dialectOf(row.api_style)!;
   const body = recordedBytes(row.file);
-  if (!row.streaming) {
+  const framing = row.streaming ? framingOf(dialect, row.content_type) : null;
+  if (framing === null) {
     const { reported, beside, terms } = dialect.readJson(body, row.response_headers ?? {});
     return reported === null ? null : { usage: sumOf([dialect.normalise(reported), beside]), terms };
   }
-  const framing = framingOf(dialect, row.content_type)!;
   const [reader, splitter] = [dialect.stream(framing), splitterFor(framing, 1 << 25)];
   for (const bytes of [body, Buffer.from('\n\n')]) splitter.push(bytes, (frame) => void reader.frame(frame));
   const reported = reader.usage();
