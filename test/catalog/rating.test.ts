@@ -232,6 +232,27 @@ test('a price is what it was, after it was written', () => {
   );
 });
 
+test('a bound is by the tiers that the request can come to, and by sound where it may have some', () => {
+  const price = readPrice({
+    ...{ input: '1', input_audio: '32', output: '2', output_audio: '64' },
+    tiers: [{ above_input_tokens: 100, input: '3' }],
+    service_tiers: { flex: '0.5', priority: '2' },
+  });
+  const bound = (more: object, input = 100) => boundCharge({ input, output: 10, ...more }, price, 1_000_000n);
+  const silent = { hears: false, speaks: false };
+  // The same price, again and again: what one request comes to is no other's bound.
+  const cases: [more: object, input: number, expected: string][] = [
+    [{ ...silent, serviceTier: 'flex' }, 100, '120'],
+    [{ ...silent, serviceTier: 'priority' }, 100, '240'],
+    [silent, 100, '120'],
+    [silent, 101, '323'],
+    [{ ...silent, hears: true }, 100, '3220'],
+    [{ ...silent, speaks: true }, 100, '740'],
+    [{}, 100, '3840'],
+  ];
+  for (const [more, input, expected] of cases) expect(bound(more, input)).toBe(credits(expected));
+});
+
 test('a bound covers whatever tier the request comes to, and the service tier asked for or the plain one', () => {
   const tier = fc.constantFrom('flex', 'priority', undefined);
   fc.assert(

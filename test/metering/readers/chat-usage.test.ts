@@ -24,6 +24,18 @@ const ROWS: Row[] = [
     billed: { input: 3, cached_input: 12, cache_write: 5, output: 10 },
   },
   {
+    name: 'as many written as cached, more than there are together, are the same tokens: what is left is plain',
+    usage: { ...counts, prompt_tokens_details: { cached_tokens: 15, cache_write_tokens: 15 } },
+    reported: { ...plain, cached_read_tokens: 15, cache_write_tokens: 15 },
+    billed: { input: 5, cached_input: 15, output: 10 },
+  },
+  {
+    name: 'as many written as cached, that are there, are others',
+    usage: { ...counts, prompt_tokens_details: { cached_tokens: 10, cache_write_tokens: 10 } },
+    reported: { ...plain, cached_read_tokens: 10, cache_write_tokens: 10 },
+    billed: { input: 0, cached_input: 10, cache_write: 10, output: 10 },
+  },
+  {
     name: 'writes to the cache for an hour are part of all writes',
     usage: {
       ...counts,
