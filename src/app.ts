@@ -206,8 +206,8 @@ function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, part
 
 /** What only the owner may see: on the data plane's port, or on one of its own. */
 async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, gateway: GatewayDeps): Promise<void> {
-  const { pool, adminKey } = options;
-  await registerAdmin(http, { ...gateway, pool, adminKey });
+  const { pool, adminKey, config } = options;
+  await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup });
   const check = adminCheck(adminKey);
   http.get('/metrics', async (request, reply) => {
     check(request.headers.authorization);

@@ -7,6 +7,8 @@
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Pool } from 'pg';
+import { readOverride } from '../catalog/override.ts';
+import type { Override } from '../catalog/types.ts';
 import { promptly } from '../db/pool.ts';
 import type { Clock } from '../lib/clock.ts';
 import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
@@ -24,6 +26,10 @@ export interface Principal {
   /** The account's plan; `null`: the default plan. */
   plan: string | null;
   scopes: readonly Scope[];
+  /** What the account pays by model, where that is a price of its own; `null`: one that this release cannot read. */
+  prices: ReadonlyMap<string, Override | null>;
+  /** The catalog's version they are of, where others wait for their instant: at a newer one they are to be read again. */
+  pricesAt: bigint | null;
 }
 
 interface Cached {
@@ -45,6 +51,8 @@ interface Row {
   policy_version: bigint;
   suspended: boolean;
   key_ended: boolean;
+  prices: { model: string; version: number; price: unknown }[] | null;
+  prices_at: bigint | null;
 }
 
 export class Principals {
@@ -104,9 +112,17 @@ export class Principals {
     const reading = this.#pool.query<Row>({
       name: 'principal',
       text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, a.plan, w.policy_version, w.status <> 0 AS suspended,
-               s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended
+               s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended, o.prices, o.prices_at
              FROM api_keys k JOIN accounts a USING (account_id) JOIN wallets w USING (account_id)
-               JOIN spenders s USING (account_id, key_id)
+               JOIN spenders s USING (account_id, key_id), LATERAL (
+                 SELECT jsonb_agg(jsonb_build_object('model', p.model, 'version', p.version, 'price', p.price))
+                     FILTER (WHERE p.is_last AND p.price IS NOT NULL) AS prices,
+                   min(p.catalog) FILTER (WHERE p.waits) AS prices_at
+                 FROM (
+                   SELECT t.model, t.version, t.price, c.version AS catalog, t.effective_at >= c.next_change_at AS waits,
+                     t.effective_at < c.next_change_at AND t.version = max(t.version)
+                       FILTER (WHERE t.effective_at < c.next_change_at) OVER (PARTITION BY t.model) AS is_last
+                   FROM price_overrides t, catalog_state c WHERE t.account_id = k.account_id) p) o
              WHERE k.key_id = $1`,
       values: [key],
     });
@@ -125,11 +141,20 @@ export class Principals {
       keyEnded: row.key_ended,
       plan: row.plan,
       scopes: row.scopes,
+      prices: pricesOf(row),
+      pricesAt: row.prices_at,
     };
     const cached = { principal, secretHash: row.secret_hash };
     remember(this.#cache, name, cached, CACHE_LIMIT);
     return cached;
   }
+}
+
+const NO_PRICES: Principal['prices'] = new Map();
+
+function pricesOf({ prices }: Row): Principal['prices'] {
+  if (prices === null) return NO_PRICES;
+  return new Map(prices.map(({ model, version, price }) => [model, readOverride(price, { kind: 'account', version })]));
 }
 
 /** Compares in constant time, also when there is nothing to compare with. */

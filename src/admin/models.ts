@@ -1,58 +1,74 @@
-/** Models and their prices: each change is a new version, effective at the next request on every gateway. */
+/** Models: each change is a new version, effective at the next request on every gateway. Their prices: prices.ts. */
 import type { FastifyInstance } from 'fastify';
 import { modelEntry } from '../catalog/file.ts';
-import { entryVersions, putEntry } from '../catalog/store.ts';
+import { changeEntry, entryVersions, type KeptVersion } from '../catalog/store.ts';
 import { invalidField, readInput } from '../errors-input.ts';
+import { confirmed, numbersAsText, presentPrice, previewPrice, priceChange, refuseDoubts } from './prices.ts';
 import { type AdminDeps, noSuch } from './shared.ts';
 
-type Versions = Awaited<ReturnType<typeof entryVersions>>;
-
-/** Names of models may hold slashes, so they are the rest of the path. */
+/** Names of models may hold slashes, so they are the rest of the path, and what is asked about them is at its end. */
 interface ByName {
   Params: { '*': string };
 }
 
 const PRICES = '/prices';
+const PREVIEW = '/prices/preview';
 const MOST_NAME_CHARS = 200;
 
-export function registerModels(scope: FastifyInstance, { pool }: AdminDeps): void {
+export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
+  const { pool } = deps;
+
   scope.get<ByName>('/models/*', async (request) => {
     const path = request.params['*'];
-    const name = path.endsWith(PRICES) ? path.slice(0, -PRICES.length) : path;
+    const name = before(path, PRICES) ?? path;
     const versions = isName(name) ? await entryVersions(pool, 'model', name) : [];
-    if (versions[0] === undefined || versions[0].deleted) throw noSuch('model', name);
-    if (name === path) return presentModel(name, versions);
+    const current = versions.find(({ waits }) => !waits);
+    if (current === undefined || current.deleted) throw noSuch('model', name);
+    if (name === path) return presentModel(name, current);
     return { data: versions.filter(({ deleted }) => !deleted).map(presentPrice), has_more: false, next_cursor: null };
   });
 
   scope.put<ByName>('/models/*', async (request) => {
     const name = request.params['*'];
     if (!isName(name))
-      throw invalidField('model', `must have 1 to ${MOST_NAME_CHARS} characters and not end in ${PRICES}`);
+      throw invalidField(
+        'model',
+        `must have 1 to ${MOST_NAME_CHARS} characters and not end in ${PRICES} or ${PREVIEW}`,
+      );
     const entry = readInput(modelEntry, numbersAsText(request.body));
-    await putEntry(pool, 'model', name, entry, 'admin');
-    return presentModel(name, await entryVersions(pool, 'model', name));
+    const confirm = confirmed(request.query);
+    const make = (base: KeptVersion | null) => {
+      if (!confirm) refuseDoubts(entry, base?.body ?? null);
+      return entry;
+    };
+    return presentModel(
+      name,
+      await changeEntry(pool, { kind: 'model', name, author: 'admin', at: null, fields: null, make }),
+    );
+  });
+
+  scope.post<ByName>('/models/*', async (request, reply) => {
+    const path = request.params['*'];
+    const name = before(path, PREVIEW) ?? before(path, PRICES);
+    if (name === null || !isName(name)) throw noSuch('model', path);
+    if (path.endsWith(PREVIEW)) return previewPrice(deps, name, request.body);
+    const change = priceChange(name, request.body, confirmed(request.query));
+    return reply
+      .status(201)
+      .send(presentPrice(await changeEntry(pool, { kind: 'model', name, author: 'admin', ...change })));
   });
 }
 
+/** What stands before the end of a path; `null`: that is not its end. */
+function before(path: string, end: string): string | null {
+  return path.endsWith(end) ? path.slice(0, -end.length) : null;
+}
+
 function isName(name: string): boolean {
-  return name !== '' && name.length <= MOST_NAME_CHARS && !name.includes('\0') && !name.endsWith(PRICES);
+  const isFree = !name.endsWith(PRICES) && !name.endsWith(PREVIEW);
+  return name !== '' && name.length <= MOST_NAME_CHARS && !name.includes('\0') && isFree;
 }
 
-function presentModel(name: string, versions: Versions) {
-  const [{ version, body, source, createdAt }] = versions as [Versions[number]];
-  return { model: name, version, source, effective_at: createdAt.toISOString(), ...(body as object) };
-}
-
-function presentPrice({ version, body, createdAt }: Versions[number]) {
-  const { price, cost } = body as { price?: unknown; cost?: unknown };
-  return { version, price: price ?? null, cost: cost ?? null, effective_at: createdAt.toISOString() };
-}
-
-/** Prices are text, as in the catalog's file. Whatever number `parseJson` left is exactly its text. */
-function numbersAsText(value: unknown): unknown {
-  if (typeof value === 'number') return String(value);
-  if (Array.isArray(value)) return value.map(numbersAsText);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, numbersAsText(item)]));
+function presentModel(name: string, { version, body, source, effectiveAt }: KeptVersion) {
+  return { model: name, version, source, effective_at: effectiveAt.toISOString(), ...body };
 }

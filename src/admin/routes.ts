@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { adminCheck } from '../accounts/admin-key.ts';
 import { parseJson } from '../lib/http-json.ts';
+import { registerAccountPrices } from './account-prices.ts';
 import { registerAccounts } from './accounts.ts';
 import { registerCredits } from './credits.ts';
 import { registerKeys } from './keys.ts';
@@ -32,6 +33,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
         request.body ??= {};
       });
       registerAccounts(scope, deps);
+      registerAccountPrices(scope, deps);
       registerKeys(scope, deps);
       registerCredits(scope, deps);
       registerRequests(scope, deps);

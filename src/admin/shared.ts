@@ -6,6 +6,8 @@ import { parsePublicId } from '../lib/ids.ts';
 export interface AdminDeps extends LedgerDeps {
   /** `null`: the admin API is off. */
   adminKey: string | null;
+  /** What a price is of its cost where the catalog states none; scaled by 10⁶. */
+  markup: bigint;
 }
 
 /** A route whose path names an account, or a request, as `:id`. */
@@ -21,7 +23,7 @@ export function accountOf(request: { params: ById['Params'] }): bigint {
 }
 
 /** The error for what a path names and nobody has. */
-export function noSuch(what: 'account' | 'key' | 'request' | 'model', name: string): TollgateError {
+export function noSuch(what: 'account' | 'key' | 'request' | 'model' | 'price', name: string): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });
 }
 

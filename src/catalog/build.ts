@@ -1,7 +1,8 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
-import { type ModelEntry, modelEntry, planEntry } from './file.ts';
-import { readPrice, type WrittenPrice } from './price.ts';
-import type { Catalog, Model, Plan } from './types.ts';
+import { type ModelEntry, modelEntry, type PlanEntry, planEntry } from './file.ts';
+import { toOverride, type WrittenOverride } from './override.ts';
+import { type Price, readPrice, type WrittenPrice } from './price.ts';
+import type { Catalog, Model, Override, Plan } from './types.ts';
 
 /** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
@@ -40,7 +41,7 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
       if (model.routes.length > 0) models.push(model);
       else leftOut.set(`model ${name}`, `none of its providers is on: ${providersOf(read.data)}`);
     } else {
-      const plan: Plan = { name, allowsModel: matcher(read.data.models) };
+      const plan = toPlan(name, version, read.data);
       plans.set(name, plan);
       if (read.data.default) defaultPlan = plan;
     }
@@ -53,12 +54,14 @@ function providersOf(entry: ModelEntry): string {
   return [...new Set(entry.routes.map(({ provider }) => provider))].join(', ');
 }
 
+/** What the customer pays: the entry's price, else its cost times the markup, which is scaled by 10⁶. */
+export function priceOf({ price, cost }: ModelEntry, markup: bigint): Price {
+  return price === undefined ? readPrice(cost as WrittenPrice, markup) : readPrice(price as WrittenPrice);
+}
+
 function toModel(name: string, version: number, entry: ModelEntry, options: BuildOptions): Model {
   const cost = entry.cost === undefined ? null : readPrice(entry.cost as WrittenPrice);
-  const price =
-    entry.price === undefined
-      ? readPrice(entry.cost as WrittenPrice, options.markup)
-      : readPrice(entry.price as WrittenPrice);
+  const price = priceOf(entry, options.markup);
   return {
     name,
     routes: entry.routes
@@ -72,9 +75,38 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
     onUpstreamTimeout: entry.on_upstream_timeout ?? 'free',
     whenShort: entry.when_short ?? 'clamp',
     onOrphan: entry.on_orphan ?? 'charge_metered',
+    reasons: price.units.reasoning !== undefined,
     price,
+    priceSource: null,
     cost,
     priceVersion: version,
+  };
+}
+
+function toPlan(name: string, version: number, { models, prices = {} }: PlanEntry): Plan {
+  const source = { kind: 'plan' as const, plan: name, version };
+  // The name itself first, then the glob that says the most.
+  const said = (glob: string): number => (glob.includes('*') ? glob.replaceAll('*', '').length : Infinity);
+  const overrides = Object.entries(prices)
+    .map(([glob, written]) => ({
+      glob,
+      matches: matcher([glob]),
+      override: toOverride(written as WrittenOverride, source),
+    }))
+    .sort((a, b) => said(b.glob) - said(a.glob) || (a.glob < b.glob ? -1 : 1));
+  const found = new Map<string, Override | null>();
+  return {
+    name,
+    allowsModel: matcher(models),
+    // Asked of models of the catalog alone, so that what is kept of the answers is bounded.
+    overrideOf: (model) => {
+      let override = found.get(model);
+      if (override === undefined) {
+        override = overrides.find(({ matches }) => matches(model))?.override ?? null;
+        found.set(model, override);
+      }
+      return override;
+    },
   };
 }
 

@@ -70,6 +70,18 @@ export const priceEntry = unitPrices
     }
   });
 
+const multipleEntry = z.strictObject({ multiple });
+
+/** A price in the place of a model's own, or a multiple of that: `{ multiple: 0.8 }`. */
+export const priceOverride = z.unknown().transform((value, context) => {
+  const isMultiple = typeof value === 'object' && value !== null && 'multiple' in value;
+  const read = (isMultiple ? multipleEntry : priceEntry).safeParse(value);
+  if (read.success) return read.data;
+  for (const { path, message } of read.error.issues) context.addIssue({ code: 'custom', path, message });
+  return z.NEVER;
+});
+const MOST_PLAN_PRICES = 200;
+
 const route = z.strictObject({
   provider: text,
   model: text,
@@ -99,6 +111,11 @@ export const planEntry = z.strictObject({
   default: z.boolean().optional(),
   models: z.array(text).default([]),
   features: z.array(text).default([]),
+  /** By the names of models, `*` for any text: what the plan asks instead of the model's own price. */
+  prices: z
+    .record(text, priceOverride)
+    .refine((all) => Object.keys(all).length <= MOST_PLAN_PRICES, `must have at most ${MOST_PLAN_PRICES} prices`)
+    .optional(),
   limits: z.record(z.string(), whole(0, 1_000_000_000)).optional(),
   grace_days: whole(0, 365).optional(),
   stripe_prices: z.array(text).optional(),
@@ -120,6 +137,7 @@ const packEntry = z.strictObject({
 export const ENTRY_SCHEMAS = { model: modelEntry, operation: operationEntry, plan: planEntry, pack: packEntry };
 export type EntryKind = keyof typeof ENTRY_SCHEMAS;
 export type ModelEntry = z.output<typeof modelEntry>;
+export type PlanEntry = z.output<typeof planEntry>;
 
 const name = z
   .string()

@@ -65,15 +65,17 @@ export function readPrice(written: WrittenPrice, markup: bigint = MULTIPLE_SCALE
   return {
     units: readUnits(written, usd),
     tiers: tiers.sort((a, b) => a.aboveInputTokens - b.aboveInputTokens),
-    serviceTiers: mapValues<string, bigint>(
-      written.service_tiers ?? {},
-      (text) => parseDecimal(text, MULTIPLE_DECIMALS)!,
-    ),
+    serviceTiers: mapValues<string, bigint>(written.service_tiers ?? {}, readMultiple),
     images:
       typeof image === 'object'
         ? mapValues(image, (price) => (typeof price === 'string' ? usd(price) : mapValues(price, usd)))
         : null,
   };
+}
+
+/** A multiple as it is written → scaled by 10⁶. */
+export function readMultiple(written: string): bigint {
+  return parseDecimal(written, MULTIPLE_DECIMALS)!;
 }
 
 /** The price as it is written. */

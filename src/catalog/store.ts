@@ -1,8 +1,14 @@
 /**
- * The catalog in the database: every change is a new version of an entry, nothing is changed in place, and each change
- * raises the catalog's version, which holds are checked against.
+ * The catalog in the database: every change is a new version of an entry, nothing is changed in place, and each change raises the
+ * catalog's version, which holds are checked against. Who writes holds the lock of the whole catalog, so that changes have one
+ * order. A version may wait for its instant:
+ *
+ *   made ──its instant comes──▶ in force ──the next one's comes──▶ past
+ *     └──another is made for the same instant or an earlier one──▶ replaced: made anew as a higher version, or given up
+ *
+ * Made anew, it says of the fields that it set itself what it said, and of all else what now stands before it: a price that waits
+ * does not undo a route that was mended meanwhile.
  */
-import { createHash } from 'node:crypto';
 import type { ClientBase, Pool } from 'pg';
 import { transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
@@ -10,79 +16,104 @@ import { type BuildOptions, buildCatalog, type KeptEntry } from './build.ts';
 import type { EntryKind, FileEntry } from './file.ts';
 import type { Catalog } from './types.ts';
 
-/** What applying a file did, as `kind name`. */
-export interface Applied {
-  applied: string[];
-  unchanged: string[];
-  /** Last changed through the admin API, and left so. */
-  skipped: string[];
-  pruned: string[];
-}
+type Body = Readonly<Record<string, unknown>>;
 
-interface Latest {
-  kind: EntryKind;
-  name: string;
+/** A version of an entry that was, is or will be in force. */
+export interface KeptVersion {
   version: number;
+  body: Body;
+  /** Those of the body that it set; `null`: all. */
+  fields: readonly string[] | null;
   source: 'file' | 'api';
   deleted: boolean;
-  /** Of the version that last came from a file; `null`: none did, or it was pruned. */
-  last_file_digest: string | null;
+  author: string | null;
+  effectiveAt: Date;
+  /** Its instant has not come. */
+  waits: boolean;
 }
 
+/** A change of one entry through the admin API. */
+export interface EntryChange {
+  kind: EntryKind;
+  name: string;
+  author: string;
+  /** When it holds; `null`: now. */
+  at: Date | null;
+  /** What it sets; all else stays as it then is. `null`: the whole body. */
+  fields: readonly string[] | null;
+  /** The new body, which must pass the schema of its kind, from the version that it takes the place of; `null`: there is none. May throw. */
+  make: (base: KeptVersion | null) => Body;
+}
+
+/** Of one entry: each of them is made anew when the entry changes before they are due. */
+const MOST_WAITING = 20;
+
 /**
- * Applies a file. An entry is applied when it differs from what a file last said of it; one last changed through the API
- * is then skipped, unless `force`. What is not in the file stays, unless `prune`, which spares what was last changed
- * through the API, unless `force`. One apply at a time; all of it or nothing.
+ * Makes a new version of one entry, effective at its instant, or at the next request, on every gateway. What waits for a later
+ * instant stays; what waited for the same one is replaced. Throws `invalid_request` on an instant that has passed, `conflict`
+ * when too many wait, and what `make` throws; then nothing is changed.
  */
-export async function applyCatalog(
-  pool: Pool,
-  entries: readonly FileEntry[],
-  options: { force: boolean; prune: boolean },
-): Promise<Applied> {
+export async function changeEntry(pool: Pool, change: EntryChange): Promise<KeptVersion> {
   return transaction(pool, async (db) => {
-    await db.query('SELECT FROM catalog_state FOR UPDATE');
-    const { rows } = await db.query<Latest>(
-      `SELECT DISTINCT ON (kind, name) kind, name, version, source, deleted,
-         (SELECT file_digest FROM catalog_entries f WHERE f.kind = e.kind AND f.name = e.name AND f.source = 'file'
-            ORDER BY version DESC LIMIT 1) AS last_file_digest
-       FROM catalog_entries e ORDER BY kind, name, version DESC`,
-    );
-    const latest = new Map(rows.map((row) => [`${row.kind} ${row.name}`, row]));
-    const result: Applied = { applied: [], unchanged: [], skipped: [], pruned: [] };
-    for (const entry of entries) {
-      const label = `${entry.kind} ${entry.name}`;
-      const known = latest.get(label);
-      latest.delete(label);
-      const digest = digestOf(entry.body);
-      const overridden = known?.source === 'api';
-      if (known?.last_file_digest === digest && !(options.force && overridden)) {
-        result.unchanged.push(label);
-      } else if (overridden && !options.force) {
-        result.skipped.push(label);
-      } else {
-        await insert(db, { ...entry, version: (known?.version ?? 0) + 1, source: 'file', digest, author: null });
-        result.applied.push(label);
-      }
-    }
-    for (const [label, { kind, name, version, source, deleted }] of options.prune ? latest : []) {
-      if (deleted) continue;
-      if (source === 'api' && !options.force) {
-        result.skipped.push(label);
-        continue;
-      }
-      const gone = { kind, name, body: {}, version: version + 1, deleted: true };
-      await insert(db, { ...gone, source: 'file', digest: null, author: null });
-      result.pruned.push(label);
-    }
-    if (result.applied.length + result.pruned.length > 0) await raiseVersion(db);
-    return result;
+    const now = await lockCatalog(db);
+    const version = await changeLocked(db, now, change);
+    await catalogChanged(db, now);
+    const kept = await versionsOf(db, change.kind, change.name);
+    return kept.find((one) => one.version === version)!;
   });
 }
 
-/**
- * Sets one entry through the admin API: a new version, effective at the next request on every gateway. Returns the
- * version. `body` must have passed the schema of its kind.
- */
+async function changeLocked(db: ClientBase, now: string, change: EntryChange): Promise<number> {
+  const { kind, name, author, at, make } = change;
+  const kept = await versionsOf(db, kind, name);
+  if (at !== null) refuseInstant(at, now, kept.filter(({ waits }) => waits).length);
+  const later = kept.filter((one) => one.waits && (at === null || one.effectiveAt > at)).reverse();
+  const base = kept[later.length] ?? null;
+  let body = make(base === null || base.deleted ? null : base);
+  let version = (await newestVersion(db, kind, name)) + 1;
+  const isRepeated = base?.waits && base.effectiveAt.getTime() === at?.getTime();
+  const fields = isRepeated ? union(base.fields, change.fields) : change.fields;
+  const made = version;
+  await insertVersion(db, {
+    kind,
+    name,
+    body,
+    version,
+    source: 'api',
+    digest: null,
+    author,
+    fields,
+    effectiveAt: at ?? now,
+  });
+  for (const waiting of later) {
+    body = waiting.fields === null ? waiting.body : { ...body, ...pick(waiting.body, waiting.fields) };
+    await insertVersion(db, { ...waiting, kind, name, body, version: ++version, digest: null });
+  }
+  return made;
+}
+
+function union(a: readonly string[] | null, b: readonly string[] | null): string[] | null {
+  return a === null || b === null ? null : [...new Set([...a, ...b])];
+}
+
+function pick(body: Body, fields: readonly string[]): Body {
+  return Object.fromEntries(Object.entries(body).filter(([field]) => fields.includes(field)));
+}
+
+/** Throws `invalid_request` when an instant has passed, `conflict` when too many changes wait. */
+export function refuseInstant(at: Date, now: string, waiting: number): void {
+  if (at <= new Date(now)) {
+    const message =
+      "Invalid value for 'effective_at': it has passed. Name a later time, or leave it out: then the change holds at once.";
+    throw new TollgateError('invalid_request', { param: 'effective_at', message });
+  }
+  if (waiting >= MOST_WAITING) {
+    const message = `${MOST_WAITING} changes wait already, which is the most. Send the instant of one of them to replace it.`;
+    throw new TollgateError('conflict', { param: 'effective_at', message });
+  }
+}
+
+/** Sets one entry as it is given: a new version, effective at the next request on every gateway. Returns the version. */
 export async function putEntry(
   pool: Pool,
   kind: EntryKind,
@@ -90,17 +121,7 @@ export async function putEntry(
   body: unknown,
   author: string,
 ): Promise<number> {
-  return transaction(pool, async (db) => {
-    await db.query('SELECT FROM catalog_state FOR UPDATE');
-    const { rows } = await db.query<{ version: number | null }>(
-      'SELECT max(version) AS version FROM catalog_entries WHERE kind = $1 AND name = $2',
-      [kind, name],
-    );
-    const version = (rows[0]!.version ?? 0) + 1;
-    await insert(db, { kind, name, body, version, source: 'api', digest: null, author });
-    await raiseVersion(db);
-    return version;
-  });
+  return (await changeEntry(pool, { kind, name, author, at: null, fields: null, make: () => body as Body })).version;
 }
 
 /** An entry to be set, made from the version that it takes the place of; 0: there was none. */
@@ -115,79 +136,87 @@ export interface Replacement extends FileEntry {
 export async function putEntries(pool: Pool, entries: readonly Replacement[], author: string): Promise<void> {
   if (entries.length === 0) return;
   await transaction(pool, async (db) => {
-    await db.query('SELECT FROM catalog_state FOR UPDATE');
-    for (const entry of entries) {
-      const { rows } = await db.query<{ version: number | null }>(
-        'SELECT max(version) AS version FROM catalog_entries WHERE kind = $1 AND name = $2',
-        [entry.kind, entry.name],
-      );
-      if ((rows[0]!.version ?? 0) !== entry.version) {
-        const message = `The ${entry.kind} "${entry.name}" was changed meanwhile. Nothing was set: look at it anew.`;
+    const now = await lockCatalog(db);
+    for (const { kind, name, body, version } of entries) {
+      if ((await newestVersion(db, kind, name)) !== version) {
+        const message = `The ${kind} "${name}" was changed meanwhile. Nothing was set: look at it anew.`;
         throw new TollgateError('conflict', { message });
       }
-      await insert(db, { ...entry, version: entry.version + 1, source: 'api', digest: null, author });
+      await changeLocked(db, now, { kind, name, author, at: null, fields: null, make: () => body as Body });
     }
-    await raiseVersion(db);
+    await catalogChanged(db, now);
   });
 }
 
-/** The newest version of each entry of a kind, the deleted ones too. */
+/**
+ * The entries of a kind that are in force, the deleted ones too. `version` is the newest number of each, though that may wait:
+ * what `putEntries` compares.
+ */
 export async function latestEntries(
   pool: Pool,
   kind: EntryKind,
 ): Promise<{ name: string; version: number; body: unknown; deleted: boolean }[]> {
   const { rows } = await pool.query<{ name: string; version: number; body: unknown; deleted: boolean }>(
-    `SELECT DISTINCT ON (name) name, version, body, deleted FROM catalog_entries
-       WHERE kind = $1 ORDER BY name, version DESC`,
+    `SELECT name, body, deleted,
+       (SELECT max(version) FROM catalog_entries n WHERE n.kind = e.kind AND n.name = e.name) AS version
+       FROM catalog_in_force() e WHERE kind = $1 ORDER BY name`,
     [kind],
   );
   return rows;
 }
 
-/** The versions of one entry, newest first. */
-export async function entryVersions(
-  pool: Pool,
-  kind: EntryKind,
-  name: string,
-): Promise<{ version: number; body: unknown; source: 'file' | 'api'; deleted: boolean; createdAt: Date }[]> {
-  const { rows } = await pool.query<{
-    version: number;
-    body: unknown;
-    source: 'file' | 'api';
-    deleted: boolean;
-    created_at: Date;
-  }>(
-    'SELECT version, body, source, deleted, created_at FROM catalog_entries WHERE kind = $1 AND name = $2 ORDER BY version DESC',
-    [kind, name],
-  );
-  return rows.map(({ created_at, ...row }) => ({ ...row, createdAt: created_at }));
+/** The versions of one entry, newest first: those that wait, the one in force, those that were. */
+export async function entryVersions(pool: Pool, kind: EntryKind, name: string): Promise<KeptVersion[]> {
+  await pool.query('SELECT catalog_advance()');
+  return versionsOf(pool, kind, name);
 }
 
-/** The catalog as it is now. */
+/** Left out are those that another took the place of before they were due. */
+async function versionsOf(db: Pool | ClientBase, kind: EntryKind, name: string): Promise<KeptVersion[]> {
+  const { rows } = await db.query<Omit<KeptVersion, 'effectiveAt'> & { effective_at: Date }>(
+    `SELECT version, body, fields, source, deleted, author, effective_at, effective_at >= next_change_at AS waits FROM (
+         SELECT e.*, s.next_change_at,
+           min(effective_at) OVER (ORDER BY e.version DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS replaced_at
+           FROM catalog_entries e CROSS JOIN catalog_state s WHERE kind = $1 AND name = $2) t
+       WHERE replaced_at IS NULL OR effective_at < replaced_at ORDER BY version DESC`,
+    [kind, name],
+  );
+  return rows.map(({ effective_at, ...row }) => ({ ...row, effectiveAt: effective_at }));
+}
+
+async function newestVersion(db: ClientBase, kind: EntryKind, name: string): Promise<number> {
+  const { rows } = await db.query<{ version: number }>(
+    'SELECT coalesce(max(version), 0) AS version FROM catalog_entries WHERE kind = $1 AND name = $2',
+    [kind, name],
+  );
+  return rows[0]!.version;
+}
+
+/** The catalog as it is now, by the database's clock. */
 export async function loadCatalog(pool: Pool, options: BuildOptions): Promise<Catalog> {
-  // One statement, so that the version and the entries are of one instant.
   const { rows } = await pool.query<KeptEntry & { catalog_version: bigint; deleted: boolean }>(
-    `SELECT s.version AS catalog_version, e.kind, e.name, e.version, e.body, e.deleted
-       FROM catalog_state s LEFT JOIN (
-         SELECT DISTINCT ON (kind, name) * FROM catalog_entries ORDER BY kind, name, version DESC) e ON true
-       ORDER BY e.created_at`,
+    'SELECT catalog_version, kind, name, version, body, deleted FROM catalog_in_force()',
   );
   const entries = rows.filter((row) => row.kind !== null && !row.deleted);
   return buildCatalog(rows[0]!.catalog_version, entries, options);
 }
 
-interface NewEntry extends FileEntry {
+/** A version to be written. */
+export interface NewVersion extends FileEntry {
   version: number;
   source: 'file' | 'api';
   digest: string | null;
   author: string | null;
+  effectiveAt: Date | string;
+  fields?: readonly string[] | null;
   deleted?: boolean;
 }
 
-async function insert(db: ClientBase, entry: NewEntry): Promise<void> {
+/** Writes a version, under the lock. */
+export async function insertVersion(db: ClientBase, entry: NewVersion): Promise<void> {
   await db.query(
-    `INSERT INTO catalog_entries (kind, name, version, body, source, file_digest, author, deleted)
-       VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+    `INSERT INTO catalog_entries (kind, name, version, body, source, file_digest, author, deleted, effective_at, fields)
+       VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
     [
       entry.kind,
       entry.name,
@@ -197,14 +226,19 @@ async function insert(db: ClientBase, entry: NewEntry): Promise<void> {
       entry.digest,
       entry.author,
       entry.deleted ?? false,
+      entry.effectiveAt,
+      entry.fields ?? null,
     ],
   );
 }
 
-async function raiseVersion(db: ClientBase): Promise<void> {
-  await db.query('UPDATE catalog_state SET version = version + 1');
+/** Waits for whoever writes prices. Returns the instant of this change as text: a `Date` would lose its microseconds. */
+export async function lockCatalog(db: ClientBase): Promise<string> {
+  const { rows } = await db.query<{ now: string }>('SELECT catalog_lock()::text AS now');
+  return rows[0]!.now;
 }
 
-function digestOf(body: unknown): string {
-  return createHash('sha256').update(JSON.stringify(body)).digest('hex');
+/** Ends a change made under the lock: what gateways know of the catalog is old from its commit on. */
+export async function catalogChanged(db: ClientBase, now: string): Promise<void> {
+  await db.query('SELECT catalog_changed($1)', [now]);
 }

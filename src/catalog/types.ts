@@ -8,6 +8,12 @@ export interface Route {
   model: string;
 }
 
+/** Whose price stands for the model's own: a version of a plan, or of the account's own price for the model. */
+export type PriceSource = { kind: 'plan'; plan: string; version: number } | { kind: 'account'; version: number };
+
+/** What stands for a model's own price: another, or a multiple of it, scaled by 10⁶. See override.ts. */
+export type Override = { source: PriceSource; price: Price } | { source: PriceSource; multiple: bigint };
+
 export interface Model {
   name: string;
   /** In order of preference; never empty. */
@@ -22,16 +28,22 @@ export interface Model {
   onUpstreamTimeout: 'estimate' | 'free';
   whenShort: 'clamp' | 'refuse';
   onOrphan: OnOrphan;
+  /** Whether it generates what it bills and does not show: its own price has one for reasoning. */
+  reasons: boolean;
   price: Price;
+  /** `null`: the price is the model's own. */
+  priceSource: PriceSource | null;
   /** What the provider bills us; `null`: not known. */
   cost: Price | null;
-  /** The version of the catalog entry that the price is from. */
+  /** The version of the model's entry: its cost, and its price unless `priceSource` has another. */
   priceVersion: number;
 }
 
 export interface Plan {
   name: string;
   allowsModel(name: string): boolean;
+  /** What it asks for a model instead of the model's own price; `null`: nothing else. */
+  overrideOf(model: string): Override | null;
 }
 
 export interface Catalog {

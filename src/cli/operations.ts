@@ -1,7 +1,7 @@
 /** `serve`, `migrate`, `catalog apply`, `ledger verify`, `ledger rebuild`. */
 import { resolve } from 'node:path';
+import { applyCatalog } from '../catalog/apply.ts';
 import { readCatalogFile } from '../catalog/file.ts';
-import { applyCatalog } from '../catalog/store.ts';
 import { migrate as migrateDatabase } from '../db/migrate.ts';
 import type { AuditOptions } from '../ledger/audit/index.ts';
 import { type PresentedDifference, presentRebuilding, presentVerification } from '../ledger/audit/present.ts';

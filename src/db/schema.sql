@@ -66,6 +66,8 @@ CREATE TABLE catalog_entries (
   author text,
   deleted boolean DEFAULT false NOT NULL,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  effective_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  fields text[],
   CONSTRAINT catalog_entries_pkey PRIMARY KEY (kind, name, version),
   CONSTRAINT catalog_body_is_an_object CHECK ((jsonb_typeof(body) = 'object'::text)),
   CONSTRAINT catalog_kind_is_known CHECK ((kind = ANY (ARRAY['model'::text, 'operation'::text, 'plan'::text, 'pack'::text]))),
@@ -76,6 +78,7 @@ CREATE TABLE catalog_entries (
 CREATE TABLE catalog_state (
   only_row boolean DEFAULT true NOT NULL,
   version bigint DEFAULT 1 NOT NULL,
+  next_change_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
   CONSTRAINT catalog_state_pkey PRIMARY KEY (only_row),
   CONSTRAINT catalog_state_is_one_row CHECK (only_row)
 );
@@ -205,6 +208,21 @@ CREATE TABLE owners (
   CONSTRAINT owners_pkey PRIMARY KEY (owner)
 ) WITH (fillfactor=50);
 
+CREATE TABLE price_overrides (
+  account_id bigint NOT NULL,
+  model text NOT NULL,
+  version integer NOT NULL,
+  price jsonb,
+  reason text,
+  author text NOT NULL,
+  effective_at timestamp with time zone NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT price_overrides_pkey PRIMARY KEY (account_id, model, version),
+  CONSTRAINT override_price_is_an_object CHECK ((jsonb_typeof(price) = 'object'::text)),
+  CONSTRAINT override_version_is_positive CHECK ((version > 0)),
+  CONSTRAINT price_overrides_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
+);
+
 CREATE TABLE spenders (
   account_id bigint NOT NULL,
   key_id bigint NOT NULL,
@@ -281,9 +299,69 @@ CREATE INDEX idempotency_kept ON tollgate.idempotency USING btree (account_id, c
 
 CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
 
+CREATE INDEX price_overrides_waiting ON tollgate.price_overrides USING btree (effective_at);
+
 CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE (next_change_at <> 'infinity'::timestamp with time zone);
 
 -- Functions
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_advance(p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := coalesce(p_at, clock_timestamp());
+BEGIN
+  PERFORM FROM catalog_state WHERE next_change_at <= v_now FOR UPDATE;
+  IF FOUND THEN
+    UPDATE catalog_state SET version = version + 1, next_change_at = catalog_next_change(v_now);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_changed(p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE catalog_state SET version = version + 1, next_change_at = catalog_next_change(p_now);
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_in_force(p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS TABLE(catalog_version bigint, kind text, name text, version integer, body jsonb, deleted boolean)
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+BEGIN
+  PERFORM catalog_advance(p_at);
+  RETURN QUERY
+    SELECT s.version, e.kind, e.name, e.version, e.body, e.deleted
+      FROM catalog_state s LEFT JOIN (
+        SELECT DISTINCT ON (t.kind, t.name) t.* FROM catalog_entries t, catalog_state c WHERE t.effective_at < c.next_change_at
+          ORDER BY t.kind, t.name, t.version DESC) e ON true
+      ORDER BY e.created_at;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_lock()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz;
+BEGIN
+  PERFORM FROM catalog_state FOR UPDATE;
+  v_now := clock_timestamp();
+  PERFORM catalog_advance(v_now);
+  RETURN v_now;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_next_change(p_after timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT least((SELECT min(effective_at) FROM catalog_entries WHERE effective_at > p_after),
+    (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after), 'infinity')
+$function$;
 
 CREATE OR REPLACE FUNCTION tollgate.idempotency_claim(p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint, p_catalog bigint, p_piece integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT outcome text, OUT request uuid, OUT answer bytea, OUT size integer)
  RETURNS record
@@ -295,7 +373,8 @@ DECLARE
 BEGIN
   PERFORM FROM wallets w JOIN spenders s USING (account_id)
     WHERE w.account_id = p_account AND s.key_id = p_key AND w.policy_version <= p_policy AND w.status = 0
-      AND s.state = 0 AND s.expires_at > v_now AND (SELECT version FROM catalog_state) <= p_catalog;
+      AND s.state = 0 AND s.expires_at > v_now AND p_catalog >=
+        (SELECT version + (v_now >= next_change_at)::integer FROM catalog_state);
   IF NOT FOUND THEN outcome := 'stale_policy'; RETURN; END IF;
   LOOP
     SELECT * INTO r FROM idempotency t WHERE t.account_id = p_account AND t.key_id = p_key AND t.name = p_name;
@@ -483,7 +562,7 @@ BEGIN
   v_now := coalesce(p_at, clock_timestamp());
   v_from := uuid_floor(v_now - interval '2 days');
   v_to := uuid_floor(v_now + interval '2 days');
-  SELECT version INTO v_catalog FROM catalog_state;
+  SELECT version + (v_now >= next_change_at)::integer INTO v_catalog FROM catalog_state;
   SELECT count(DISTINCT u) = count(*) INTO v_distinct FROM unnest(p_id) u;
 
   WITH o AS (
@@ -914,7 +993,11 @@ BEGIN
     outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
     RETURN;
   END IF;
-  IF p_version < w.policy_version OR p_catalog < (SELECT version FROM catalog_state) THEN outcome := 30; RETURN; END IF;
+  -- The catalog's version as of now: what is due by time alone counts, though nobody has read the catalog since.
+  IF p_version < w.policy_version OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
+    outcome := 30;
+    RETURN;
+  END IF;
   IF w.status <> 0 THEN outcome := 31; RETURN; END IF;
   SELECT CASE WHEN expires_at <= p_now THEN 1 ELSE state END INTO v_state
     FROM spenders WHERE account_id = w.account_id AND key_id = p_key;
@@ -1305,7 +1388,8 @@ CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-  RAISE EXCEPTION 'catalog entries are versions and never change: add a new one' USING ERRCODE = 'restrict_violation';
+  RAISE EXCEPTION '% are versions and never change: add a new one', replace(TG_TABLE_NAME, '_', ' ')
+    USING ERRCODE = 'restrict_violation';
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.refuse_change()
@@ -1352,3 +1436,5 @@ CREATE TRIGGER entries_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entri
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_default FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();

@@ -1,5 +1,6 @@
 /** What an account may use: a pure function of its plan and the catalog, with the reason. */
-import type { Catalog, Model, Plan } from '../catalog/types.ts';
+import { priced } from '../catalog/override.ts';
+import type { Catalog, Model, Override, Plan } from '../catalog/types.ts';
 
 export type ModelDecision =
   | { allowed: true; model: Model; plan: Plan }
@@ -21,6 +22,19 @@ export function decideModel(catalog: Catalog, plan: string | null, name: string)
     if (other.allowsModel(name)) return { allowed: false, reason: 'model_not_entitled', publicPlan: other.name };
   }
   return { allowed: false, reason: 'model_not_entitled', publicPlan: null };
+}
+
+/**
+ * The model at the price that an account on `plan` pays: its own price for the model, if it has one, else the plan's, else the
+ * model's. `null`: its own price is not to be read, and then it is not served at another.
+ */
+export function pricedFor(
+  { model, plan }: { model: Model; plan: Plan },
+  own: ReadonlyMap<string, Override | null>,
+): Model | null {
+  const override = own.has(model.name) ? own.get(model.name) : (plan.overrideOf(model.name) ?? undefined);
+  if (override === undefined) return model;
+  return override === null ? null : priced(model, override);
 }
 
 /** The models an account on `plan` may use, by name. */

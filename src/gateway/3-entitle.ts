@@ -1,27 +1,48 @@
 /** Step 3: may this principal use this model? A denial is confirmed with fresh policy and catalog before it is sent. */
 
-import type { Principals } from '../accounts/principals.ts';
+import type { Principal, Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
-import { decideModel, type ModelDecision } from '../entitlements/resolve.ts';
+import type { Catalog } from '../catalog/types.ts';
+import { decideModel, type ModelDecision, pricedFor } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { refuseUnpriced } from '../metering/request-asks.ts';
 import { type Context, need } from './context.ts';
 
-/** Fills `catalog` and `model`. Throws `model_not_found`, `model_not_entitled`, or `invalid_request` for what has no price. */
+/** Policy may change again while it is read again, but not for ever. */
+const STALE_RETRIES = 3;
+
+/**
+ * Fills `catalog`, and `model` at the price that this account pays. Throws `model_not_found`, `model_not_entitled`, or
+ * `invalid_request` for what has no price.
+ */
 export function entitle(context: Context, catalogs: CatalogCache): void {
   context.catalog = catalogs.current;
+  const principal = need(context, 'principal');
+  if (isBehind(principal, context.catalog))
+    throw new TollgateError('overloaded', { cause: 'prices of the account are old' });
   const name = need(context, 'request').model;
-  const decision = decideModel(context.catalog, need(context, 'principal').plan, name);
+  const decision = decideModel(context.catalog, principal.plan, name);
   if (!decision.allowed) throw denial(decision, name);
-  if (!pricesText(decision.model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
-  refuseUnpriced(need(context, 'request').asks, decision.model.price, name);
-  context.model = decision.model;
+  const model = pricedFor(decision, principal.prices);
+  if (model === null || !pricesText(model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
+  refuseUnpriced(need(context, 'request').asks, model.price, name);
+  context.model = model;
+}
+
+/** Whether prices of the account that waited may be due: the catalog is newer than what they are of. */
+function isBehind({ pricesAt }: Principal, catalog: Catalog): boolean {
+  return pricesAt !== null && pricesAt < catalog.version;
 }
 
 /** The same after policy and catalog were read again: after a denial, and when the ledger called them stale. */
 export async function entitleAfresh(context: Context, catalogs: CatalogCache, principals: Principals): Promise<void> {
-  const [principal] = await Promise.all([principals.reload(need(context, 'principal')), catalogs.refresh()]);
+  const [read] = await Promise.all([principals.reload(need(context, 'principal')), catalogs.refresh()]);
+  let principal = read;
+  // The catalog may have put in force what was waiting while the principal was read.
+  for (let tries = 0; principal !== null && isBehind(principal, catalogs.current) && tries < STALE_RETRIES; tries++) {
+    principal = await principals.reload(principal);
+  }
   if (principal === null || principal.keyEnded) throw new TollgateError('invalid_api_key');
   if (principal.suspended) throw new TollgateError('account_suspended');
   context.principal = principal;

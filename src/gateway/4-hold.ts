@@ -95,8 +95,8 @@ function mayCut(context: Context): boolean {
  */
 function maySlice(context: Context): boolean {
   const request = need(context, 'request');
-  const { onDisconnect, price } = need(context, 'model');
-  const hidesOutput = price.units.reasoning !== undefined || onDisconnect === 'drain';
+  const { onDisconnect, reasons } = need(context, 'model');
+  const hidesOutput = reasons || onDisconnect === 'drain';
   return request.stream && request.n === 1 && !hidesOutput && mayCut(context);
 }
 
@@ -144,6 +144,7 @@ function holdFor(context: Context, { output, held, costOf }: Bounds, creditsPerU
       model: model.name,
       priceVersion: model.priceVersion,
       price: model.price,
+      priceSource: model.priceSource,
       stream: request.stream,
       createdAt: context.startedAt,
     }),

@@ -93,6 +93,7 @@ function fittingReceipt(context: Context, metering: Metering, held: bigint): Buf
     model: model.name,
     priceVersion: model.priceVersion,
     price: model.price,
+    priceSource: model.priceSource,
     stream: need(context, 'request').stream,
     createdAt: context.startedAt,
     held,

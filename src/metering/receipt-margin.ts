@@ -42,13 +42,20 @@ function versionOf(source: ReceiptSource): EntryVersion {
   return { name: model, version: priceVersion };
 }
 
+/** What usage cost us by the route that served it, in nano-dollars, rounded up; `null`: that is not known of all of it. */
+export function providerCost(entry: ModelEntry, served: ReceiptFacts): { nanoUsd: bigint; lines: ChargeLine[] } | null {
+  const last = served.attempts.at(-1);
+  const cost = last === undefined ? null : costOf(entry, last.provider, last.model ?? served.model);
+  if (cost === null || !pricesAll(cost, served)) return null;
+  const { charge: nanoUsd, lines } = rate(served.usage, cost, USD, served.terms);
+  return { nanoUsd, lines };
+}
+
 function marginOf(source: ReceiptSource, entry: ModelEntry | undefined, creditsPerUsd: bigint): Margin {
   const served = servedFacts(source);
-  const last = served?.attempts.at(-1);
-  if (served === null || last === undefined || entry === undefined) return UNKNOWN;
-  const cost = costOf(entry, last.provider, last.model ?? served.model);
-  if (cost === null || !pricesAll(cost, served)) return UNKNOWN;
-  const { charge: nanoUsd, lines } = rate(served.usage, cost, USD, served.terms);
+  const cost = served === null || entry === undefined ? null : providerCost(entry, served);
+  if (cost === null) return UNKNOWN;
+  const { nanoUsd, lines } = cost;
   const refunded = source.refund === null ? 0n : parseCredits(source.refund.credits)!;
   const left = source.charged - refunded - nanoUsd * creditsPerUsd;
   return {

@@ -1,6 +1,7 @@
 /** A receipt as the customer API shows it; the admin API adds what `receipt-margin.ts` says. */
 import type { Price, Terms, Tier } from '../catalog/price.ts';
 import { type ChargeLine, inputTokens, rate } from '../catalog/rating.ts';
+import type { PriceSource } from '../catalog/types.ts';
 import { fallbacksOf, isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import type { OnOrphan } from '../ledger/outcomes.ts';
 import { formatCredits } from '../lib/money.ts';
@@ -54,7 +55,12 @@ export interface Receipt {
   stream: boolean;
   usage: Record<string, number>;
   usage_source: 'provider' | 'estimated' | 'recovered' | null;
+  /** Of the model's entry. */
   price_version: number;
+  /** Whose price was charged. */
+  price_source: 'model' | 'plan' | 'account';
+  /** Where it was not the model's: the version of the account's own price, or the plan and its version. */
+  price_override: { plan?: string; version: number } | null;
   /** The service tier that the answer names. */
   service_tier: string | null;
   lines: ReceiptLine[];
@@ -96,6 +102,7 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     usage: served === null ? {} : presentUsage(served.usage),
     usage_source: source.status === 'recovered' ? 'recovered' : (served?.usageSource ?? null),
     price_version: facts.priceVersion,
+    ...presentSource(facts.priceSource ?? null),
     service_tier: served?.terms?.serviceTier ?? null,
     lines: served === null ? [] : linesOf(served, creditsPerUsd),
     held: formatCredits(source.held ?? settled?.held ?? 0n),
@@ -109,6 +116,12 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     created_at: new Date(facts.createdAt).toISOString(),
     settled_at: source.settledAt?.toISOString() ?? null,
   };
+}
+
+function presentSource(source: PriceSource | null): Pick<Receipt, 'price_source' | 'price_override'> {
+  if (source === null) return { price_source: 'model', price_override: null };
+  const { kind, ...override } = source;
+  return { price_source: kind, price_override: override };
 }
 
 function linesOf({ usage, price, terms = {} }: ReceiptFacts, creditsPerUsd: bigint): ReceiptLine[] {

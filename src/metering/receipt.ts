@@ -6,9 +6,11 @@
  *   receipt  [1, … the same …, held, usage, source, clamped to, disconnect, attempts, policy and terms]  with the settle or release
  *
  * Prices stand in full, so that the lines can be rebuilt exactly without the catalog. Policy and terms are left
- * out where there are none.
+ * out where there are none. Where the price is not the model's own, the price version is a list: the version of the model's entry,
+ * that of the price, and the plan whose price it is, if it is not the account's.
  */
 import { type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
+import type { PriceSource } from '../catalog/types.ts';
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import type { OnOrphan } from '../ledger/outcomes.ts';
 
@@ -26,8 +28,11 @@ export interface AttemptFacts {
 export interface FrozenFacts {
   endpoint: string;
   model: string;
+  /** Of the model's entry: its cost, and its price unless `priceSource` has another. */
   priceVersion: number;
   price: Price;
+  /** Whose price it is, where it is not the model's own. */
+  priceSource?: PriceSource | null;
   stream: boolean;
   /** Milliseconds since the epoch. */
   createdAt: number;
@@ -66,7 +71,24 @@ function pricesText(price: Price): string {
 }
 
 function frozenText(f: FrozenFacts): string {
-  return `${VERSION},"${f.endpoint}",${JSON.stringify(f.model)},${f.priceVersion},${pricesText(f.price)},${f.stream ? 1 : 0},${f.createdAt}`;
+  return `${VERSION},"${f.endpoint}",${JSON.stringify(f.model)},${versionText(f)},${pricesText(f.price)},${f.stream ? 1 : 0},${f.createdAt}`;
+}
+
+type PackedVersion = number | [model: number, override: number, plan?: string];
+
+function versionText({ priceVersion, priceSource: source }: FrozenFacts): string {
+  if (!source) return String(priceVersion);
+  const plan = source.kind === 'plan' ? [source.plan] : [];
+  return JSON.stringify([priceVersion, source.version, ...plan]);
+}
+
+function unpackVersion(packed: PackedVersion): Pick<FrozenFacts, 'priceVersion' | 'priceSource'> {
+  if (typeof packed === 'number') return { priceVersion: packed };
+  const [priceVersion, version, plan] = packed;
+  return {
+    priceVersion,
+    priceSource: plan === undefined ? { kind: 'account', version } : { kind: 'plan', plan, version },
+  };
 }
 
 /** What is frozen with a hold, as bytes. */
@@ -116,7 +138,7 @@ type Packed = [
   version: number,
   endpoint: string,
   model: string,
-  priceVersion: number,
+  priceVersion: PackedVersion,
   price: WrittenPrice,
   stream: number,
   createdAt: number,
@@ -152,7 +174,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     ,
     endpoint,
     model,
-    priceVersion,
+    packedVersion,
     written,
     stream,
     createdAt,
@@ -165,7 +187,14 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     ...last
   ] = packed;
   const price = readPrice(written);
-  const frozen: FrozenFacts = { endpoint, model, priceVersion, price, stream: stream === 1, createdAt };
+  const frozen: FrozenFacts = {
+    endpoint,
+    model,
+    ...unpackVersion(packedVersion),
+    price,
+    stream: stream === 1,
+    createdAt,
+  };
   if (held === undefined) return { ...frozen, settled: null };
   const settled: ReceiptFacts = {
     ...frozen,

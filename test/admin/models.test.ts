@@ -1,6 +1,6 @@
 /** Models and prices through the admin API. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { applyCatalog } from '../../src/catalog/store.ts';
+import { applyCatalog } from '../../src/catalog/apply.ts';
 import { createRig, errorBody, type Rig } from './rig.ts';
 
 let rig: Rig;

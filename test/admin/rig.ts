@@ -56,7 +56,7 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
     clock,
     creditsPerUsd: CREDITS_PER_USD,
   });
-  await registerAdmin(http, { pool, writer, clock, adminKey, creditsPerUsd: CREDITS_PER_USD });
+  await registerAdmin(http, { pool, writer, clock, adminKey, creditsPerUsd: CREDITS_PER_USD, markup: 1_000_000n });
 
   const call = async (method: string, url: string, key: string | null, body?: unknown): Promise<Answer> => {
     const response = await http.inject({

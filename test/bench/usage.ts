@@ -242,7 +242,14 @@ async function serve(pool: pg.Pool, url: string, close: (() => Promise<unknown>)
     () => writer.close(),
     () => http.close(),
   );
-  await registerAdmin(http, { pool, writer, clock: systemClock, adminKey: ADMIN_KEY, creditsPerUsd: CREDITS_PER_USD });
+  await registerAdmin(http, {
+    pool,
+    writer,
+    clock: systemClock,
+    adminKey: ADMIN_KEY,
+    creditsPerUsd: CREDITS_PER_USD,
+    markup: 1_000_000n,
+  });
   return http;
 }
 

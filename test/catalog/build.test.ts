@@ -49,11 +49,13 @@ test('what a model does not state has its default; a model with a price for reas
     onUpstreamTimeout: 'free',
     whenShort: 'clamp',
     onOrphan: 'charge_metered',
+    reasons: false,
     price: flatPrice({ output: yocto('1') }),
+    priceSource: null,
     cost: null,
     priceVersion: 1,
   });
-  expect(models.get('thinks')?.onDisconnect).toBe('drain');
+  expect(models.get('thinks')).toMatchObject({ onDisconnect: 'drain', reasons: true });
 });
 
 test('routes whose provider is off are passed over; a model without any other is left out, with the reason', () => {

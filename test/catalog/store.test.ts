@@ -1,7 +1,8 @@
 /** The catalog's rule: a file changes what it changed; what was changed through the API stays, unless forced. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { type Applied, applyCatalog } from '../../src/catalog/apply.ts';
 import type { FileEntry } from '../../src/catalog/file.ts';
-import { type Applied, applyCatalog, entryVersions, loadCatalog, putEntry } from '../../src/catalog/store.ts';
+import { entryVersions, loadCatalog, putEntry } from '../../src/catalog/store.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 let database: TestDatabase;

@@ -78,6 +78,8 @@ test('a settled request has a receipt that explains its charge', async () => {
     },
     usage_source: 'provider',
     price_version: 3,
+    price_source: 'model',
+    price_override: null,
     service_tier: null,
     lines: [
       { unit: 'input', quantity: 800, unit_price_usd: '1', per: 1_000_000, credits: '0.8' },

@@ -50,7 +50,11 @@ BEGIN
     outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
     RETURN;
   END IF;
-  IF p_version < w.policy_version OR p_catalog < (SELECT version FROM catalog_state) THEN outcome := 30; RETURN; END IF;
+  -- The catalog's version as of now: what is due by time alone counts, though nobody has read the catalog since.
+  IF p_version < w.policy_version OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
+    outcome := 30;
+    RETURN;
+  END IF;
   IF w.status <> 0 THEN outcome := 31; RETURN; END IF;
   SELECT CASE WHEN expires_at <= p_now THEN 1 ELSE state END INTO v_state
     FROM spenders WHERE account_id = w.account_id AND key_id = p_key;

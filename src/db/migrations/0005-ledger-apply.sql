@@ -39,7 +39,7 @@ BEGIN
   v_now := coalesce(p_at, clock_timestamp());
   v_from := uuid_floor(v_now - interval '2 days');
   v_to := uuid_floor(v_now + interval '2 days');
-  SELECT version INTO v_catalog FROM catalog_state;
+  SELECT version + (v_now >= next_change_at)::integer INTO v_catalog FROM catalog_state;
   SELECT count(DISTINCT u) = count(*) INTO v_distinct FROM unnest(p_id) u;
 
   WITH o AS (

@@ -53,7 +53,8 @@ DECLARE
 BEGIN
   PERFORM FROM wallets w JOIN spenders s USING (account_id)
     WHERE w.account_id = p_account AND s.key_id = p_key AND w.policy_version <= p_policy AND w.status = 0
-      AND s.state = 0 AND s.expires_at > v_now AND (SELECT version FROM catalog_state) <= p_catalog;
+      AND s.state = 0 AND s.expires_at > v_now AND p_catalog >=
+        (SELECT version + (v_now >= next_change_at)::integer FROM catalog_state);
   IF NOT FOUND THEN outcome := 'stale_policy'; RETURN; END IF;
   LOOP
     SELECT * INTO r FROM idempotency t WHERE t.account_id = p_account AND t.key_id = p_key AND t.name = p_name;

@@ -1,0 +1,73 @@
+/** What an account pays for a model instead of the price of its plan or the model: versions, some of which wait. */
+import type { FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { type AccountPrice, accountPrices, setAccountPrice } from '../accounts/prices.ts';
+import { priceOf } from '../catalog/build.ts';
+import { type ModelEntry, priceOverride } from '../catalog/file.ts';
+import { overriddenPrice, toOverride, type WrittenOverride } from '../catalog/override.ts';
+import { writePrice } from '../catalog/price.ts';
+import { readInput } from '../errors-input.ts';
+import { instant, text } from '../lib/http-json.ts';
+import { confirmed, modelInForce, numbersAsText, refuseDoubts } from './prices.ts';
+import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
+
+/** Names of models may hold slashes, so they are the rest of the path. */
+interface ByModel {
+  Params: ById['Params'] & { '*': string };
+}
+
+const PATH = '/accounts/:id/prices/*';
+const newPrice = z.strictObject({
+  price: priceOverride,
+  reason: text(500),
+  effective_at: instant.nullable().default(null),
+});
+const removal = z.strictObject({ reason: text(500).nullable().default(null) });
+
+export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: AdminDeps): void {
+  scope.get<ByModel>(PATH, async (request) => {
+    const model = request.params['*'];
+    const versions = await versionsOf(accountOf(request), model);
+    return { data: versions.map((one) => present(model, one)), has_more: false, next_cursor: null };
+  });
+
+  scope.put<ByModel>(PATH, async (request) => {
+    const account = accountOf(request);
+    const model = request.params['*'];
+    const { effective_at: at, reason, ...given } = readInput(newPrice, numbersAsText(request.body));
+    const price = given.price as WrittenOverride;
+    const entry = await modelInForce(pool, model);
+    if (!confirmed(request.query)) refuseDoubts({ cost: entry.cost, price: asPaid(entry, price) }, entry);
+    return present(model, await setAccountPrice(pool, account, model, { price, reason, at, author: 'admin' }));
+  });
+
+  scope.delete<ByModel>(PATH, async (request) => {
+    const account = accountOf(request);
+    const model = request.params['*'];
+    const { reason } = readInput(removal, request.body);
+    const versions = await versionsOf(account, model);
+    const inForce = versions.find(({ waits }) => !waits);
+    if (!versions.some((one) => one.price !== null && (one.waits || one === inForce))) throw noSuch('price', model);
+    return present(
+      model,
+      await setAccountPrice(pool, account, model, { price: null, reason, at: null, author: 'admin' }),
+    );
+  });
+
+  async function versionsOf(account: bigint, model: string): Promise<AccountPrice[]> {
+    const versions = model.includes('\0') ? [] : await accountPrices(pool, account, model);
+    if (versions.length === 0) throw noSuch('price', model);
+    return versions;
+  }
+
+  /** What the account would pay, in full: what is questioned is that, not a multiple. */
+  function asPaid(entry: ModelEntry, given: WrittenOverride): ModelEntry['price'] {
+    const override = toOverride(given, { kind: 'account', version: 0 });
+    const written = 'price' in override ? given : writePrice(overriddenPrice(priceOf(entry, markup), override));
+    return written as ModelEntry['price'];
+  }
+}
+
+function present(model: string, { version, price, reason, effectiveAt }: AccountPrice) {
+  return { model, version, price, reason, effective_at: effectiveAt.toISOString() };
+}
