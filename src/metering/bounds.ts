@@ -52,7 +52,7 @@ export function partsBound({ parts, asks, hasTools }: ChatRequest, { routes }: L
   const tokens = parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
   if (parts.pictures.length === 0) return tokens;
   const models = routes.map(({ model }) => model);
-  return parts.pictures.reduce((sum, picture) => sum + pictureTokens(picture, models), tokens);
+  return tokens + pictureTokens(parts.pictures, models);
 }
 
 /** What a request of that many bytes likely is in input tokens: what is charged when nobody says how many there were. */

@@ -34,9 +34,9 @@ const FAMILIES: readonly [name: RegExp, rule: Rule][] = [
   [/(gpt-5|gpt-4\.1-|(^|\/)o4-)/, patched],
 ];
 
-/** The most tokens that a picture can be to a model that its providers know by these names. */
-export function pictureTokens(picture: Picture, models: readonly string[]): number {
-  return Math.max(...models.map((model) => ruleOf(model)(picture)));
+/** The most tokens that pictures can be, together, to a model that its providers know by these names. */
+export function pictureTokens(pictures: readonly Picture[], models: readonly string[]): number {
+  return Math.max(...models.map(ruleOf).map((rule) => pictures.reduce((sum, picture) => sum + rule(picture), 0)));
 }
 
 function ruleOf(model: string): Rule {

@@ -36,6 +36,9 @@ const LEAST_AUDIO_BYTES_PER_TOKEN: ReadonlyMap<unknown, number> = new Map([
 /** A page of a document is about 64 KB of base64, and 1,000 tokens. */
 const FILE_BYTES_PER_TOKEN = 64;
 
+/** Pictures that are looked at one by one; no model takes many more. */
+const MOST_PICTURES = 500;
+
 export function countParts(messages: readonly unknown[]): MessageParts {
   const parts: MessageParts = { pictures: [], sounds: 0, soundTokens: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
   for (const message of messages) {
@@ -85,7 +88,8 @@ function countPicture({ url, detail }: Json, parts: MessageParts): void {
   const isData = typeof url === 'string' && url.startsWith('data:');
   // Some providers read documents, too, where a picture is expected.
   if (isData && !url.startsWith('data:image/')) parts.unbounded++;
-  parts.pictures.push({ size: isData ? imageSizeOfDataUrl(url) : null, low: detail === 'low' });
+  if (parts.pictures.length === MOST_PICTURES) parts.unbounded++;
+  else parts.pictures.push({ size: isData ? imageSizeOfDataUrl(url) : null, low: detail === 'low' });
   parts.dataBytes += isData ? url.length : 0;
   parts.likelyTokens += LIKELY_IMAGE_TOKENS;
 }

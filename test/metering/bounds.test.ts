@@ -103,6 +103,14 @@ describe('the bound of the input', () => {
     expect(bounds(content({ type: 'image_url', image_url: { url: 'data:application/pdf;base64,AAAA' } })).bound).toBe(
       128_000,
     );
+    // No more pictures than are looked at.
+    const many = Array.from({ length: 501 }, () => ({
+      ...picture,
+      image_url: { ...picture.image_url, detail: 'low' },
+    }));
+    const wide = { ...model, contextWindow: 1_500_000 };
+    expect(bounds(content(...many), wide).bound).toBe(1_500_000);
+    expect(bounds(content(...many.slice(1)), wide).bound).toBeLessThan(1_500_000);
     // What a search finds is read, too.
     expect(bounds({ web_search_options: {} }).bound).toBe(128_000);
     expect(bounds({ extra_body: { cached_content: 'c' } }).bound).toBe(128_000);

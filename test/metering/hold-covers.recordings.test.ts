@@ -124,7 +124,7 @@ function boundsOf(row: Row, json: Json, terms: Terms): Bounds {
   }
   const { pictures, unbounded } = look(json);
   const window = terms.contextWindow ?? 2_000_000;
-  const seen = pictures * pictureTokens({ size: null, low: false }, [row.model]);
+  const seen = pictures * pictureTokens([{ size: null, low: false }], [row.model]);
   const tools = isObject(json.toolConfig) || (Array.isArray(json.tools) && json.tools.length > 0) ? 512 : 0;
   return {
     input: unbounded ? window : Math.min(body.length + seen + tools, window),

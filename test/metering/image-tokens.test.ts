@@ -4,8 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { pictureTokens } from '../../src/metering/image-tokens.ts';
 
 const of = (model: string, width: number, height: number, low = false): number =>
-  pictureTokens({ size: { width, height }, low }, [model]);
-const unknown = (model: string, low = false): number => pictureTokens({ size: null, low }, [model]);
+  pictureTokens([{ size: { width, height }, low }], [model]);
+const unknown = (model: string, low = false): number => pictureTokens([{ size: null, low }], [model]);
 
 /** As published: fitted into 2048 × 2048, then the shorter side into 768, in tiles of 512. */
 function publishedTiles(width: number, height: number): number {
@@ -73,5 +73,7 @@ describe('low detail', () => {
 
 it('a model that may be served by several is bounded by the dearest', () => {
   const picture = { size: { width: 1024, height: 1024 }, low: false };
-  expect(pictureTokens(picture, ['gpt-4o', 'openai/gpt-4o-mini', 'fast'])).toBe(of('gpt-4o-mini', 1024, 1024));
+  expect(pictureTokens([picture, picture], ['gpt-4o', 'openai/gpt-4o-mini', 'fast'])).toBe(
+    2 * of('gpt-4o-mini', 1024, 1024),
+  );
 });
