@@ -65,18 +65,27 @@ function addCall(call: unknown, texts: string[]): void {
 /** Members of a delta that `generatedIn` looks at, and those that are no output. */
 const READ = new Set(['role', 'content', 'refusal', 'reasoning_content', 'reasoning', 'function_call', 'tool_calls']);
 
+/** Tokens around a call of a tool that no byte of it shows: to whom it goes, where it begins and ends. */
+const CALL_TOKENS = 16;
+
 /**
- * The most output tokens that a chunk can be: a token is a byte of what was generated at least, and a piece of it at least
- * a token. What stands in fields that are not known counts in full.
+ * The most output tokens that a chunk can be: a token is a byte of what was generated at least, and a call has some around
+ * it. What stands in fields that are not known counts in full.
  */
 export function mostTokensIn(json: Json): number {
   let most = 0;
   for (const text of generatedIn(json)) most += Buffer.byteLength(text);
   for (const choice of Array.isArray(json.choices) ? json.choices : []) {
     const delta = isObject(choice) && isObject(choice.delta) ? choice.delta : {};
+    if (Array.isArray(delta.tool_calls)) most += CALL_TOKENS * delta.tool_calls.filter(beginsCall).length;
     for (const field in delta) {
       if (!READ.has(field) && delta[field] !== null) most += JSON.stringify(delta[field]).length;
     }
   }
   return most;
+}
+
+/** Whether a piece of a call is its first: the others bear its index alone. */
+function beginsCall(call: unknown): boolean {
+  return isObject(call) && (typeof call.id === 'string' || (isObject(call.function) && Boolean(call.function.name)));
 }

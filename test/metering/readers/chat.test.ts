@@ -1,7 +1,7 @@
 /** Usage is found wherever a provider puts it, however the network cuts the stream; what is missing can be counted. */
 import { describe, expect, it } from 'vitest';
 import { FrameSplitter } from '../../../src/lib/sse.ts';
-import { ChatStreamReader, readChatJson } from '../../../src/metering/readers/chat.ts';
+import { ChatStreamReader, mostTokens, readChatJson } from '../../../src/metering/readers/chat.ts';
 import type { FrameKind } from '../../../src/metering/readers/types.ts';
 import { type Chunk, content, DONE, finish, reported, sse, usage } from './chat-rig.ts';
 
@@ -177,6 +177,25 @@ describe('a stream that is cut short', () => {
   it('in the middle of a frame: what came whole is counted', () => {
     const text = sse([content('whole'), content('half')]);
     expect(read(text.slice(0, -20))).toMatchObject({ text: 'whole', finished: false, usage: null });
+  });
+});
+
+describe('a frame is no more tokens', () => {
+  const most = (delta: object): number => mostTokens(Buffer.from(sse([{ choices: [{ delta }] }])));
+  const call = (index: number, more: object) => ({ index, ...more });
+
+  it.each<[string, object, number]>([
+    ['than it has bytes of text', { content: 'né😀' }, 7],
+    ['than a field that is not known has', { sound: 'abc' }, 5],
+    ['than what is around a call that begins', { tool_calls: [call(0, { id: 'a', function: { name: 'f' } })] }, 17],
+    ['for what goes on with a call', { tool_calls: [call(0, { function: { arguments: '{}' } })] }, 2],
+    [
+      'than several calls at once',
+      { tool_calls: [0, 1, 2].map((i) => call(i, { id: `${i}`, function: { name: 'f', arguments: '{}' } })) },
+      57,
+    ],
+  ])('%s', (_name, delta, tokens) => {
+    expect(most(delta)).toBe(tokens);
   });
 });
 
