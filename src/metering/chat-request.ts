@@ -11,7 +11,7 @@ import { isObject, type Json } from '../lib/json.ts';
 import { type Member, scanObject } from '../lib/json-scan.ts';
 import { countParts, type MessageParts } from './message-parts.ts';
 import { type Asks, readAsks } from './request-asks.ts';
-import { REQUEST_FIELDS, useOf } from './request-fields.ts';
+import { costFieldsOf, REQUEST_FIELDS } from './request-fields.ts';
 
 /** A range of the body. */
 export interface Span {
@@ -54,6 +54,7 @@ export interface ChatRequest {
 
 /** Fields that may name what a provider has stored, to be read with the messages. */
 const STORED = ['extra_body', 'cached_content'];
+const COST_FIELDS = costFieldsOf('chat');
 const REFUSED = REQUEST_FIELDS.chat.refused;
 const MOST_CHOICES = 128;
 const MOST_MODEL_NAME_CHARS = 200;
@@ -131,17 +132,12 @@ function refuseAmbiguous(members: readonly Member[], body: Buffer): void {
   for (const { key, keyStart } of members) {
     // Upper case first: letters that have the same capital are the same to a parser that ignores case.
     const name = key.toUpperCase().toLowerCase();
-    if (!bearsOnCost(name)) continue;
+    if (!COST_FIELDS.has(name)) continue;
     if (seen.has(name)) throw invalid(name, 'the field is given twice');
     seen.add(name);
     const plain = body.toString('latin1', keyStart + 1, keyStart + 1 + name.length) === name;
     if (!plain) throw invalid(name, 'the name of the field must be spelled in small letters, without escapes');
   }
-}
-
-function bearsOnCost(field: string): boolean {
-  const use = useOf('chat', field);
-  return use !== null && use !== 'free';
 }
 
 function refuseUnmetered(json: Json): void {

@@ -168,6 +168,11 @@ export function useOf(endpoint: RequestEndpoint, field: string): FieldUse | 'ref
   return USES.get(endpoint)!.get(field) ?? null;
 }
 
+/** The fields that bear on cost, in any way. */
+export function costFieldsOf(endpoint: RequestEndpoint): ReadonlySet<string> {
+  return new Set([...USES.get(endpoint)!].filter(([, use]) => use !== 'free').map(([field]) => field));
+}
+
 const USES: ReadonlyMap<string, ReadonlyMap<string, FieldUse | 'refused'>> = new Map(
   Object.entries(REQUEST_FIELDS).map(([endpoint, { refused, ...classes }]) => {
     const uses = new Map<string, FieldUse | 'refused'>();
