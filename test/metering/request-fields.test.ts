@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { isObject, type Json } from '../../src/lib/json.ts';
-import { REQUEST_FIELDS, type RequestEndpoint, useOf } from '../../src/metering/request-fields.ts';
+import { parseChatRequest } from '../../src/metering/chat-request.ts';
+import { costFieldsOf, REQUEST_FIELDS, type RequestEndpoint, useOf } from '../../src/metering/request-fields.ts';
 
 const file = fileURLToPath(new URL('../../../shared/openai/openapi.yaml', import.meta.url));
 const present = existsSync(file);
@@ -74,6 +75,19 @@ describe('the table of request fields', () => {
 
   it('tells of a field that nobody has classed', () => {
     expect(unclassed('chat', ['messages', 'n', 'quantum_mode'])).toEqual(['quantum_mode']);
+  });
+});
+
+describe('a field of chat that is given twice', () => {
+  const twice = (field: string) =>
+    parseChatRequest(Buffer.from(`{"model":"m","messages":[{"content":"x"}],"${field}":null,"${field}":null}`));
+
+  it.each([...costFieldsOf('chat')])('is refused where it bears on cost: %s', (field) => {
+    expect(() => twice(field)).toThrow(expect.objectContaining({ code: 'invalid_request', param: field }));
+  });
+
+  it.each(REQUEST_FIELDS.chat.free)('passes where it costs nothing: %s', (field) => {
+    expect(twice(field).model).toBe('m');
   });
 });
 
