@@ -90,13 +90,13 @@ function mayCut(context: Context): boolean {
 }
 
 /**
- * Whether a slice will do: of a stream that may be cut, and that shows what it generates. What a model thinks is not shown;
- * of several choices each would need an end of its own.
+ * Whether a slice will do: of a stream that may be cut, and that shows what it generates. What a model thinks is not shown, nor
+ * what is billed of sound and drafts; of several choices each would need an end of its own.
  */
 function maySlice(context: Context): boolean {
   const request = need(context, 'request');
   const { onDisconnect, reasons } = need(context, 'model');
-  const hidesOutput = reasons || onDisconnect === 'drain';
+  const hidesOutput = reasons || onDisconnect === 'drain' || request.hidesOutput;
   return request.stream && request.n === 1 && !hidesOutput && mayCut(context);
 }
 

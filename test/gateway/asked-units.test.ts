@@ -97,6 +97,15 @@ it('a tier that has a price is served, and held for at the plain one, which may 
   expect(receipts.map(({ held }) => held)).toEqual([cheap, plain].map((tier) => String(2 + bytes(tier) / 1000)));
 });
 
+it('a stream whose output is not all shown is held for as a whole, not by slices', async () => {
+  world.upstream.script(chat());
+  const drafted = { prediction: { type: 'content', content: 'Hello' } };
+  const streams = [{}, drafted].map((more) => receiptOf({ model: 'long', stream: true, ...more }));
+  const [shown, hidden] = (await Promise.all(streams)).map(({ held }) => Number(held));
+  expect(shown).toBeLessThan(3);
+  expect(hidden).toBeGreaterThan(200);
+});
+
 it('what a provider reports beyond every limit is booked in full, and said in the log', async () => {
   world.upstream.script(chat({ usage: usage(12, 5_000) }));
   const { held, charged } = await receiptOf({ model: 'strict', max_tokens: 10 });
