@@ -5,7 +5,7 @@
  */
 import type { ClientBase, Pool } from 'pg';
 import type { WrittenOverride } from '../catalog/override.ts';
-import { catalogChanged, lockCatalog, refuseInstant } from '../catalog/store.ts';
+import { lockCatalog, refuseInstant } from '../catalog/store.ts';
 import { transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import { raisePolicyVersion } from '../ledger/wallets.ts';
@@ -47,7 +47,7 @@ export async function setAccountPrice(
   return transaction(pool, async (db) => {
     const now = await lockCatalog(db);
     const kept = await versionsOf(db, account, model);
-    if (given.at !== null) refuseInstant(given.at, now, kept.filter(({ waits }) => waits).length);
+    if (given.at !== null) refuseInstant(given.at, now, kept);
     const { rows } = await db.query<{ known: boolean; models: number; version: number }>(
       `SELECT EXISTS (SELECT FROM accounts WHERE account_id = $1) AS known, count(DISTINCT model)::integer AS models,
          coalesce(max(version) FILTER (WHERE model = $2), 0) + 1 AS version FROM price_overrides WHERE account_id = $1`,
@@ -68,7 +68,7 @@ export async function setAccountPrice(
       await insert(db, account, model, { ...waiting, version: version + 1 + i });
     }
     await raisePolicyVersion(db, account);
-    await catalogChanged(db, now);
+    await db.query('SELECT catalog_awaits($1)', [now]);
     return (await versionsOf(db, account, model)).find((one) => one.version === version)!;
   });
 }

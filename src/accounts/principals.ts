@@ -120,8 +120,8 @@ export class Principals {
                    min(p.catalog) FILTER (WHERE p.waits) AS prices_at
                  FROM (
                    SELECT t.model, t.version, t.price, c.version AS catalog, t.effective_at >= c.next_change_at AS waits,
-                     t.effective_at < c.next_change_at AND t.version = max(t.version)
-                       FILTER (WHERE t.effective_at < c.next_change_at) OVER (PARTITION BY t.model) AS is_last
+                     t.version = max(t.version) FILTER (WHERE t.effective_at < c.next_change_at)
+                       OVER (PARTITION BY t.model) AS is_last
                    FROM price_overrides t, catalog_state c WHERE t.account_id = k.account_id) p) o
              WHERE k.key_id = $1`,
       values: [key],

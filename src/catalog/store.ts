@@ -66,7 +66,7 @@ export async function changeEntry(pool: Pool, change: EntryChange): Promise<Kept
 async function changeLocked(db: ClientBase, now: string, change: EntryChange): Promise<number> {
   const { kind, name, author, at, make } = change;
   const kept = await versionsOf(db, kind, name);
-  if (at !== null) refuseInstant(at, now, kept.filter(({ waits }) => waits).length);
+  if (at !== null) refuseInstant(at, now, kept);
   const later = kept.filter((one) => one.waits && (at === null || one.effectiveAt > at)).reverse();
   const base = kept[later.length] ?? null;
   let body = make(base === null || base.deleted ? null : base);
@@ -100,14 +100,19 @@ function pick(body: Body, fields: readonly string[]): Body {
   return Object.fromEntries(Object.entries(body).filter(([field]) => fields.includes(field)));
 }
 
-/** Throws `invalid_request` when an instant has passed, `conflict` when too many changes wait. */
-export function refuseInstant(at: Date, now: string, waiting: number): void {
+/** Throws `invalid_request` when an instant has passed, `conflict` when too many versions wait for others. */
+export function refuseInstant(
+  at: Date,
+  now: string,
+  kept: readonly Pick<KeptVersion, 'waits' | 'effectiveAt'>[],
+): void {
   if (at <= new Date(now)) {
     const message =
       "Invalid value for 'effective_at': it has passed. Name a later time, or leave it out: then the change holds at once.";
     throw new TollgateError('invalid_request', { param: 'effective_at', message });
   }
-  if (waiting >= MOST_WAITING) {
+  const others = kept.filter(({ waits, effectiveAt }) => waits && effectiveAt.getTime() !== at.getTime());
+  if (others.length >= MOST_WAITING) {
     const message = `${MOST_WAITING} changes wait already, which is the most. Send the instant of one of them to replace it.`;
     throw new TollgateError('conflict', { param: 'effective_at', message });
   }

@@ -318,6 +318,14 @@ BEGIN
   END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.catalog_awaits(p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE catalog_state SET next_change_at = catalog_next_change(p_now);
+END $function$;
+
 CREATE OR REPLACE FUNCTION tollgate.catalog_changed(p_now timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql

@@ -126,9 +126,21 @@ test.each([
 
 test('a preview never rates more than the newest 1,000 requests, and says that these are not all', async () => {
   const first = await settled(1, 0);
-  await copies(first, 6000, '0 days');
+  await copies(first, 1500, '0 days');
   const { body } = await preview({ price: PRICE });
   expect(body).toMatchObject({ requests: 1000, charged: '1', looked_at: { complete: false } });
+});
+
+test('a preview finds what lies far behind the newest charges', async () => {
+  const [far, mine] = [await settled(1000, 0), model];
+  model = 'another';
+  await copies(await settled(1, 0), 12_000, '0 days');
+  model = mine;
+  const near = await settled(2000, 0);
+  const { body } = await preview({ price: PRICE });
+  expect(body).toMatchObject({ requests: 2, charged: '3', looked_at: { complete: true } });
+  expect((body.largest_changes as Json[]).map(({ request_id }) => request_id).sort()).toEqual([far, near].sort());
+  expect((body.looked_at as { charges: number }).charges).toBeGreaterThan(12_000);
 });
 
 /** As many more entries as that of a request, of an age. */

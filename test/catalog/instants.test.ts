@@ -4,14 +4,17 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyCatalog } from '../../src/catalog/apply.ts';
 import {
+  catalogChanged,
   changeEntry,
   entryVersions,
+  insertVersion,
   latestEntries,
   loadCatalog,
   putEntries,
   putEntry,
 } from '../../src/catalog/store.ts';
 import { grant, hold, type LedgerRig, newId, openLedger } from '../ledger/rig.ts';
+import { eventually } from '../support/gateway.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -182,6 +185,8 @@ describe('a price that waits', () => {
     await put('1');
     for (let i = 1; i <= 20; i++) await set({ price: String(i + 1) }, hours(i));
     await expect(set({ price: '2' }, hours(21))).rejects.toMatchObject({ code: 'conflict' });
+    await set({ price: '30' }, hours(20));
+    expect((await at(hours(20))).price).toEqual({ input: '30' });
   });
 });
 
@@ -258,18 +263,27 @@ test('ten gateways that read at the instant put it in force once', async () => {
   expect((await load()).version).toBe(version + 1n);
 });
 
-test('a change that is written while gateways read at the instant of another is not missed', async () => {
+test('what is written while a gateway waits to put in force what is due is not missed', async () => {
   await put('1');
   await set({ price: '2' }, hours(1));
-  const other = `${name}-other`;
-  await putEntry(ledger.pool, 'model', other, { routes: ROUTES, price: { input: '1' } }, 'me');
-  await Promise.all([
-    set({ price: '3' }, hours(2), other),
-    at(hours(1)),
-    at(hours(1)),
-    set({ price: '4' }, hours(3), other),
-  ]);
-  await at(hours(1));
-  expect((await at(hours(2), other)).price).toEqual({ input: '3' });
-  expect((await at(hours(3), other)).price).toEqual({ input: '4' });
+  const writer = await ledger.pool.connect();
+  try {
+    await writer.query('BEGIN');
+    const { rows } = await writer.query<{ now: string }>('SELECT catalog_lock()::text AS now');
+    const body = { routes: ROUTES, price: { input: '3' } };
+    const made = { kind: 'model' as const, name, body, version: 3, source: 'api' as const, digest: null, author: 'me' };
+    await insertVersion(writer, { ...made, effectiveAt: hours(2) });
+    await catalogChanged(writer, rows[0]!.now);
+    const reading = at(hours(1));
+    await eventually(
+      async () => (await ledger.pool.query('SELECT FROM pg_locks WHERE NOT granted')).rowCount === 1,
+      'a wait',
+    );
+    await writer.query('COMMIT');
+    expect((await reading).price).toEqual({ input: '2' });
+  } finally {
+    writer.release();
+  }
+  const { rows } = await ledger.pool.query<{ next_change_at: Date }>('SELECT next_change_at FROM catalog_state');
+  expect(rows[0]!.next_change_at).toEqual(hours(2));
 });

@@ -85,12 +85,12 @@ describe('a multiple', () => {
   test('is of every price there is, never below the exact product and less than 10⁻¹⁸ USD above it', () => {
     const written = fc.record({ input: decimal, output: decimal, tier: decimal, small: decimal, other: decimal });
     fc.assert(
-      fc.property(written, multiple, ({ input, output, tier, small, other }, millionths) => {
+      fc.property(written, multiple, multiple, ({ input, output, tier, small, other }, millionths, markup) => {
         const whole: WrittenPrice = {
           ...{ input, output, image: { small: { low: small }, default: other } },
           ...{ tiers: [{ above_input_tokens: 10, input: tier }], service_tiers: { flex: '0.123456' } },
         };
-        const before = readPrice(whole);
+        const before = readPrice(whole, BigInt(markup));
         const override = account({ multiple: (millionths / 1e6).toFixed(6) });
         const { price } = priced({ name: 'm', price: before } as Model, override);
         const terms = [{}, { imageSize: 'small', imageQuality: 'low' }];

@@ -127,6 +127,15 @@ describe('a price with an instant', () => {
       price_override: { version: 1 },
     });
   });
+
+  test('is the account’s own also where it is the first to come, and makes its gateway read both at once', async () => {
+    expect(await onBoth()).toEqual([BASE, BASE]);
+    const { effective_at, passed } = await soon();
+    await own({ multiple: 2 }, { effective_at });
+    await own({ multiple: 3 }, { effective_at: '2999-01-01T00:00:00Z' });
+    await passed();
+    expect(await onBoth()).toEqual([TWICE, TWICE]);
+  });
 });
 
 describe('the strongest price that is there holds at the next request, on both gateways', () => {
@@ -138,6 +147,8 @@ describe('the strongest price that is there holds at the next request, on both g
     expect(await onBoth()).toEqual(['0.009', '0.009']);
     expect(await lastReceipt()).toMatchObject({ price_source: 'plan', price_override: { plan, version: 1 } });
     await own({ input: 2, output: 4 });
+    // Nobody else's request tells a gateway more than the account's own next one.
+    expect(await onBoth(await createTestAccount(world, '1000'))).toEqual([BASE, BASE]);
     expect(await onBoth()).toEqual([TWICE, TWICE]);
     expect(await lastReceipt()).toMatchObject({
       ...{ price_source: 'account', price_override: { version: 1 }, price_version: 1 },

@@ -38,7 +38,8 @@ BEGIN
 END $$;
 
 -- One change at a time: locks the catalog, puts in force what is due, and returns the instant of what is changed now, which is
--- before `next_change_at`. Whoever changed something ends with `catalog_changed` of that instant.
+-- before `next_change_at`. Whoever changed the catalog ends with `catalog_changed` of that instant; whoever changed prices of
+-- accounts, of which their policy versions tell, with `catalog_awaits`.
 CREATE FUNCTION catalog_lock() RETURNS timestamptz LANGUAGE plpgsql AS $$
 DECLARE
   v_now timestamptz;
@@ -47,6 +48,11 @@ BEGIN
   v_now := clock_timestamp();
   PERFORM catalog_advance(v_now);
   RETURN v_now;
+END $$;
+
+CREATE FUNCTION catalog_awaits(p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE catalog_state SET next_change_at = catalog_next_change(p_now);
 END $$;
 
 CREATE FUNCTION catalog_changed(p_now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
