@@ -1,9 +1,10 @@
 /**
  * `npm run bench`: what durable metering costs, as ratios of proxies that meter nothing. `npm run bench -- ledger`: what the
- * ledger alone does; `-- usage`: how long `GET usage` takes. See docs/benchmark.md.
+ * ledger alone does; `-- usage`: how long `GET usage` takes; `-- event-loop`: whether hostile prompts stall it. See docs/benchmark.md.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { EventLoopBench, eventLoopTable } from './event-loop/bench.ts';
 import { ledgerFaults } from './gate.ts';
 import { FULL as FULL_LEDGER, QUICK as QUICK_LEDGER, runBench } from './ledger/bench.ts';
 import { report as ledgerReport, tables } from './ledger/report.ts';
@@ -14,10 +15,11 @@ import { Rig } from './rig.ts';
 import { CONNECTIONS, type Plan, runRounds, type Sample } from './rounds.ts';
 import { FULL_USAGE, QUICK_USAGE, textOf, UsageBench } from './usage.ts';
 
-const HELP = `npm run bench -- [ledger | usage] [--quick] [--json]
+const HELP = `npm run bench -- [ledger | usage | event-loop] [--quick] [--json]
 
   ledger    measures the ledger alone, not the gateway: about 15 minutes, and 11 GB of disk
   usage     measures GET usage at 10,000,000 receipts (--quick: 1,000,000): about 10 minutes, and 11 GB of disk
+  event-loop  measures how late the event loop is while prompts of a megabyte come: about a minute
   --quick   ends within 120 s: fewer and shorter rounds, 1,000 accounts only; no ledger of 10,000,000 entries
   --json    prints one object instead of the table
 
@@ -152,21 +154,30 @@ function benchUsage(quick: boolean, json: boolean): Promise<number> {
   });
 }
 
+function benchEventLoop(_quick: boolean, json: boolean): Promise<number> {
+  const bench = new EventLoopBench();
+  return attempt(bench, async () => {
+    const { phases, faults } = await bench.run(progress);
+    if (json) console.log(JSON.stringify({ gate: faults.length === 0 ? 'ok' : 'fail', phases }));
+    else console.log([machine(), eventLoopTable(phases), ...faults].join('\n'));
+    return faults;
+  });
+}
+
+const BENCHES = { gateway: benchGateway, ledger: benchLedger, usage: benchUsage, 'event-loop': benchEventLoop };
 const { what, quick, json, help } = options();
 if (help) {
   console.log(HELP);
 } else {
-  process.exitCode = await { gateway: benchGateway, ledger: benchLedger, usage: benchUsage }
-    [what](quick, json)
-    .catch((error: Error) => {
-      console.error(`FAIL: ${error.message}`);
-      return 1;
-    });
+  process.exitCode = await BENCHES[what](quick, json).catch((error: Error) => {
+    console.error(`FAIL: ${error.message}`);
+    return 1;
+  });
   // After a run that was broken off: a ledger's writer would try for ever to end what it had begun.
   if (what === 'ledger') process.exit();
 }
 
-function options(): { what: 'gateway' | 'ledger' | 'usage'; quick: boolean; json: boolean; help: boolean } {
+function options(): { what: keyof typeof BENCHES; quick: boolean; json: boolean; help: boolean } {
   const flag = { type: 'boolean', default: false } as const;
   try {
     const { values, positionals } = parseArgs({
@@ -174,10 +185,8 @@ function options(): { what: 'gateway' | 'ledger' | 'usage'; quick: boolean; json
       allowPositionals: true,
     });
     const [what = 'gateway', ...more] = positionals;
-    if (more.length > 0 || (what !== 'gateway' && what !== 'ledger' && what !== 'usage')) {
-      throw new Error(`Unknown: ${positionals.join(' ')}`);
-    }
-    return { ...values, what };
+    if (more.length > 0 || !Object.hasOwn(BENCHES, what)) throw new Error(`Unknown: ${positionals.join(' ')}`);
+    return { ...values, what: what as keyof typeof BENCHES };
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${HELP}`);
     return process.exit(2);

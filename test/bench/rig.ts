@@ -4,20 +4,12 @@
  *
  *   empty ──start──▶ running ──close──▶ empty: processes first, then a Postgres that a killed gateway left behind
  */
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import pg from 'pg';
-import { pathsOf, urlOf } from '../../src/db/embedded/cluster.ts';
-import { findServer, stopServer } from '../../src/db/embedded/process.ts';
-import { createPool } from '../../src/db/pool.ts';
-import { silentLogger } from '../../src/observe/log.ts';
+import { type Database, endAll, makeFolder, openDatabase, settingsOf } from './gateway.ts';
 import type { Keys } from './load-generator.ts';
 import { Child } from './processes.ts';
 import { seedAccounts } from './seed.ts';
 import { CATALOG, METERED_PREFIX } from './workload.ts';
 
-/** In the clone, not in the system's folder for temporary files: that is often memory, where an fsync costs nothing. */
-const PARENT = join(import.meta.dirname, '../../.bench');
 const SEED_MS = 60_000;
 
 export interface Contender {
@@ -28,13 +20,6 @@ export interface Contender {
   accounts: number;
   /** Whether it writes to the ledger. */
   metered: boolean;
-}
-
-export interface Database {
-  pool: pg.Pool;
-  /** For what may take its time. */
-  maintenance: pg.Client;
-  postmaster: number;
 }
 
 /** The names that the report compares. */
@@ -68,17 +53,16 @@ export class Rig {
 
   /** Starts everything. `accounts`: how many the contender "Tollgate" has; `others`: of further ones, which are the same gateway. */
   async start(accounts: number, others: readonly number[]): Promise<void> {
-    mkdirSync(PARENT, { recursive: true });
-    this.folder = mkdtempSync(join(PARENT, 'run-'));
-    // As root, Postgres runs as another user, who must be able to enter.
-    chmodSync(this.folder, 0o755);
+    this.folder = makeFolder();
     const mock = await this.#start<{ port: number }>('mock-upstream.ts');
     this.#mock = mock.child;
     const upstream = `http://127.0.0.1:${mock.ready.port}`;
     const bare = await this.#start<{ port: number }>('contenders/bare.ts', [upstream]);
     const dispatch = await this.#start<{ port: number }>('contenders/dispatch.ts', [upstream]);
     const httpProxy = await this.#start<{ port: number }>('contenders/http-proxy.ts', [upstream]);
-    const tollgate = await this.#startTollgate(upstream);
+    const tollgate = await this.#start<{ port: number }>('contenders/tollgate.ts', [
+      settingsOf(this.folder, `${upstream}${METERED_PREFIX}/v1`, CATALOG),
+    ]);
     const add = (
       name: string,
       from: { child: Child; ready: { port: number } },
@@ -103,44 +87,15 @@ export class Rig {
     return started;
   }
 
-  #startTollgate(upstream: string): Promise<{ child: Child; ready: { port: number } }> {
-    const file = (name: string, text: string): string => {
-      const path = join(this.folder, name);
-      writeFileSync(path, text);
-      return path;
-    };
-    const provider = `{ kind: openai, base_url: "${upstream}${METERED_PREFIX}/v1", api_key: sk-bench }`;
-    const env = {
-      TOLLGATE_CONFIG: file('tollgate.yaml', `providers:\n  mock: ${provider}\n`),
-      TOLLGATE_CATALOG: file('catalog.yaml', CATALOG),
-      TOLLGATE_DATA_DIR: join(this.folder, 'data'),
-      PORT: '0',
-    };
-    const settings = JSON.stringify({ env, logPath: join(this.folder, 'tollgate.log') });
-    return this.#start('contenders/tollgate.ts', [settings]);
-  }
-
   async #seed(accounts: number): Promise<void> {
-    const paths = pathsOf(join(this.folder, 'data'));
-    const server = findServer(paths.folder)!;
-    const url = urlOf(paths, server.port);
-    const pool = createPool({ url, max: 2, applicationName: 'bench', log: silentLogger });
-    const maintenance = new pg.Client({ connectionString: url, options: '-c search_path=tollgate' });
-    this.#database = { pool, maintenance, postmaster: server.pid };
-    await maintenance.connect();
-    const keys: Keys = { keys: await seedAccounts(pool, url, accounts) };
+    const { database, url } = await openDatabase(this.folder);
+    this.#database = database;
+    const keys: Keys = { keys: await seedAccounts(database.pool, url, accounts) };
     await this.load.ask(keys, SEED_MS);
   }
 
   /** Ends everything; the folder is removed unless it is to be looked at. Throws when a process did not end well. */
   async close(keepFolder: boolean): Promise<void> {
-    await this.#database?.maintenance.end();
-    await this.#database?.pool.end();
-    const ends = await Promise.allSettled(this.#children.map((child) => child.stop()));
-    const orphan = this.folder === '' ? null : findServer(pathsOf(join(this.folder, 'data')).folder);
-    if (orphan !== null) await stopServer(orphan);
-    if (!keepFolder) rmSync(this.folder, { recursive: true, force: true });
-    const failure = ends.find((end) => end.status === 'rejected');
-    if (failure !== undefined) throw failure.reason;
+    await endAll(this.folder, this.#database, this.#children, keepFolder);
   }
 }

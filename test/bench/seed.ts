@@ -13,8 +13,13 @@ import { silentLogger } from '../../src/observe/log.ts';
 /** More than any run can spend. */
 const CREDITS = 1_000_000n * NANO_PER_CREDIT;
 
-/** Makes `count` accounts; returns the text of their keys. */
-export async function seedAccounts(pool: Pool, databaseUrl: string, count: number): Promise<string[]> {
+/** Makes `count` accounts with so many nano-credits each; returns the text of their keys. */
+export async function seedAccounts(
+  pool: Pool,
+  databaseUrl: string,
+  count: number,
+  credits: bigint = CREDITS,
+): Promise<string[]> {
   const first = mintId(systemClock);
   const ids = Array.from({ length: count }, (_, i) => first + BigInt(i));
   const keys = ids.map(mintKey);
@@ -27,11 +32,11 @@ export async function seedAccounts(pool: Pool, databaseUrl: string, count: numbe
     );
     await db.query('INSERT INTO spenders (account_id, key_id) SELECT id, id FROM unnest($1::bigint[]) id', [ids]);
   });
-  await grantAll(databaseUrl, ids);
+  await grantAll(databaseUrl, ids, credits);
   return keys.map((key) => key.text);
 }
 
-async function grantAll(databaseUrl: string, accounts: bigint[]): Promise<void> {
+async function grantAll(databaseUrl: string, accounts: bigint[], amount: bigint): Promise<void> {
   const connection = new WriterConnection(databaseUrl, mintId(systemClock), silentLogger);
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const grants = accounts.map((account) =>
@@ -39,7 +44,7 @@ async function grantAll(databaseUrl: string, accounts: bigint[]): Promise<void> 
       verb: 'grant',
       account,
       id: uuidv7(systemClock),
-      amount: CREDITS,
+      amount,
       kind: 'topup',
       reference: 'bench',
       priority: 0,
