@@ -42,6 +42,14 @@ describe('a whole answer is given again, byte for byte, and charged once', () =>
     expect(await chargedTo(world, account.account)).toBe(EXACT);
   });
 
+  it('as often as it is asked for: what was taken by its clients leaves room for the next', async () => {
+    script(chat({ pieces: ['x'.repeat(7 * 1024 * 1024)] }));
+    const first = await wholeOf(await ask(bodyOf(false)));
+    // At once an account is given 32 MB, of which these are 42.
+    for (let i = 0; i < 6; i++) expectReplayed(await wholeOf(await ask(bodyOf(false))), first);
+    expect(forwards()).toBe(1);
+  });
+
   it('what the provider says of a request that is wrong', async () => {
     script(error(422, 'invalid_request_error', 'invalid_value'));
     const first = await wholeOf(await ask(bodyOf(false)));
