@@ -139,11 +139,12 @@ export type EntryKind = keyof typeof ENTRY_SCHEMAS;
 export type ModelEntry = z.output<typeof modelEntry>;
 export type PlanEntry = z.output<typeof planEntry>;
 
-const name = z
+/** The name of an entry: of a model, for one. */
+export const entryName = z
   .string()
   .min(1, 'the name must not be empty')
   .max(MOST_NAME_CHARS, `the name must have at most ${MOST_NAME_CHARS} characters`);
-const named = <T extends z.ZodType>(entry: T) => z.record(name, entry).default({});
+const named = <T extends z.ZodType>(entry: T) => z.record(entryName, entry).default({});
 
 const fileSchema = z.strictObject({
   models: named(modelEntry),

@@ -6,7 +6,7 @@
 import { isObject, type Json } from '../lib/json.ts';
 import { parseDecimal } from '../lib/money.ts';
 import { matcher } from './build.ts';
-import { type ModelEntry, modelEntry } from './file.ts';
+import { entryName, type ModelEntry, modelEntry } from './file.ts';
 import { type Refused, readRow } from './import-row.ts';
 import { PRICE_DECIMALS, type WrittenPrice } from './price.ts';
 import { type Doubts, questionPrice } from './sanity.ts';
@@ -182,13 +182,14 @@ type Unfinished = Omit<PlannedModel, keyof Doubts>;
 
 /** Takes a model into the plan, unless the catalog could not keep it. */
 function finish(planned: Unfinished, previous: ModelEntry | null, plan: ImportPlan): void {
+  const named = entryName.safeParse(planned.model);
   const checked = modelEntry.safeParse(planned.entry);
-  if (checked.success) {
+  if (named.success && checked.success) {
     plan.planned.push({ ...planned, entry: checked.data, ...questionPrice(checked.data, previous) });
     return;
   }
-  const [issue] = checked.error.issues;
-  plan.refused.push({ model: planned.model, field: issue!.path.join('.'), why: issue!.message });
+  const [issue] = (named.error ?? checked.error)!.issues;
+  plan.refused.push({ model: planned.model, field: issue!.path.join('.') || 'the name', why: issue!.message });
 }
 
 interface Leaf {

@@ -168,6 +168,14 @@ test('only models that are named are looked at; rows that match become new ones,
   });
 });
 
+test('a row whose name the catalog could not keep is refused', () => {
+  const row = { litellm_provider: 'one', input_cost_per_token: '1e-06', output_cost_per_token: '1e-06' };
+  const long = 'n'.repeat(201);
+  const { planned, refused } = planImport({ [long]: row, fine: row }, [], { providers: both, models: ['*'] });
+  expect(planned.map(({ model }) => model)).toEqual(['fine']);
+  expect(refused).toEqual([{ model: long, field: 'the name', why: 'the name must have at most 200 characters' }]);
+});
+
 test('a deleted model may come back as its next version; one that this release cannot read is left alone', () => {
   const gone = (deleted: boolean): CurrentModel => ({ name: 'big', version: 7, deleted, entry: null });
   expect(plan([gone(true)], { models: ['big'] }).planned).toMatchObject([{ model: 'big', version: 7, isNew: true }]);
