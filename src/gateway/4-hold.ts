@@ -96,8 +96,8 @@ function mayCut(context: Context): boolean {
 function maySlice(context: Context): boolean {
   const request = need(context, 'request');
   const { onDisconnect, reasons } = need(context, 'model');
-  const hidesOutput = reasons || onDisconnect === 'drain' || request.hidesOutput;
-  return request.stream && request.n === 1 && !hidesOutput && mayCut(context);
+  const hidesOutput = reasons || request.hidesOutput || context.endpoint.dialect.mostTokens === undefined;
+  return request.stream && request.n === 1 && !hidesOutput && onDisconnect !== 'drain' && mayCut(context);
 }
 
 /** What was available to a principal when its last stream was held for: a hint for the next, never relied on. */
@@ -140,7 +140,7 @@ function holdFor(context: Context, { output, held, costOf }: Bounds, creditsPerU
     onOrphan: model.onOrphan,
     ttlSeconds: null,
     frozen: encodeFrozen({
-      endpoint: context.endpoint,
+      endpoint: context.endpoint.name,
       model: model.name,
       priceVersion: model.priceVersion,
       price: model.price,

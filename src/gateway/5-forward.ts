@@ -22,9 +22,6 @@ export interface ForwardDeps {
   inFlight: InFlight;
 }
 
-/** The path of each endpoint at a provider: a constant, never a client's. */
-const UPSTREAM_PATHS: Record<string, string> = { chat: '/chat/completions' };
-
 /** Forwards a held request and relays the answer. Resolves when the last attempt is over; never throws. */
 export async function forward(context: Context, deps: ForwardDeps): Promise<Relayed> {
   const model = need(context, 'model');
@@ -53,6 +50,7 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
     const relay = new Relay({
       response: context.response,
       requestId: context.publicId,
+      dialect: context.endpoint.dialect,
       claim: context.claim,
       usageAsked: request.includeUsage,
       streamAsked: request.stream,
@@ -66,9 +64,9 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
     });
     relay.attempt = provider.send(
       {
-        path: UPSTREAM_PATHS[context.endpoint]!,
+        path: context.endpoint.upstreamPath,
         headers: requestHeaders(context.headers),
-        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo, provider.outputLimitField),
+        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo, provider),
         upstreamModel,
       },
       relay,

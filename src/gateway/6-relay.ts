@@ -1,21 +1,20 @@
 /**
- * Step 6: the provider's answer → the client, as it comes; usage is read from the bytes as they pass. The last bytes
- * (`[DONE]`, the end of a body) are withheld: they leave when the charge is committed (7-settle).
+ * Step 6: the provider's answer → the client (outlet.ts), as it comes, a stream frame by frame (frame-filter.ts). The last
+ * bytes (`[DONE]`, the end of a body) are withheld: they leave when the charge is committed (7-settle).
  *
  *                 ┌─ status ≥ 400 ─▶ refused body, kept ───────────────end──▶ refused
- *   waiting ─head─┼─ event stream ─▶ streaming, frame by frame ────────end──▶ streamed | cut short
+ *   waiting ─head─┼─ framed ───────▶ streaming, frame by frame ────────end──▶ streamed | cut short
  *                 └─ other ────────▶ collecting ──over 1 MiB──▶ passing on ─end──▶ whole
  *   any ──failure──▶ failed (by a retry elsewhere, as long as nothing has reached the client)
  *   any ──client gone, policy abort──▶ abandoned          policy drain ──▶ reads on unheard, within bounds
  *   streaming, of a slice ──not held for──▶ blocked ──extended──▶ streaming
  *                                             └─ the credits ran out ──▶ exhausted
  */
-import { joined } from '../lib/bytes.ts';
-import { FrameSplitter } from '../lib/sse.ts';
-import { ChatStreamReader, mostTokens } from '../metering/readers/chat.ts';
+import type { StreamReader } from '../metering/readers/types.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../upstream/types.ts';
-import { redactedBody } from './redact.ts';
+import { FrameFilter, streamFraming } from './frame-filter.ts';
+import { Outlet } from './outlet.ts';
 import type { Relayed, RelayOptions } from './relayed.ts';
 import type { SliceListener } from './slices.ts';
 
@@ -25,63 +24,59 @@ const WHOLE_BODY_BYTES = 1024 * 1024;
 const READABLE_BODY_BYTES = 64 * 1024 * 1024;
 /** Of an error body, more is dropped. */
 const ERROR_BODY_BYTES = 256 * 1024;
-const MAX_FRAME_BYTES = 32 * 1024 * 1024;
 /** A drained stream is read at most this long after the client left, and no further than its output is held for. */
 const DRAIN_MS = 120_000;
 /** A stream whose answer is complete is read this much longer after the client left: its usage is all that is missing. */
 const USAGE_MS = 2_000;
-/** A client that takes nothing for this long has left, whatever its connection says. */
-const STALL_MS = 60_000;
 
 type Mode = 'waiting' | 'error' | 'stream' | 'collect' | 'pass' | 'over';
 
 export class Relay implements UpstreamListener, SliceListener {
   readonly #options: RelayOptions;
+  readonly #outlet: Outlet;
   attempt: Attempt | null = null;
   #mode: Mode = 'waiting';
   #status = 0;
-  #headers: Record<string, string | string[]> = {};
+  #headers: UpstreamHeaders = {};
   #chunks: Buffer[] = [];
   #bytes = 0;
-  #reader: ChatStreamReader | null = null;
-  #splitter: FrameSplitter | null = null;
-  /** The terminal frame, or the last chunk of a large body: not sent before the charge is committed. */
+  #frames: FrameFilter | null = null;
+  /** The last chunk of a large body: not sent before the charge is committed. */
   #withheld: Buffer | null = null;
-  /** The provider said that it failed, and whether the client was told so. */
-  #broken = false;
-  #errorSent = false;
   /** Pieces of a stream that the current turn has brought. */
   #arrived: Buffer[] = [];
-  /** Until it has drained, the provider is not read. */
-  #clientIsSlow = false;
   /** The provider has sent all of a stream that is blocked. */
   #ended = false;
+  #clientLeft = false;
   #draining = false;
   #limited: NodeJS.Timeout | null = null;
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    const { response, claim } = options;
+    this.#outlet = new Outlet({ response, claim, onDrained: () => this.#resume() });
   }
 
   /** What is known so far of a stream: the heartbeat notes its cost. */
-  get reader(): ChatStreamReader | null {
-    return this.#reader;
+  get reader(): StreamReader | null {
+    return this.#frames?.reader ?? null;
   }
 
   onStart(status: number, headers: UpstreamHeaders): void {
     this.#status = status;
-    this.#headers = responseHeaders(headers);
-    const type = headers['content-type'];
-    if (status >= 400) {
-      this.#mode = 'error';
-    } else if (typeof type === 'string' && type.toLowerCase().startsWith('text/event-stream')) {
-      this.#mode = 'stream';
-      this.#reader = new ChatStreamReader();
-      this.#splitter = new FrameSplitter(MAX_FRAME_BYTES);
-      this.#options.slices?.open(this);
-    } else {
-      this.#mode = 'collect';
+    this.#headers = headers;
+    const framing = status >= 400 ? null : streamFraming(headers['content-type'], this.#options);
+    const own = framing === null ? {} : { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' };
+    this.#outlet.head(status, { ...responseHeaders(headers), 'x-request-id': this.#options.requestId, ...own });
+    if (framing === null) {
+      this.#mode = status >= 400 ? 'error' : 'collect';
+      return;
     }
+    this.#mode = 'stream';
+    this.#frames = new FrameFilter(framing, this.#options);
+    this.#options.slices?.open(this);
+    // Who asked for no stream had been taken for one whose answer is to be finished.
+    if (this.#clientLeft && !this.#draining) this.clientGone();
   }
 
   onData(chunk: Buffer): boolean {
@@ -111,15 +106,17 @@ export class Relay implements UpstreamListener, SliceListener {
     } else {
       const whole = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
       const body = this.#bytes > READABLE_BODY_BYTES ? null : whole;
-      const { rest, bytes } = { rest: this.#withheld, bytes: this.#bytes };
-      this.#finish({ kind: 'whole', status: this.#status, headers: this.#headers, body, bytes, rest });
+      const answer = { status: this.#status, headers: this.#headers, body, bytes: this.#bytes };
+      this.#finish({ kind: 'whole', ...answer, rest: this.#withheld });
     }
   }
 
   onFailure(failure: UpstreamFailure): void {
     this.#relayArrived();
-    const reached = this.#options.response.headersSent;
-    this.#finish({ kind: 'failed', failure, reader: this.#reader, bytes: this.#bytes, reached });
+    const { reached } = this.#outlet;
+    // Its status has said that nothing was served, whatever became of the words that explain it.
+    if (this.#mode === 'error') this.#finish({ kind: 'refused', status: this.#status, body: null });
+    else this.#finish({ kind: 'failed', failure, reader: this.reader, bytes: this.#bytes, reached });
   }
 
   /**
@@ -128,24 +125,23 @@ export class Relay implements UpstreamListener, SliceListener {
    */
   clientGone(): void {
     if (this.#mode === 'over') return;
+    this.#clientLeft = true;
     this.#relayArrived();
     const streams = this.#mode === 'stream' || (this.#mode === 'waiting' && this.#options.streamAsked);
     const abort = streams && this.#options.onDisconnect === 'abort';
-    if (abort && !this.#reader?.finished) {
+    if (abort && !this.reader?.finished) {
       this.abandon();
       return;
     }
-    if (streams) this.#limit(abort ? USAGE_MS : DRAIN_MS);
+    if (streams) this.#limited ??= setTimeout(() => this.abandon(), abort ? USAGE_MS : DRAIN_MS);
     this.#draining = streams;
-    this.#clientIsSlow = false;
+    this.#outlet.unheard();
     this.#resume();
   }
 
   /** Frames of a slice that had to wait, and are held for now. */
   onMore(frames: Buffer[]): void {
-    const out: Buffer[] = [];
-    for (const frame of frames) this.#relayFrame(frame, out);
-    if (out.length > 0) this.#write(joined(out));
+    this.#send(() => this.#frames!.takeHeld(frames));
     if (this.#ended) this.#endStream();
     else this.#resume();
   }
@@ -153,35 +149,30 @@ export class Relay implements UpstreamListener, SliceListener {
   /** The credits ran out: what was sent is all there is. */
   onSpent(unsent: Buffer): void {
     this.attempt?.abort();
-    this.#sendHead();
-    this.#finish({ kind: 'exhausted', reader: this.#reader!, unsent, status: this.#status });
+    this.#outlet.sendHead();
+    this.#finish({ kind: 'exhausted', reader: this.reader!, unsent, status: this.#status });
   }
 
   /** Gives the attempt up: the client left, or the gateway stops. */
   abandon(): void {
     if (this.#mode === 'over') return;
     this.#relayArrived();
-    const sent = this.attempt?.sent ?? false;
+    const sent = this.#mode !== 'error' && (this.attempt?.sent ?? false);
     this.attempt?.abort();
-    this.#finish({ kind: 'abandoned', reader: this.#reader, bytes: this.#bytes, sent });
-  }
-
-  /** Gives the attempt up unless it ends, or the reason to limit it does, within so long. `null`: no limit. */
-  #limit(ms: number | null): void {
-    if (this.#limited !== null) clearTimeout(this.#limited);
-    this.#limited = ms === null ? null : setTimeout(() => this.abandon(), ms);
+    this.#finish({ kind: 'abandoned', reader: this.reader, bytes: this.#bytes, sent });
   }
 
   #finish(relayed: Relayed): void {
     if (this.#mode === 'over') return;
     this.#mode = 'over';
-    this.#limit(null);
+    if (this.#limited !== null) clearTimeout(this.#limited);
+    this.#outlet.unheard();
     this.#options.slices?.close();
     this.#options.done(relayed);
   }
 
   get #isPaused(): boolean {
-    return this.#clientIsSlow || (this.#options.slices?.blocked ?? false);
+    return this.#outlet.isSlow || (this.#options.slices?.blocked ?? false);
   }
 
   #resume(): void {
@@ -201,60 +192,44 @@ export class Relay implements UpstreamListener, SliceListener {
   }
 
   #relayFrames(chunk: Buffer): void {
-    const reader = this.#reader!;
-    const { slices, outputHeld } = this.#options;
-    const out: Buffer[] = [];
+    const frames = this.#frames!;
+    this.#send(() => frames.take(chunk));
+    if (this.#draining && frames.reader.outputEstimate() > this.#options.outputHeld) this.abandon();
+  }
+
+  /** Sends what is found in a stream; what is not framed as it says ends the attempt. */
+  #send(find: () => Buffer | null): void {
+    let found: Buffer | null;
     try {
-      const plain = slices === null && this.#splitter!.atBoundary ? reader.content(chunk) : 0;
-      if (plain > 0) out.push(chunk.subarray(0, plain));
-      if (plain < chunk.length) {
-        this.#splitter!.push(chunk.subarray(plain), (frame) => {
-          if (slices === null || slices.pass(frame, mostTokens(frame))) this.#relayFrame(frame, out);
-        });
-      }
+      found = find();
     } catch (cause) {
       this.attempt?.abort();
       this.onFailure({ kind: 'protocol', sent: true, cause });
       return;
     }
-    if (out.length > 0) this.#write(joined(out));
-    if (this.#draining && reader.outputEstimate() > outputHeld) this.abandon();
-  }
-
-  #relayFrame(frame: Buffer, out: Buffer[]): void {
-    const kind = this.#reader!.frame(frame);
-    if (kind === 'done') this.#withheld = frame;
-    else if (kind === 'error') {
-      // An error before anything else is no answer: another route may have one.
-      this.#broken = true;
-      if (!this.#options.response.headersSent && out.length === 0) return;
-      this.#errorSent = true;
-      out.push(redactedBody(frame));
-    } else if (kind !== 'usage-only' || this.#options.usageAsked) out.push(frame);
+    if (found !== null) this.#outlet.write(found);
   }
 
   #endStream(): void {
-    const reader = this.#reader!;
-    const rest = this.#splitter!.rest();
-    if (rest.length > 0) this.#relayFrames(Buffer.from('\n\n'));
+    const frames = this.#frames!;
+    this.#send(() => frames.takeRest());
     if (this.#mode === 'over') return;
     this.#ended = true;
     if (this.#options.slices?.blocked) return;
-    const whole = (this.#withheld !== null || reader.finished) && !this.#broken;
-    const status = this.#status;
-    if (whole) {
-      this.#sendHead();
-      this.#finish({ kind: 'streamed', reader, rest: this.#withheld, status });
+    const [reader, status] = [frames.reader, this.#status];
+    if (frames.isWhole) {
+      this.#outlet.sendHead();
+      this.#finish({ kind: 'streamed', reader, rest: frames.withheld, status });
     } else {
-      const reached = this.#options.response.headersSent;
-      this.#finish({ kind: 'cut_short', reader, reached, status, errorSent: this.#errorSent });
+      const { reached } = this.#outlet;
+      this.#finish({ kind: 'cut_short', reader, reached, status, errorSent: frames.errorPassed });
     }
   }
 
   #startPassing(): void {
     this.#mode = 'pass';
     this.#withheld = this.#chunks.at(-1)!;
-    for (const chunk of this.#chunks.slice(0, -1)) this.#write(chunk);
+    for (const chunk of this.#chunks.slice(0, -1)) this.#outlet.write(chunk);
   }
 
   #pass(chunk: Buffer): boolean {
@@ -263,35 +238,6 @@ export class Relay implements UpstreamListener, SliceListener {
     this.#bytes += chunk.length;
     if (this.#bytes <= READABLE_BODY_BYTES) this.#chunks.push(chunk);
     else this.#chunks = [];
-    return this.#write(previous);
-  }
-
-  /** Sends bytes to the client, the head first; `false` when it is slow: the attempt is paused until it has drained. */
-  #write(bytes: Buffer): boolean {
-    const { response, claim } = this.#options;
-    this.#sendHead();
-    claim?.add(bytes);
-    if (response.destroyed) return true;
-    if (response.write(bytes) || this.#clientIsSlow) return !this.#clientIsSlow;
-    this.#clientIsSlow = true;
-    this.#limit(STALL_MS);
-    response.once('drain', () => {
-      this.#clientIsSlow = false;
-      this.#limit(null);
-      this.#resume();
-    });
-    return false;
-  }
-
-  #sendHead(): void {
-    const { response, requestId, claim } = this.#options;
-    if (response.headersSent || (response.destroyed && claim === null)) return;
-    const headers = {
-      ...this.#headers,
-      'x-request-id': requestId,
-      ...(this.#mode === 'stream' ? { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' } : {}),
-    };
-    claim?.head(this.#status, headers);
-    if (!response.destroyed) response.writeHead(this.#status, headers);
+    return this.#outlet.write(previous);
   }
 }

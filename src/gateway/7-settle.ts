@@ -89,7 +89,7 @@ function receiptOf(context: Context, deps: SettleDeps, metering: Metering, held:
 function fittingReceipt(context: Context, metering: Metering, held: bigint): Buffer {
   const model = need(context, 'model');
   const facts = {
-    endpoint: context.endpoint,
+    endpoint: context.endpoint.name,
     model: model.name,
     priceVersion: model.priceVersion,
     price: model.price,

@@ -1,7 +1,6 @@
 /** How a stream ends whose credits ran out: as a provider ends one that has reached its output limit. */
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
-import { isObject } from '../lib/json.ts';
-import { frameData } from '../lib/sse.ts';
+import { frameObject } from '../metering/readers/frames.ts';
 
 /** What all chunks of a stream have in common. */
 const HEAD = ['id', 'object', 'created', 'model', 'system_fingerprint'];
@@ -11,10 +10,9 @@ const HEAD = ['id', 'object', 'created', 'model', 'system_fingerprint'];
  * a frame of the stream, whose id, model and time they bear.
  */
 export function closingFrames(like: Buffer, usage: Usage | null): string {
-  const data = frameData(like);
-  const json: unknown = data === null ? null : JSON.parse(data.toString());
+  const json = frameObject(like, 'sse') ?? {};
   const head: Record<string, unknown> = {};
-  if (isObject(json)) for (const field of HEAD) if (field in json) head[field] = json[field];
+  for (const field of HEAD) if (field in json) head[field] = json[field];
   const finish = { ...head, choices: [{ index: 0, delta: {}, logprobs: null, finish_reason: 'length' }] };
   const chunks =
     usage === null

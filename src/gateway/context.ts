@@ -12,6 +12,7 @@ import type { Catalog, Model } from '../catalog/types.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { ChatRequest } from '../metering/chat-request.ts';
+import type { Dialect } from '../metering/readers/types.ts';
 import type { AttemptFacts, Policy } from '../metering/receipt.ts';
 import type { Claim } from './idempotency/claim.ts';
 import type { Slices } from './slices.ts';
@@ -19,11 +20,21 @@ import type { Slices } from './slices.ts';
 /** How the answer to the client ended, for the log and the receipt. */
 export type Disconnect = 'aborted' | 'drained';
 
+/** What is served and metered at one URL. */
+export interface Endpoint {
+  /** Its name on receipts. */
+  readonly name: string;
+  /** Its path at a provider: a constant, never a client's. */
+  readonly upstreamPath: string;
+  /** What its answers are read by. */
+  readonly dialect: Dialect;
+}
+
 export interface Context {
   // Filled when the request arrives.
   readonly id: Uuid;
   readonly publicId: string;
-  readonly endpoint: string;
+  readonly endpoint: Endpoint;
   readonly startedAt: number;
   readonly headers: IncomingHttpHeaders;
   readonly response: ServerResponse;
@@ -71,7 +82,7 @@ export interface Context {
 export function openContext(
   id: Uuid,
   publicId: string,
-  endpoint: string,
+  endpoint: Endpoint,
   startedAt: number,
   headers: IncomingHttpHeaders,
   response: ServerResponse,

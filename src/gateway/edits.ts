@@ -1,10 +1,10 @@
 /**
  * The few edits a request body needs before it goes upstream, as splices of its bytes: the provider's name of the model, a
- * lowered output limit, and the wish for usage at the end of a stream.
+ * lowered output limit, and the wish for usage at the end of a stream, in whichever form that provider takes them.
  */
-import { type Edit, splice } from '../lib/json-scan.ts';
+import { type Edit, scanObject, splice } from '../lib/json-scan.ts';
 import type { ChatRequest, Span } from '../metering/chat-request.ts';
-import type { OutputLimitField } from '../upstream/types.ts';
+import type { Provider } from '../upstream/types.ts';
 
 /** The body as it goes upstream. `clampedTo`: the output limit of one choice, where it was lowered. */
 export function editedBody(
@@ -12,7 +12,7 @@ export function editedBody(
   request: ChatRequest,
   upstreamModel: string,
   clampedTo: number | null,
-  limitField: OutputLimitField,
+  provider: Pick<Provider, 'outputLimitField' | 'tellsUsageUnasked'>,
 ): Buffer {
   const { spans } = request;
   const edits: Edit[] = [];
@@ -22,9 +22,11 @@ export function editedBody(
     // Both fields bound the output where both are given; where neither is, the one that this provider takes is added.
     const given = [spans.maxTokens, spans.maxCompletionTokens].filter((span) => span !== null);
     for (const span of given) edits.push({ ...span, replacement: String(clampedTo) });
-    if (given.length === 0) added.push(`"${limitField}":${clampedTo}`);
+    if (given.length === 0) added.push(`"${provider.outputLimitField}":${clampedTo}`);
   }
-  if (request.stream && !request.includeUsage) {
+  if (provider.tellsUsageUnasked) {
+    if (spans.streamOptions !== null) edits.push(...withoutStreamOptions(body));
+  } else if (request.stream && !request.includeUsage) {
     if (spans.streamOptions === null) added.push('"stream_options":{"include_usage":true}');
     else edits.push({ ...spans.streamOptions, replacement: withUsage(body, spans.streamOptions) });
   }
@@ -36,4 +38,15 @@ export function editedBody(
 function withUsage(body: Buffer, span: Span): string {
   const options = JSON.parse(body.toString('utf8', span.start, span.end)) as object | null;
   return JSON.stringify({ ...options, include_usage: true });
+}
+
+/** Takes the options out, together with the comma before them, or after them where they stand first. */
+function withoutStreamOptions(body: Buffer): Edit[] {
+  const { members } = scanObject(body);
+  const first = members.findIndex(({ key }) => key !== 'stream_options');
+  return members.flatMap(({ key, keyStart, valueEnd }, i) => {
+    if (key !== 'stream_options') return [];
+    if (i < first) return [{ start: keyStart, end: members[i + 1]!.keyStart, replacement: '' }];
+    return [{ start: members[i - 1]!.valueEnd, end: valueEnd, replacement: '' }];
+  });
 }

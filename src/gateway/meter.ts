@@ -1,11 +1,11 @@
 /** What a request used, from the provider's own words where there are any, else counted and marked as an estimate. */
 import type { Terms } from '../catalog/price.ts';
-import type { Usage } from '../catalog/units.ts';
+import { isInput, type Unit, type Usage } from '../catalog/units.ts';
 import { inputEstimate } from '../metering/bounds.ts';
-import { type ChatStreamReader, chat } from '../metering/readers/chat.ts';
 import { sumOf } from '../metering/readers/events.ts';
-import type { Reported } from '../metering/readers/types.ts';
+import type { Reported, StreamReader } from '../metering/readers/types.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
+import type { UpstreamHeaders } from '../upstream/types.ts';
 import type { Metering } from './7-settle.ts';
 import { type Context, need } from './context.ts';
 
@@ -17,28 +17,29 @@ export interface MeterDeps {
 }
 
 /**
- * Reads the usage of a whole JSON answer. `body` null is one too large to read. Null: the answer is an error in the form
+ * Reads the usage of a whole answer that is no stream. `body` null is one too large to read. Null: the answer is an error in the form
  * of a success, as some providers send it, and reports no usage: nothing was served. An answer in which nothing can be
  * read was served all the same: its bytes are counted.
  */
 export async function meterBody(
   context: Context,
   deps: MeterDeps,
-  { body, bytes }: { body: Buffer | null; bytes: number },
+  { headers, body, bytes }: { headers: UpstreamHeaders; body: Buffer | null; bytes: number },
 ): Promise<Metering | null> {
-  const read = body === null ? null : chat.readJson(body, {});
+  const read = body === null ? null : context.endpoint.dialect.readJson(body, headers);
   if (read === null) return estimate(context, deps, [], bytes);
-  const { reported, beside, terms } = read;
-  if (reported !== null) return asReported(reported, beside, terms);
+  const { beside, terms } = read;
+  const reported = read.reported ?? read.inHeaders;
+  if (reported !== undefined) return asReported(context, reported, beside, terms);
   if (read.isError) return null;
   const counted = await estimate(context, deps, read.generatedText, read.generatedText.length === 0 ? bytes : 0);
   return { ...counted, usage: sumOf([counted.usage, beside]), terms };
 }
 
 /** Reads the usage of a stream that ended whole. */
-export async function meterStream(context: Context, deps: MeterDeps, reader: ChatStreamReader): Promise<Metering> {
+export async function meterStream(context: Context, deps: MeterDeps, reader: StreamReader): Promise<Metering> {
   const reported = reader.usage();
-  if (reported !== null) return asReported(reported, reader.beside(), reader.terms());
+  if (reported !== null) return asReported(context, reported, reader.beside(), reader.terms());
   return { ...(await estimate(context, deps, reader.generatedText())), terms: reader.terms() };
 }
 
@@ -50,10 +51,10 @@ export async function meterStream(context: Context, deps: MeterDeps, reader: Cha
 export async function meterCut(
   context: Context,
   deps: MeterDeps,
-  { reader, bytes = 0 }: { reader: ChatStreamReader | null; bytes?: number },
+  { reader, bytes = 0 }: { reader: StreamReader | null; bytes?: number },
 ): Promise<Metering> {
   const reported = reader?.usage() ?? null;
-  const metering = reported === null ? null : asReported(reported, reader!.beside(), reader!.terms());
+  const metering = reported === null ? null : asReported(context, reported, reader!.beside(), reader!.terms());
   if (metering !== null && reader!.finished) return metering;
   const counted = { ...(await estimate(context, deps, reader?.generatedText() ?? [], bytes)), terms: reader?.terms() };
   if (metering === null) return counted;
@@ -64,17 +65,28 @@ export async function meterCut(
   return { usage: { ...usage, output: more }, source: 'estimated', terms };
 }
 
-/** What the provider says, with what it leaves out of its usage object. */
-function asReported(reported: Reported, beside: Usage, terms: Terms): Metering {
-  return { usage: sumOf([chat.normalise(reported), beside]), source: 'provider', terms };
+/**
+ * What the provider says, with what it leaves out of its usage object. One that counts what it wrote, and not what it read,
+ * such as Ollama of a prompt that it had in its cache, has read it all the same.
+ */
+function asReported(context: Context, reported: Reported, beside: Usage, terms: Terms): Metering {
+  const usage = sumOf([context.endpoint.dialect.normalise(reported), beside]);
+  const lacksInput = reported.input_tokens === undefined && reported.output_tokens !== undefined;
+  if (!lacksInput || (Object.keys(usage) as Unit[]).some((unit) => isInput(unit) && usage[unit]! > 0)) {
+    return { usage, source: 'provider', terms };
+  }
+  return { usage: { ...usage, input: likelyInput(context) }, source: 'estimated', terms };
+}
+
+function likelyInput(context: Context): number {
+  return inputEstimate(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
 }
 
 /** A count of what was generated, or of `unread` bytes of an answer that cannot be read; the settle caps it at the hold. */
 async function estimate(context: Context, deps: MeterDeps, generated: string[], unread = 0): Promise<Metering> {
-  const request = need(context, 'request');
-  const model = need(context, 'model');
-  const usage: Usage = { input: inputEstimate(request, need(context, 'body').length, model) };
-  if (generated.length > 0) usage.output = await deps.tokens.count(generated, model.name);
+  if (context.endpoint.dialect.unmetered) return { usage: {}, source: 'provider' };
+  const usage: Usage = { input: likelyInput(context) };
+  if (generated.length > 0) usage.output = await deps.tokens.count(generated, need(context, 'model').name);
   else if (unread > 0) usage.output = Math.ceil(unread / BYTES_PER_TOKEN);
   return { usage, source: 'estimated' };
 }

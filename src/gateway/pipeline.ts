@@ -11,6 +11,7 @@ import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import type { Metrics } from '../observe/metrics.ts';
+import { responseHeaders } from '../upstream/headers.ts';
 import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
@@ -104,9 +105,11 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
         response.end(relayed.rest);
       } else if (relayed.body !== null) {
         const body = metering === null ? redactedBody(relayed.body) : relayed.body;
-        const headers = { ...relayed.headers, ...chargeHeaders(context, result) };
+        const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, result) };
         await keepAndSend(context, { status: relayed.status, headers, body });
       }
+      // Too large, and its client had left before any of it was sent.
+      else await context.claim?.keep(relayed.rest);
       return;
     }
     case 'streamed':
@@ -148,7 +151,7 @@ function decideByDisconnect(context: Context): void {
 
 async function concludeFailure(context: Context, relayed: Failed, deps: GatewayDeps): Promise<void> {
   const { response } = context;
-  if (relayed.kind === 'refused' && isClientFault(relayed.status)) {
+  if (relayed.kind === 'refused' && relayed.body !== null && isClientFault(relayed.status)) {
     context.status = relayed.status;
     const result = await release(context, deps);
     const headers = { 'content-type': 'application/json', ...chargeHeaders(context, result) };
@@ -184,6 +187,11 @@ function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promis
   const timedOut = relayed.kind === 'failed' && relayed.failure.kind === 'timeout' && relayed.failure.sent;
   const { onUpstreamTimeout } = need(context, 'model');
   if (timedOut && !relayed.reached) context.policy = `on_upstream_timeout: ${onUpstreamTimeout}`;
+  // It would have been drained to its end.
+  else if (relayed.reached && context.clientGone && relayed.reader !== null) {
+    context.disconnect = 'drained';
+    decideByDisconnect(context);
+  }
   const billable = relayed.reached || (timedOut && onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
   return meterCut(context, deps, relayed).then((metering) => settle(context, deps, metering));

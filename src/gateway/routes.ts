@@ -7,8 +7,9 @@ import type { Principal, Scope } from '../accounts/principals.ts';
 import { allowedModels } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
+import { dialectOf } from '../metering/readers/index.ts';
 import { authenticate, authenticateReader } from './1-authenticate.ts';
-import { openContext } from './context.ts';
+import { type Endpoint, openContext } from './context.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 
 declare module 'fastify' {
@@ -18,8 +19,17 @@ declare module 'fastify' {
   }
 }
 
-/** Metered endpoints: URL → the name of its dialect in metering and upstream. */
-const METERED = [{ url: '/v1/chat/completions', endpoint: 'chat' }] as const;
+/** The metered endpoints, by URL. */
+const METERED: ReadonlyMap<string, Endpoint> = new Map([
+  ['/v1/chat/completions', endpoint('chat', '/chat/completions')],
+]);
+
+/** `apiStyle` names the endpoint on receipts, and its dialect (metering/readers/index.ts). */
+function endpoint(apiStyle: string, upstreamPath: string): Endpoint {
+  const dialect = dialectOf(apiStyle);
+  if (dialect === null) throw new Error(`there is no reader for ${apiStyle}`);
+  return { name: apiStyle, upstreamPath, dialect };
+}
 
 const NO_BODY = Buffer.alloc(0);
 
@@ -29,7 +39,7 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-    for (const { url, endpoint } of METERED) {
+    for (const [url, endpoint] of METERED) {
       scope.post(url, { onRequest: authentication(deps, 'inference') }, (request, reply) => {
         meteredRequest(request, reply, endpoint, deps);
       });
@@ -64,7 +74,7 @@ function authentication(deps: GatewayDeps, scope: Scope) {
   };
 }
 
-function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: string, deps: GatewayDeps): void {
+function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: Endpoint, deps: GatewayDeps): void {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') throw new TollgateError('unsupported_encoding');
   reply.hijack();

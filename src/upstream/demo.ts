@@ -45,6 +45,7 @@ export function createDemoProvider(name: string, clock: Clock, frameMs: number =
     kind: 'demo',
     dialect: 'chat',
     outputLimitField: 'max_completion_tokens',
+    tellsUsageUnasked: false,
     send: (request, listener) => new DemoAttempt(answerTo(request, clock), listener, frameMs),
     close: async () => {},
   };

@@ -32,6 +32,8 @@ const KEEP_ALIVE_MS = 60_000;
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
 /** OpenAI's models, at OpenAI, in any of its regions, or at Azure. */
 const OPENAI_HOST = /(^|\.)(api\.openai\.com|openai\.azure\.com)$/;
+/** Refuses `stream_options` with 422, a field it does not know, as others have found (litellm#8978, openai-agents-python#442). */
+const MISTRAL_HOST = /(^|\.)mistral\.ai$/;
 
 /** The answer is HTTP, but not one that may be relayed or metered. */
 class UnacceptableAnswer extends Error {}
@@ -47,6 +49,7 @@ class OpenAiProvider implements Provider {
   readonly kind = 'openai';
   readonly dialect = 'chat';
   readonly outputLimitField: OutputLimitField;
+  readonly tellsUsageUnasked: boolean;
   readonly #pool: Pool;
   readonly #pathPrefix: string;
   readonly #authorization: string;
@@ -56,6 +59,7 @@ class OpenAiProvider implements Provider {
   constructor(config: ProviderConfig, baseUrl: URL, apiKey: string) {
     this.name = config.name;
     this.outputLimitField = OPENAI_HOST.test(baseUrl.hostname) ? 'max_completion_tokens' : 'max_tokens';
+    this.tellsUsageUnasked = MISTRAL_HOST.test(baseUrl.hostname);
     this.#pathPrefix = baseUrl.pathname.replace(/\/+$/, '');
     this.#authorization = `Bearer ${apiKey}`;
     this.#maxRunning = config.connections ?? CONNECTIONS;

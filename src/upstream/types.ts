@@ -77,6 +77,8 @@ export interface Provider {
   readonly dialect: 'chat';
   /** The field of a request that limits its output, where the client sent none. */
   readonly outputLimitField: OutputLimitField;
+  /** Its streams end with their usage whether or not a request wishes so; it may refuse a request that says so. */
+  readonly tellsUsageUnasked: boolean;
   send(request: UpstreamRequest, listener: UpstreamListener): Attempt;
   /** Closes every connection at once; attempts that still run fail. Drain first. */
   close(): Promise<void>;

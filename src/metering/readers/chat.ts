@@ -19,6 +19,7 @@ export const chat: Dialect = {
   readJson: readChatJson,
   stream: () => new ChatStreamReader(),
   normalise,
+  mostTokens,
 };
 
 const DATA = Buffer.from('data:');

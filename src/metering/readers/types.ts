@@ -123,4 +123,6 @@ export interface Dialect {
   stream(framing: Framing): StreamReader;
   /** The billable dimensions: disjoint, never negative. */
   normalise(reported: Reported): Usage;
+  /** The most output tokens that a frame of a stream can be. Where it cannot be told, a stream is held for as a whole. */
+  mostTokens?(frame: Buffer): number;
 }
