@@ -25,7 +25,7 @@ export function editedBody(
     if (given.length === 0) added.push(`"${provider.outputLimitField}":${clampedTo}`);
   }
   if (provider.tellsUsageUnasked) {
-    if (spans.streamOptions !== null) edits.push(...withoutStreamOptions(body));
+    if (spans.streamOptions !== null) edits.push(withoutStreamOptions(body));
   } else if (request.stream && !request.includeUsage) {
     if (spans.streamOptions === null) added.push('"stream_options":{"include_usage":true}');
     else edits.push({ ...spans.streamOptions, replacement: withUsage(body, spans.streamOptions) });
@@ -41,12 +41,11 @@ function withUsage(body: Buffer, span: Span): string {
 }
 
 /** Takes the options out, together with the comma before them, or after them where they stand first. */
-function withoutStreamOptions(body: Buffer): Edit[] {
+function withoutStreamOptions(body: Buffer): Edit {
   const { members } = scanObject(body);
-  const first = members.findIndex(({ key }) => key !== 'stream_options');
-  return members.flatMap(({ key, keyStart, valueEnd }, i) => {
-    if (key !== 'stream_options') return [];
-    if (i < first) return [{ start: keyStart, end: members[i + 1]!.keyStart, replacement: '' }];
-    return [{ start: members[i - 1]!.valueEnd, end: valueEnd, replacement: '' }];
-  });
+  const at = members.findIndex(({ key }) => key === 'stream_options');
+  const { keyStart, valueEnd } = members[at]!;
+  // There is a second: a body has its model and messages.
+  if (at === 0) return { start: keyStart, end: members[1]!.keyStart, replacement: '' };
+  return { start: members[at - 1]!.valueEnd, end: valueEnd, replacement: '' };
 }

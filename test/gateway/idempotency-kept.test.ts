@@ -1,4 +1,5 @@
 /** Which answers are kept under an Idempotency-Key, and which leave it free for a new request. */
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { Claim } from '../../src/gateway/idempotency/claim.ts';
@@ -118,6 +119,28 @@ describe('an answer that was finished after its client left is kept', () => {
     expect(again.bytes.equals(stayed.bytes)).toBe(true);
     expect(forwards()).toBe(2);
     expect(await chargedTo(world, account.account)).toBe(2n * EXACT);
+  });
+});
+
+describe('an answer that is larger than can be read', () => {
+  it('and was finished after its client left, is neither forwarded nor charged again', async () => {
+    await useAccount('1000000');
+    script(async ({ response, held }) => {
+      await held();
+      response.writeHead(200, { 'content-type': 'application/json' });
+      const part = Buffer.alloc(1024 * 1024, 'x');
+      for (let sent = 0; sent <= 64; sent++) if (!response.write(part)) await once(response, 'drain');
+      response.end();
+    });
+    const body = bodyOf(false, { model: 'long' });
+    await leave(body);
+    world.upstream.release();
+    await eventually(async () => (await chargedTo(world, account.account)) > 0n, 'it is charged');
+    await eventually(async () => (await openClaims()) === 0, 'the claim has ended');
+    const charged = await chargedTo(world, account.account);
+    expect(await errorOf(await ask(body))).toMatchObject({ code: 'idempotency_result_too_large' });
+    expect(forwards()).toBe(1);
+    expect(await chargedTo(world, account.account)).toBe(charged);
   });
 });
 

@@ -41,6 +41,16 @@ test.each([
   expect(providers.get('main')!.outputLimitField).toBe(field);
 });
 
+test.each([
+  ['https://api.mistral.ai/v1', true],
+  ['https://codestral.mistral.ai/v1', true],
+  ['https://api.openai.com/v1', false],
+  ['https://notmistral.ai/v1', false],
+])('whether %s is known to tell usage unasked: %s', (baseUrl, unasked) => {
+  const { providers } = create([{ ...openai, baseUrl, apiKey: 'sk-secret' }]);
+  expect(providers.get('main')!.tellsUsageUnasked).toBe(unasked);
+});
+
 test.each([undefined, ''])('a provider whose key is %j is off, and said so once', (apiKey) => {
   const { providers, lines } = create([
     { ...openai, apiKey },
