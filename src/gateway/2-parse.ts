@@ -1,8 +1,8 @@
 /** Step 2: the body → the few fields that bear on routing and cost. The bytes themselves stay as they came. */
 import { TollgateError } from '../errors.ts';
 import { parseChatRequest } from '../metering/chat-request.ts';
-import { promptTexts } from '../metering/prompt-text.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
+import { encodingOf } from '../metering/tokens/encodings.ts';
 import { type Context, need } from './context.ts';
 
 /** Fills `body` and `request`. Throws `invalid_json` or `invalid_request`. */
@@ -22,8 +22,9 @@ export function mayBeTooLong(context: Context): boolean {
  */
 export async function refuseTooLong(context: Context, tokens: TokenCounter): Promise<void> {
   const { contextWindow, name } = need(context, 'model');
-  const counted = await tokens.countAtLeast(promptTexts(need(context, 'body')), name);
-  if (contextWindow === null || counted === null || counted <= contextWindow) return;
+  if (contextWindow === null) return;
+  const counted = (await tokens.countPrompt(need(context, 'body'), encodingOf(name), contextWindow))?.tokens ?? 0;
+  if (counted <= contextWindow) return;
   throw new TollgateError('context_length_exceeded', {
     param: 'messages',
     message: `This model's maximum context length is ${contextWindow} tokens. However, your messages resulted in at least ${counted} tokens. Please reduce the length of the messages.`,

@@ -5,7 +5,9 @@
  *
  *   bound ≤ ⅛ of what was available last, or it may not be cut ──▶ want = the whole bound
  *   else, a stream that shows all it generates ──────────────────▶ want = the input and a slice of the output (slices.ts)
- *   granted all of `want` ──▶ held             granted less, at least `least` ──▶ clamped          else ──▶ refused
+ *   granted all of `want` ──▶ held
+ *   else, if that could help: the prompt's tokens are counted, and less is wanted ──granted all──▶ held
+ *   granted less, at least `least` ──▶ clamped          else ──▶ refused
  */
 import type { Principal } from '../accounts/principals.ts';
 import { boundCharge, charge } from '../catalog/rating.ts';
@@ -16,7 +18,9 @@ import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputEstimate, requestBounds } from '../metering/bounds.ts';
+import { exactInputBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
+import type { TokenCounter } from '../metering/tokens/counter.ts';
 import { type Context, need } from './context.ts';
 import { FIRST_SLICE_TOKENS, mostCovered, Slices } from './slices.ts';
 
@@ -27,8 +31,14 @@ const SMALL_SHARE = 8n;
 /** Policy may change again while it is read again, but not for ever. */
 const STALE_RETRIES = 3;
 
+/** What a hold answers when there is too little for it. */
+const SHORT: ReadonlySet<Result['outcome']> = new Set([
+  ...(['insufficient_credits', 'credits_held', 'account_budget_exceeded', 'key_budget_exceeded'] as const),
+]);
+
 export interface HoldDeps {
   writer: LedgerWriter;
+  tokens: TokenCounter;
   creditsPerUsd: bigint;
   insufficientStatus: number;
   /** Whether this gateway's lease is good: others would end its holds under it. */
@@ -42,27 +52,51 @@ export interface HoldDeps {
 /** Fills `hold`, `held` and `clampedTo`. Throws when nothing can be held; then no hold exists. */
 export async function hold(context: Context, deps: HoldDeps): Promise<void> {
   if (!deps.isLeased()) throw new TollgateError('ledger_unavailable');
-  for (let tries = 0; ; tries++) {
-    const bounds = boundsOf(context, deps.creditsPerUsd);
+  let counted: number | null = null;
+  // Less than all is taken only once the prompt is counted: it may need no more.
+  let mayCount = leastInput(context) !== null;
+  for (let tries = 0; ; ) {
+    const bounds = boundsOf(context, deps.creditsPerUsd, counted);
     const asked = holdFor(context, bounds, deps.creditsPerUsd);
-    const result = await deps.writer.hold(asked);
+    const result = await deps.writer.hold(mayCount ? { ...asked, least: asked.want } : asked);
     if (need(context, 'request').stream) AVAILABLE.set(need(context, 'principal'), result.available);
-    if (result.outcome === 'stale_policy' && tries < STALE_RETRIES) {
+    if (result.outcome === 'stale_policy' && tries++ < STALE_RETRIES) {
       await deps.entitleAfresh(context);
-      continue;
+      mayCount &&= leastInput(context) !== null;
+    } else if (mayCount && SHORT.has(result.outcome)) {
+      mayCount = false;
+      counted = await closerBound(context, deps, result.available);
+    } else if (result.outcome !== 'done' && result.outcome !== 'repeated') {
+      throw await denial(result, asked, deps);
+    } else {
+      context.hold = asked;
+      context.held = result.amount;
+      context.clampedTo =
+        result.amount < asked.want ? affordable(context, bounds, result.amount) : unheldLimit(context);
+      if (result.amount < asked.want) context.policy = 'when_short: clamp';
+      else if (bounds.held < bounds.output) context.slices = slicesOf(context, bounds, deps);
+      return;
     }
-    if (result.outcome !== 'done' && result.outcome !== 'repeated') throw await denial(result, asked, deps);
-    context.hold = asked;
-    context.held = result.amount;
-    context.clampedTo = result.amount < asked.want ? affordable(context, bounds, result.amount) : unheldLimit(context);
-    if (result.amount < asked.want) context.policy = 'when_short: clamp';
-    else if (bounds.held < bounds.output) context.slices = slicesOf(context, bounds, deps);
-    return;
   }
+}
+
+/** The fewest input tokens that a count could find; `null`: it would find no less than the bytes say. */
+function leastInput(context: Context): number | null {
+  return leastExactBound(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
+}
+
+/** A bound of the input by a count, where even its best would be of use with so much available; `null`: none. */
+async function closerBound(context: Context, deps: HoldDeps, available: bigint): Promise<number | null> {
+  const [request, model] = [need(context, 'request'), need(context, 'model')];
+  const best = boundsOf(context, deps.creditsPerUsd, leastInput(context));
+  if (holdFor(context, best, deps.creditsPerUsd).least > available) return null;
+  return exactInputBound(request, need(context, 'body'), model, deps.tokens);
 }
 
 /** What a request can use and cost at most. */
 interface Bounds {
+  /** Input tokens. */
+  input: number;
   /** Output tokens of all choices. */
   output: number;
   /** As many of them as are to be held for at first. */
@@ -71,17 +105,18 @@ interface Bounds {
   costOf: (output: number) => bigint;
 }
 
-function boundsOf(context: Context, creditsPerUsd: bigint): Bounds {
+/** `counted`: the most input tokens there are, by a count. */
+function boundsOf(context: Context, creditsPerUsd: bigint, counted: number | null): Bounds {
   const request = need(context, 'request');
   const model = need(context, 'model');
-  const most = requestBounds(request, need(context, 'body').length, model);
+  const most = requestBounds(request, need(context, 'body').length, model, counted);
   const { output } = most;
   const costOf = (tokens: number): bigint => {
     const bound = boundCharge({ ...most, output: tokens }, model.price, creditsPerUsd);
     return bound > MAX_NANO ? MAX_NANO : bound;
   };
   const held = maySlice(context) && isLarge(context, costOf(output)) ? Math.min(output, FIRST_SLICE_TOKENS) : output;
-  return { output, held, costOf };
+  return { input: most.input, output, held, costOf };
 }
 
 /** Whether less output may be had than was asked for: what is structured is of no use when it is cut. */
@@ -121,11 +156,12 @@ function slicesOf(context: Context, { output, costOf }: Bounds, { writer }: Hold
   return new Slices({ held: need(context, 'held'), bound: output, costOf, extend });
 }
 
-function holdFor(context: Context, { output, held, costOf }: Bounds, creditsPerUsd: bigint): Hold {
+function holdFor(context: Context, { input, output, held, costOf }: Bounds, creditsPerUsd: bigint): Hold {
   const request = need(context, 'request');
   const model = need(context, 'model');
   const principal = need(context, 'principal');
   const want = costOf(held);
+  const likely = inputEstimate(request, need(context, 'body').length, model);
   const least = costOf(Math.min(output, LEAST_OUTPUT_TOKENS * request.n));
   return {
     verb: 'hold',
@@ -134,7 +170,7 @@ function holdFor(context: Context, { output, held, costOf }: Bounds, creditsPerU
     key: principal.key,
     want,
     least: mayCut(context) ? least : want,
-    floor: charge({ input: inputEstimate(request, need(context, 'body').length, model) }, model.price, creditsPerUsd),
+    floor: charge({ input: Math.min(input, likely) }, model.price, creditsPerUsd),
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,
     onOrphan: model.onOrphan,

@@ -21,11 +21,17 @@ const TOOL_PROMPT_TOKENS = 512;
 
 type Limits = Pick<Model, 'routes' | 'maxOutputTokens' | 'contextWindow'>;
 
-/** All that a request of that many bytes can use at a model, and the tier that may answer it. */
-export function requestBounds(request: ChatRequest, bodyBytes: number, model: Limits & Pick<Model, 'price'>): Bounds {
+/** All that a request of that many bytes can use at a model, and the tier that may answer it. `counted`: its input is at most that. */
+export function requestBounds(
+  request: ChatRequest,
+  bodyBytes: number,
+  model: Limits & Pick<Model, 'price'>,
+  counted: number | null = null,
+): Bounds {
   const { asks, parts } = request;
+  const byBytes = inputBound(request, bodyBytes, model);
   return {
-    input: inputBound(request, bodyBytes, model),
+    input: counted === null ? byBytes : Math.min(counted, byBytes),
     output: outputBound(request, model),
     others: othersBound(asks.units),
     serviceTier: asks.serviceTier ?? dearestTier(model.price),

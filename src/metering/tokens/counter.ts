@@ -1,39 +1,54 @@
 /**
- * Counts tokens where a provider did not. In a worker thread, never on the event loop: tokenising can take seconds.
+ * Counts tokens where a provider did not, or a balance is tight. In a worker thread, never on the event loop: tokenising can
+ * take seconds.
  *
  *   idle ──count──▶ working (one worker, started at the first count) ──answer──▶ idle
- *                     ├── no answer by the deadline, or too much is asked ──▶ estimated by length
- *                     └── the worker dies ──▶ all that wait are estimated; the next count starts another
+ *                     ├── no answer by the deadline, or too much is asked ──▶ estimated by length, or not told
+ *                     └── the worker dies ──▶ all that wait have no count; the next count starts another
  */
 import { Worker } from 'node:worker_threads';
+import type { TiktokenEncoding } from 'tiktoken';
 import { systemClock } from '../../lib/clock.ts';
 import type { Logger } from '../../observe/log.ts';
+import { encodingOf } from './encodings.ts';
 
 const DEADLINE_MS = 2_000;
-/** Texts that wait; beyond it, counts are estimated at once. */
+/** Texts that wait; beyond it, nothing is counted. */
 const MOST_WAITING = 64;
-/** Longer texts are estimated: counting them would hold up the others. */
+/** Longer texts are not counted: they would hold up the others. */
 const MOST_CHARS = 1024 * 1024;
+/** The same of a request's body. */
+const MOST_BYTES = 4 * 1024 * 1024;
 /** English and code are about four bytes a token, other scripts about four bytes too: fewer letters, of more bytes. */
 const BYTES_PER_TOKEN = 4;
 
 export interface CountRequest {
   id: number;
-  text: string;
-  model: string;
+  /** A text; or the body of a request, whose messages' texts are counted, each for itself. */
+  source: string | Uint8Array;
+  encoding: TiktokenEncoding;
   /** When nobody waits for the answer any more: milliseconds since the epoch. */
   deadline: number;
+  /** No more need be counted once there are more than so many. */
+  enough: number;
+}
+
+/** What was counted. */
+export interface Counted {
+  tokens: number;
+  /** Bytes of a request's body that these texts are at least, as JSON has them. */
+  bytes: number;
 }
 
 export interface CountAnswer {
   id: number;
   /** `null`: not counted by the deadline. */
-  tokens: number | null;
+  counted: Counted | null;
 }
 
 export class TokenCounter {
   readonly #log: Logger;
-  readonly #waiting = new Map<number, (tokens: number | null) => void>();
+  readonly #waiting = new Map<number, (counted: Counted | null) => void>();
   #worker: Worker | null = null;
   #next = 0;
 
@@ -45,42 +60,51 @@ export class TokenCounter {
   async count(texts: readonly string[], model: string): Promise<number> {
     const text = texts.join('');
     if (text === '') return 0;
-    const worthCounting = text.length <= MOST_CHARS && this.#waiting.size < MOST_WAITING;
-    const counted = worthCounting ? await this.#ask(text, model) : null;
-    return counted ?? Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
+    return (await this.countText(text, encodingOf(model))) ?? Math.ceil(Buffer.byteLength(text) / BYTES_PER_TOKEN);
   }
 
-  /** Tokens of the texts, or of as much of them as is worth counting: so many at least. `null`: not counted in time. */
-  async countAtLeast(texts: readonly string[], model: string): Promise<number | null> {
-    if (this.#waiting.size >= MOST_WAITING) return null;
-    return this.#ask(texts.join('').slice(0, MOST_CHARS), model);
+  /** Tokens of a text. `null`: too long, too many wait, or not counted in time. Never throws. */
+  async countText(text: string, encoding: TiktokenEncoding): Promise<number | null> {
+    if (text.length > MOST_CHARS) return null;
+    return (await this.#ask(text, encoding, Number.POSITIVE_INFINITY))?.tokens ?? null;
   }
 
-  /** Stops the worker; what waits is estimated. */
+  /**
+   * Tokens of the texts in the messages of a request, whose body `parseChatRequest` has accepted; once there are more than
+   * `enough`, so many at least. `null`: too long, too many wait, or not counted in time. Never throws.
+   */
+  countPrompt(body: Buffer, encoding: TiktokenEncoding, enough = Number.POSITIVE_INFINITY): Promise<Counted | null> {
+    if (body.length > MOST_BYTES) return Promise.resolve(null);
+    return this.#ask(new Uint8Array(body), encoding, enough);
+  }
+
+  /** Stops the worker; what waits has no count. */
   async close(): Promise<void> {
     const worker = this.#worker;
     this.#giveUp();
     await worker?.terminate();
   }
 
-  #ask(text: string, model: string): Promise<number | null> {
+  #ask(source: string | Uint8Array<ArrayBuffer>, encoding: TiktokenEncoding, enough: number): Promise<Counted | null> {
+    if (this.#waiting.size >= MOST_WAITING) return Promise.resolve(null);
     return new Promise((resolve) => {
       const id = this.#next++;
       const timer = setTimeout(() => answer(null), DEADLINE_MS);
-      const answer = (tokens: number | null): void => {
+      const answer = (counted: Counted | null): void => {
         clearTimeout(timer);
         this.#waiting.delete(id);
-        resolve(tokens);
+        resolve(counted);
       };
       this.#waiting.set(id, answer);
       this.#worker ??= this.#start();
-      this.#worker.postMessage({ id, text, model, deadline: systemClock.now() + DEADLINE_MS } satisfies CountRequest);
+      const request: CountRequest = { id, source, encoding, deadline: systemClock.now() + DEADLINE_MS, enough };
+      this.#worker.postMessage(request, typeof source === 'string' ? [] : [source.buffer]);
     });
   }
 
   #start(): Worker {
     const worker = new Worker(new URL('./worker.ts', import.meta.url));
-    worker.on('message', ({ id, tokens }: CountAnswer) => this.#waiting.get(id)?.(tokens));
+    worker.on('message', ({ id, counted }: CountAnswer) => this.#waiting.get(id)?.(counted));
     worker.on('error', (error) => {
       this.#log.warn(
         { err: error },

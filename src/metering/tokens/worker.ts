@@ -1,17 +1,36 @@
-/** The worker of the token counter. Text is cut into short chunks, because the tokeniser is quadratic in one long word. */
+/**
+ * The worker of the token counter. Text is cut into short chunks, because the tokeniser is quadratic in one long word. Those
+ * who wait take turns, a few milliseconds each, so that nobody's text holds up another's.
+ *
+ *   idle ──job──▶ counting in turns ──counted, enough, or past its deadline──▶ answered        none left ──▶ idle
+ */
 import { parentPort } from 'node:worker_threads';
 import { get_encoding, type Tiktoken, type TiktokenEncoding } from 'tiktoken';
 import { systemClock } from '../../lib/clock.ts';
+import { promptTexts } from '../prompt-text.ts';
 import type { CountAnswer, CountRequest } from './counter.ts';
 
-const CHUNK_CHARS = 1024;
+const CHUNK_CHARS = 256;
+/** Where there is no space: what is one word to the tokeniser takes time by the square of this. */
+const WORD_CHARS = 128;
+const TURN_MS = 5;
 const encodings = new Map<TiktokenEncoding, Tiktoken>();
 
-/** Models older than the o200k encoding; an unknown model is counted as a current one. */
-const CL100K = /^(gpt-4$|gpt-4-|gpt-3\.5|gpt-35|text-embedding-3|text-embedding-ada)/;
+/** A text that is being counted. */
+interface Job {
+  request: CountRequest;
+  texts: string[];
+  /** What is counted of them so far. */
+  tokens: number;
+  /** The text, and the place in it, that is next. */
+  at: { text: number; char: number };
+  /** Bytes that the texts take of the body they came in. */
+  bytes: number;
+}
 
-function encodingOf(model: string): Tiktoken {
-  const name: TiktokenEncoding = CL100K.test(model) ? 'cl100k_base' : 'o200k_base';
+const jobs: Job[] = [];
+
+function encoderOf(name: TiktokenEncoding): Tiktoken {
   let encoding = encodings.get(name);
   if (encoding === undefined) {
     encoding = get_encoding(name);
@@ -23,27 +42,53 @@ function encodingOf(model: string): Tiktoken {
 /** The end of the chunk that begins at `start`: at a space where there is one, never inside a surrogate pair. */
 function chunkEnd(text: string, start: number): number {
   const most = start + CHUNK_CHARS;
-  if (most >= text.length) return text.length;
-  const space = text.lastIndexOf(' ', most);
-  if (space > start + CHUNK_CHARS / 2) return space;
-  const last = text.charCodeAt(most - 1);
-  return last >= 0xd800 && last <= 0xdbff ? most - 1 : most;
+  if (text.length <= start + WORD_CHARS) return text.length;
+  // Searched in the chunk alone: the text may have none before it, and be long.
+  const space = text.slice(start, most).lastIndexOf(' ');
+  if (space > 0) return start + space;
+  const last = text.charCodeAt(start + WORD_CHARS - 1);
+  return start + (last >= 0xd800 && last <= 0xdbff ? WORD_CHARS - 1 : WORD_CHARS);
 }
 
-/** Tokens of a text; `null` when the deadline passed before it was counted. */
-function count({ text, model, deadline }: CountRequest): number | null {
-  const encoding = encodingOf(model);
-  let tokens = 0;
-  for (let start = 0; start < text.length; ) {
-    if (systemClock.now() > deadline) return null;
-    const end = chunkEnd(text, start);
+/** Counts on for a while. Whether the job is done, or given up. */
+function turn(job: Job): boolean {
+  const { request, texts, at } = job;
+  const encoder = encoderOf(request.encoding);
+  const began = performance.now();
+  while (at.text < texts.length) {
+    const text = texts[at.text]!;
+    if (at.char >= text.length) {
+      at.text++;
+      at.char = 0;
+      continue;
+    }
+    const end = chunkEnd(text, at.char);
     // Special tokens are ordinary text here: an answer that names one must not throw.
-    tokens += encoding.encode_ordinary(text.slice(start, end)).length;
-    start = end;
+    job.tokens += encoder.encode_ordinary(text.slice(at.char, end)).length;
+    at.char = end;
+    if (job.tokens > request.enough) return true;
+    if (performance.now() - began > TURN_MS) return false;
   }
-  return tokens;
+  return true;
+}
+
+function answer(id: number, counted: CountAnswer['counted']): void {
+  parentPort!.postMessage({ id, counted } satisfies CountAnswer);
+}
+
+/** Gives the first who waits a turn. What is asked meanwhile comes in between two turns. */
+function next(): void {
+  const job = jobs.shift();
+  if (job === undefined) return;
+  if (systemClock.now() > job.request.deadline) answer(job.request.id, null);
+  else if (turn(job)) answer(job.request.id, { tokens: job.tokens, bytes: job.bytes });
+  else jobs.push(job);
+  if (jobs.length > 0) setImmediate(next);
 }
 
 parentPort!.on('message', (request: CountRequest) => {
-  parentPort!.postMessage({ id: request.id, tokens: count(request) } satisfies CountAnswer);
+  const texts = typeof request.source === 'string' ? [request.source] : promptTexts(Buffer.from(request.source));
+  const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(JSON.stringify(text)) - 2, 0);
+  jobs.push({ request, texts, tokens: 0, at: { text: 0, char: 0 }, bytes });
+  if (jobs.length === 1) setImmediate(next);
 });

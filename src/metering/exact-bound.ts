@@ -1,0 +1,48 @@
+/**
+ * A closer bound of a prompt than its bytes, for when these do not fit into a balance: its texts by their tokens, all else by
+ * its bytes still. Only for models whose encoding is published; those of others may count more.
+ */
+import type { Model } from '../catalog/types.ts';
+import { partsBound } from './bounds.ts';
+import type { ChatRequest } from './chat-request.ts';
+import type { TokenCounter } from './tokens/counter.ts';
+import { publishedEncodingOf } from './tokens/encodings.ts';
+
+/** The bytes of a shorter body are close enough. */
+const LEAST_BYTES = 1_024;
+/** A text that is cut to be counted might be a token more here and there: 1 in so many. */
+const SLACK = 64;
+/** A token of text is seldom more: where even this would not fit, counting is of no use. */
+const MOST_BYTES_PER_TOKEN = 8;
+
+/** The fewest tokens that a count could come to; `null`: its bytes bound it as well as can be. */
+export function leastExactBound(request: ChatRequest, bodyBytes: number, model: Model): number | null {
+  const ofParts = partsBound(request, model);
+  if (ofParts === null || bodyBytes < LEAST_BYTES || encodingOfRoutes(model) === null) return null;
+  return Math.floor((bodyBytes - request.parts.dataBytes) / MOST_BYTES_PER_TOKEN) + ofParts;
+}
+
+/**
+ * The most input tokens that a request can be, by a count of its texts. What they take of the body is taken out of it as it is
+ * at least: what is left of it, such as a text that is given twice, counts by its bytes. `null`: not counted.
+ */
+export async function exactInputBound(
+  request: ChatRequest,
+  body: Buffer,
+  model: Model,
+  tokens: TokenCounter,
+): Promise<number | null> {
+  const encoding = encodingOfRoutes(model);
+  const ofParts = partsBound(request, model);
+  if (encoding === null || ofParts === null) return null;
+  const counted = await tokens.countPrompt(body, encoding);
+  if (counted === null) return null;
+  const rest = body.length - request.parts.dataBytes - counted.bytes;
+  return rest + counted.tokens + Math.ceil(counted.tokens / SLACK) + ofParts;
+}
+
+/** The encoding that all routes of a model count in; `null`: nobody says, or they differ. */
+function encodingOfRoutes({ routes }: Model) {
+  const [first = null, ...others] = new Set(routes.map(({ model }) => publishedEncodingOf(model)));
+  return others.length === 0 ? first : null;
+}
