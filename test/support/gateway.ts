@@ -39,13 +39,15 @@ models:
   strict: { routes: [{ provider: scripted, model: strict }], max_output_tokens: 1000, context_window: 100000, when_short: refuse, price: { input: 1, output: 2 } }
   drain: { routes: [{ provider: scripted, model: drain }], max_output_tokens: 1000, context_window: 100000, on_disconnect: drain, price: { input: 1, output: 2 } }
   long: { routes: [{ provider: scripted, model: long }], max_output_tokens: 100000, context_window: 200000, price: { input: 1, output: 2 } }
+  counted: { routes: [{ provider: scripted, model: gpt-4o }], max_output_tokens: 1000, context_window: 100000, price: { input: 1, output: 2 } }
+  counted-long: { routes: [{ provider: scripted, model: gpt-4o }], max_output_tokens: 100000, context_window: 200000, price: { input: 1, output: 2 } }
   two-routes: { routes: [{ provider: dead, model: x }, { provider: scripted, model: two }], max_output_tokens: 1000, price: { input: 1, output: 2 } }
   unstated: { routes: [{ provider: scripted, model: unstated }], price: { input: 1, output: 2 } }
   free: { routes: [{ provider: scripted, model: free }], max_output_tokens: 1000, price: { input: 0, output: 0 } }
   tiered: { routes: [{ provider: scripted, model: tiered }], max_output_tokens: 1000, price: { input: 1, output: 2, "tool:web_search": 0.01, service_tiers: { flex: 0.5 } } }
   forbidden: { routes: [{ provider: scripted, model: forbidden }], price: { input: 1, output: 2 } }
 plans:
-  standard: { default: true, models: [plain, strict, drain, long, two-routes, unstated, free, tiered], features: [] }
+  standard: { default: true, models: [plain, strict, drain, long, counted, counted-long, two-routes, unstated, free, tiered], features: [] }
   premium: { models: ["*"], features: [] }
 `;
 

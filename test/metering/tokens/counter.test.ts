@@ -65,3 +65,33 @@ describe('tokens are estimated by length', () => {
     expect(await waiting).toBe(Math.ceil(23 / 4));
   });
 });
+
+describe('those who wait take turns', () => {
+  it('a short text is counted while a megabyte of one letter still is', async () => {
+    const order: string[] = [];
+    const long = counter.count(['a'.repeat(1024 * 1024)], 'gpt-4o').then((tokens) => order.push(`long ${tokens}`));
+    const short = counter.count(['one two three'], 'gpt-4o').then((tokens) => order.push(`short ${tokens}`));
+    await Promise.all([long, short]);
+    expect(order).toEqual(['short 3', 'long 131072']);
+  });
+
+  it('and no more of a prompt is counted than is asked', async () => {
+    const content = 'word '.repeat(100_000);
+    const body = Buffer.from(
+      JSON.stringify({
+        messages: [
+          { role: 'user', content },
+          { role: 'user', content: [{ type: 'text', text: '"\n"' }] },
+        ],
+      }),
+    );
+    const whole = await counter.countPrompt(body, 'o200k_base');
+    const tokenizer = get_encoding('o200k_base');
+    const tokens = [content, '"\n"'].reduce((sum, text) => sum + tokenizer.encode_ordinary(text).length, 0);
+    tokenizer.free();
+    expect(whole).toEqual({ tokens, bytes: content.length + 6 });
+    const some = await counter.countPrompt(body, 'o200k_base', 1_000);
+    expect(some!.tokens).toBeGreaterThan(1_000);
+    expect(some!.tokens).toBeLessThan(1_200);
+  });
+});
