@@ -18,7 +18,7 @@ import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputEstimate, requestBounds } from '../metering/bounds.ts';
-import { exactInputBound, leastExactBound } from '../metering/exact-bound.ts';
+import { exactInputBound, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import { type Context, need } from './context.ts';
@@ -144,8 +144,9 @@ function isLarge(context: Context, bound: bigint): boolean {
   return available === undefined || bound * SMALL_SHARE > available;
 }
 
-function slicesOf(context: Context, { output, costOf }: Bounds, { writer }: HoldDeps): Slices {
+function slicesOf(context: Context, { output, costOf }: Bounds, { writer, tokens }: HoldDeps): Slices {
   const { account } = need(context, 'principal');
+  const model = need(context, 'model');
   const extend = async (want: bigint, least: bigint): Promise<bigint | null> => {
     // A ledger that does not answer is one that grants nothing.
     const result = await writer.apply({ verb: 'extend', account, id: context.id, want, least }).catch(() => null);
@@ -153,7 +154,8 @@ function slicesOf(context: Context, { output, costOf }: Bounds, { writer }: Hold
     context.held = result.amount;
     return result.amount;
   };
-  return new Slices({ held: need(context, 'held'), bound: output, costOf, extend });
+  const count = (texts: readonly string[]): Promise<number | null> => generatedBound(texts, model, tokens);
+  return new Slices({ held: need(context, 'held'), bound: output, costOf, extend, count });
 }
 
 function holdFor(context: Context, { input, output, held, costOf }: Bounds, creditsPerUsd: bigint): Hold {

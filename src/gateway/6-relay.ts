@@ -153,6 +153,11 @@ export class Relay implements UpstreamListener, SliceListener {
     this.#finish({ kind: 'exhausted', reader: this.reader!, unsent, status: this.#status });
   }
 
+  /** What was generated of the frames that have passed. */
+  generated(): readonly string[] {
+    return this.reader?.generatedText() ?? [];
+  }
+
   /** Gives the attempt up: the client left, or the gateway stops. */
   abandon(): void {
     if (this.#mode === 'over') return;

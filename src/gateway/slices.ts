@@ -6,9 +6,12 @@
  *      ▲                                     └─ refused, or no answer ──▶ using up what is held
  *      │ granted                                                            │ a frame is not held for
  *      └──────────────────── asking, blocked: the provider is not read ◀────┘
- *                              └─ refused, or no answer ──▶ spent: the stream is ended cleanly, charged for what it sent
+ *                              └─ refused, or no answer ──▶ recounting ──fewer tokens than bytes──▶ passing
+ *                                                              └─ no fewer ──▶ spent: the stream is ended cleanly, charged
+ *                                                                              for what it sent
  *
- * Output is measured by its bytes, of which a token has one at least: what is held is enough, whatever the tokeniser.
+ * Output is measured by its bytes, of which a token has one at least: what is held is enough, whatever the tokeniser. Where that
+ * comes to an end, and the model's encoding is known, what was sent is counted, and goes on by its bytes from there.
  * A ledger that is away is one that does not answer: what is held is used up, then the stream waits for as long as a new
  * hold would (`holdTimeoutMs` of the writer), and ends. Bounds: one question at a time; slices of 1,024 to 16,384 tokens;
  * while it is blocked, what had been read from the provider before it was paused waits (see `UpstreamListener.onData`).
@@ -19,6 +22,8 @@ export const FIRST_SLICE_TOKENS = 1_024;
 const MOST_SLICE_TOKENS = 16_384;
 /** An extension by fewer tokens than this would be of no use to anybody. */
 const LEAST_EXTENSION_TOKENS = 16;
+/** A count that finds fewer tokens too many than this is the last. */
+const LEAST_FREED_TOKENS = 32;
 /** Tokens that no byte of the answer shows, such as the one that ends it. */
 const UNSEEN_TOKENS = 16;
 
@@ -31,6 +36,8 @@ export interface SliceOptions {
   costOf: (output: number) => bigint;
   /** Makes the hold at least `least`, at best `want`; resolves with what it is then, `null` where it stays as it was. */
   extend: (want: bigint, least: bigint) => Promise<bigint | null>;
+  /** The most tokens that so much of an answer can be; `null`: not counted. */
+  count: (texts: readonly string[]) => Promise<number | null>;
 }
 
 /** Who sends the frames on. */
@@ -39,6 +46,8 @@ export interface SliceListener {
   onMore(frames: Buffer[]): void;
   /** No more is to be had; `unsent` is the first frame that must not be sent. */
   onSpent(unsent: Buffer): void;
+  /** The text of all frames that have passed, as far as it is kept. */
+  generated(): readonly string[];
 }
 
 interface Waiting {
@@ -50,7 +59,9 @@ export class Slices {
   readonly #options: SliceOptions;
   #listener: SliceListener | null = null;
   #waiting: Waiting[] = [];
+  /** Output tokens of what has passed: by a count of the first pieces of its text, by bytes from there. */
   #used = UNSEEN_TOKENS;
+  #counted = { tokens: 0, pieces: 0 };
   /** Output tokens that what is held pays for. */
   #covered: number;
   #slice = FIRST_SLICE_TOKENS;
@@ -72,6 +83,7 @@ export class Slices {
   open(listener: SliceListener): void {
     this.#listener = listener;
     this.#used = UNSEEN_TOKENS;
+    this.#counted = { tokens: 0, pieces: 0 };
   }
 
   /** Ends it: what waits is dropped, and an answer that comes later wakes nobody. */
@@ -109,11 +121,36 @@ export class Slices {
       this.#covered = this.#coveredBy(held);
       this.#slice = Math.min(this.#slice * 2, MOST_SLICE_TOKENS);
     }
+    if (held === null && this.blocked) void this.#recount();
+    else this.#goOn();
+  }
+
+  #goOn(): void {
     const first = this.#waiting[0];
     if (first === undefined) return;
-    if (held === null) this.#listener?.onSpent(first.frame);
-    else if (this.#used + first.tokens > this.#covered) this.#ask();
+    if (this.#used + first.tokens > this.#covered) this.#ask();
     else this.#passWaiting();
+  }
+
+  /** What is held is used up by bytes: perhaps not by tokens. Nothing passes meanwhile. */
+  async #recount(): Promise<void> {
+    const listener = this.#listener;
+    const { tokens, pieces } = this.#counted;
+    const texts = listener?.generated().slice(pieces) ?? [];
+    const counted = texts.length === 0 ? null : await this.#options.count(texts);
+    const first = this.#waiting[0];
+    if (listener === null || listener !== this.#listener || first === undefined) return;
+    const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+    // What no text shows, or was not kept, stays as it was. A piece is a token at least, however the text would be cut anew.
+    const beside = Math.max(0, this.#used - tokens - bytes);
+    const used = tokens + beside + Math.max(counted ?? bytes, texts.length);
+    if (this.#used - used < LEAST_FREED_TOKENS) {
+      listener.onSpent(first.frame);
+      return;
+    }
+    this.#used = used;
+    this.#counted = { tokens: used, pieces: pieces + texts.length };
+    this.#goOn();
   }
 
   #passWaiting(): void {

@@ -1,6 +1,5 @@
 /**
- * A closer bound of a prompt than its bytes, for when these do not fit into a balance: its texts by their tokens, all else by
- * its bytes still. Only for models whose encoding is published; those of others may count more.
+ * Closer bounds than bytes, for when these do not fit into a balance: texts by their tokens, all else by its bytes still. Only for models whose encoding is published; those of others may count more.
  */
 import type { Model } from '../catalog/types.ts';
 import { partsBound } from './bounds.ts';
@@ -38,7 +37,22 @@ export async function exactInputBound(
   const counted = await tokens.countPrompt(body, encoding);
   if (counted === null) return null;
   const rest = body.length - request.parts.dataBytes - counted.bytes;
-  return rest + counted.tokens + Math.ceil(counted.tokens / SLACK) + ofParts;
+  return rest + withSlack(counted.tokens) + ofParts;
+}
+
+/** The most tokens that pieces of one answer can be; `null`: not counted. */
+export async function generatedBound(
+  texts: readonly string[],
+  model: Model,
+  tokens: TokenCounter,
+): Promise<number | null> {
+  const encoding = encodingOfRoutes(model);
+  const counted = encoding === null ? null : await tokens.countText(texts.join(''), encoding);
+  return counted === null ? null : withSlack(counted);
+}
+
+function withSlack(tokens: number): number {
+  return tokens + Math.ceil(tokens / SLACK);
 }
 
 /** The encoding that all routes of a model count in; `null`: nobody says, or they differ. */

@@ -36,7 +36,7 @@ afterAll(async () => {
 afterEach(() => expectSettled(world));
 
 /** Reads a stream to its end with the official client. */
-async function read(account: TestAccount, more: { stream_options?: { include_usage: boolean } } = {}) {
+async function read(account: TestAccount, more: { model?: string; stream_options?: { include_usage: boolean } } = {}) {
   const { data, response } = await client(gateway, account)
     .chat.completions.create({ model: 'long', messages, stream: true, ...more })
     .withResponse();
@@ -103,6 +103,43 @@ describe('a stream whose credits run out', () => {
     const answers = await Promise.all([read(account), read(account), read(account)]);
     for (const { chunks } of answers) expect(finishOf(chunks)).toBe('length');
     expect(await chargedTo(world, account.account)).toBeLessThanOrEqual(credits);
+  });
+});
+
+describe('a stream of a model whose encoding is known', () => {
+  const model = 'counted-long';
+
+  it('uses what there is by its tokens, and never more', async () => {
+    const account = await createTestAccount(world, '6');
+    world.upstream.script(chat({ pieces: LONG }));
+    const { chunks } = await read(account, { model });
+    expect(finishOf(chunks)).toBe('length');
+    const charged = await chargedTo(world, account.account);
+    expect(charged).toBeLessThanOrEqual(parseCredits('6')!);
+    expect(charged).toBeGreaterThan(parseCredits('5.4')!);
+    expect(await get(gateway, account.key, '/account/v1/balance')).toMatchObject({ held: '0', debt: '0' });
+  });
+
+  it('arrives whole where its tokens fit and its bytes do not', async () => {
+    const account = await createTestAccount(world, '9');
+    const reported = { prompt_tokens: 9, completion_tokens: 4_000, total_tokens: 4_009 };
+    world.upstream.script(chat({ pieces: LONG, usage: reported }));
+    const { chunks, text } = await read(account, { model });
+    expect([finishOf(chunks), text]).toEqual(['stop', LONG.join('')]);
+    expect(await chargedTo(world, account.account)).toBe(8_009_000_000n);
+  });
+
+  it('among twenty at once: together they cost no more than there was', async () => {
+    const account = await createTestAccount(world, '60');
+    const reported = { prompt_tokens: 9, completion_tokens: 4_000, total_tokens: 4_009 };
+    world.upstream.script(chat({ pieces: LONG, usage: reported }));
+    const answers = await Promise.all(Array.from({ length: 20 }, () => read(account, { model })));
+    for (const { chunks, text } of answers) {
+      if (finishOf(chunks) === 'stop') expect(text).toBe(LONG.join(''));
+      else expect(finishOf(chunks)).toBe('length');
+    }
+    expect(await chargedTo(world, account.account)).toBeLessThanOrEqual(parseCredits('60')!);
+    expect(await get(gateway, account.key, '/account/v1/balance')).toMatchObject({ held: '0', debt: '0' });
   });
 });
 

@@ -110,10 +110,20 @@ test('an error is not passed before anything else was; after that it is, without
 
 test('a frame that does not show how much it is, waits until all is held for', async () => {
   const answer = Promise.withResolvers<bigint | null>();
-  const slices = new Slices({ held: 1_000n, bound: 5_000, costOf: BigInt, extend: () => answer.promise });
+  const slices = new Slices({
+    held: 1_000n,
+    bound: 5_000,
+    costOf: BigInt,
+    extend: () => answer.promise,
+    count: async () => null,
+  });
   const filter = new FrameFilter('sse', { dialect: dialectOf('responses')!, usageAsked: false, slices });
   const more: string[] = [];
-  slices.open({ onMore: (frames) => more.push(String(filter.takeHeld(frames))), onSpent: () => {} });
+  slices.open({
+    onMore: (frames) => more.push(String(filter.takeHeld(frames))),
+    onSpent: () => {},
+    generated: () => [],
+  });
   expect(filter.take(Buffer.from(delta))).toBeNull();
   answer.resolve(5_000n);
   await expect.poll(() => more).toEqual([delta]);

@@ -13,8 +13,12 @@ interface Question {
   answer: (held: bigint | null) => Promise<void>;
 }
 
-/** Slices over a ledger that answers when the test does. */
-function rig(bound = BOUND) {
+/** Text of so many bytes that is a token to each so many: a, b, c … are 1, 2, 3 … */
+const textOf = (bytes: number, each = 1): string => String.fromCharCode(96 + each).repeat(bytes);
+const tokensOf = (text: string): number => (text === '' ? 0 : Math.ceil(text.length / (text.charCodeAt(0) - 96)));
+
+/** Slices over a ledger that answers when the test does. `texts`: of frames by their names, to be counted. */
+function rig(bound = BOUND, texts: Record<string, string> | null = null) {
   const questions: Question[] = [];
   const passed: string[] = [];
   const spent: string[] = [];
@@ -32,8 +36,10 @@ function rig(bound = BOUND) {
       questions.push({ want, least, answer });
       return promise;
     },
+    count: async (pieces) => (texts === null ? null : pieces.reduce((sum, piece) => sum + tokensOf(piece), 0)),
   });
   slices.open({
+    generated: () => (texts === null ? [] : passed.map((name) => texts[name]!).filter((text) => text !== '')),
     onMore: (frames) => passed.push(...frames.map(String)),
     onSpent: (unsent) => spent.push(String(unsent)),
   });
@@ -97,6 +103,21 @@ describe('a slice', () => {
     expect([passed, questions.length]).toEqual([['giant', 'more'], 1]);
   });
 
+  it('goes on where a count finds fewer tokens than bytes, and ends when it finds no fewer', async () => {
+    const { questions, passed, spent, offer } = rig(BOUND, { a: textOf(800, 4), b: textOf(700, 4), c: textOf(600) });
+    offer('a', 800);
+    await questions[0]!.answer(null);
+    offer('b', 700);
+    await questions[1]!.answer(null);
+    expect([passed, spent]).toEqual([['a', 'b'], []]);
+    offer('c', 700);
+    await questions[2]!.answer(null);
+    // Both are counted now: 16 + 200 + 175, and the 700 of the next are too many.
+    expect([passed, spent]).toEqual([['a', 'b'], []]);
+    await questions[3]!.answer(null);
+    expect([passed, spent, questions.length]).toEqual([['a', 'b'], ['c'], 4]);
+  });
+
   it('wakes nobody with an answer that comes after the stream ended', async () => {
     const { slices, questions, passed, spent, offer } = rig();
     offer('a', 2_000);
@@ -146,6 +167,41 @@ it('for any frames and answers: in order, none sent that is not held for, one qu
       expect(slices.blocked).toBe(spent.length > 0);
       expect(spent).toEqual(slices.blocked ? [String(passed.length)] : []);
     }),
+    { numRuns: 300 },
+  );
+});
+
+it('for any text and its tokens, shown or not: none is sent that is not held for by its tokens', async () => {
+  const piece = fc.record({
+    bytes: fc.nat(900),
+    each: fc.integer({ min: 1, max: 5 }),
+    hidden: fc.constantFrom(0, 0, 16),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(piece, { maxLength: 40 }),
+      fc.array(fc.boolean(), { maxLength: 60 }),
+      async (pieces, grants) => {
+        const texts = Object.fromEntries(pieces.map(({ bytes, each }, i) => [i, textOf(bytes, each)]));
+        const { slices, questions, passed, spent, offer } = rig(BOUND, texts);
+        let held = costOf(FIRST_SLICE_TOKENS);
+        let open = 0;
+        for (const [i, { bytes, hidden }] of pieces.entries()) {
+          if (spent.length > 0) break;
+          offer(String(i), bytes + hidden);
+          while (open < questions.length && spent.length === 0) {
+            const { least, answer } = questions[open++]!;
+            const granted = grants.shift() ?? false;
+            if (granted) held = least;
+            await answer(granted ? held : null);
+          }
+          const used = passed.reduce((sum, name) => sum + tokensOf(texts[name]!) + pieces[Number(name)]!.hidden, 0);
+          expect(costOf(used)).toBeLessThanOrEqual(held);
+          expect(passed).toEqual(passed.map((_, i) => String(i)));
+        }
+        expect(slices.blocked).toBe(spent.length > 0);
+      },
+    ),
     { numRuns: 300 },
   );
 });
