@@ -147,7 +147,7 @@ function isLarge(context: Context, bound: bigint): boolean {
 function slicesOf(context: Context, { output, costOf }: Bounds, { writer, tokens }: HoldDeps): Slices {
   const { account } = need(context, 'principal');
   const model = need(context, 'model');
-  const extend = async (want: bigint, least: bigint): Promise<bigint | null> => {
+  const ask = async (want: bigint, least: bigint): Promise<bigint | null> => {
     // A ledger that does not answer is one that grants nothing.
     const result = await writer.apply({ verb: 'extend', account, id: context.id, want, least }).catch(() => null);
     if (result === null || (result.outcome !== 'done' && result.outcome !== 'repeated')) return null;
@@ -155,6 +155,11 @@ function slicesOf(context: Context, { output, costOf }: Bounds, { writer, tokens
     return result.amount;
   };
   const count = (texts: readonly string[]): Promise<number | null> => generatedBound(texts, model, tokens);
+  const extend = (want: bigint, least: bigint): Promise<bigint | null> => {
+    const answer = ask(want, least);
+    context.extending = answer;
+    return answer;
+  };
   return new Slices({ held: need(context, 'held'), bound: output, costOf, extend, count });
 }
 

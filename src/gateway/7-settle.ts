@@ -2,6 +2,7 @@
  * Step 7: usage × frozen price → charge and receipt, one operation, committed before the last bytes leave. A ledger that
  * does not answer within a second keeps no client waiting: the charge is then in the journal, and the last bytes leave.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Terms } from '../catalog/price.ts';
 import { charge } from '../catalog/rating.ts';
 import type { Usage } from '../catalog/units.ts';
@@ -16,6 +17,9 @@ import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 import { mostCovered } from './slices.ts';
+
+/** A stream may end while its hold is being extended; its last bytes wait no longer than this for that answer. */
+const EXTENSION_MS = 500;
 
 export interface SettleDeps {
   writer: LedgerWriter;
@@ -32,8 +36,8 @@ export interface Metering {
 }
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
-export function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
-  const held = need(context, 'held');
+export async function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
+  const held = await heldAtEnd(context);
   const costOf = (usage: Usage): bigint =>
     charge(usage, need(context, 'model').price, deps.creditsPerUsd, metered.terms);
   const used = withUnreported(metered.usage, need(context, 'request').asks);
@@ -55,6 +59,17 @@ export function settle(context: Context, deps: SettleDeps, metered: Metering): P
 }
 
 /**
+ * What is held in the end, as the receipt tells it. An extension that is not answered yet is waited for: the ledger takes it
+ * before what ends the hold. Only one that a ledger takes after it was away too long is missing on the receipt.
+ */
+async function heldAtEnd(context: Context): Promise<bigint> {
+  if (context.extending !== null) {
+    await Promise.race([context.extending, sleep(EXTENSION_MS, undefined, { ref: false })]);
+  }
+  return need(context, 'held');
+}
+
+/**
  * The part of an estimate that the hold pays for, so that the lines of the receipt add up to its charge: what is cut is output,
  * then input.
  */
@@ -68,9 +83,9 @@ function heldPart(usage: Usage, held: bigint, costOf: (usage: Usage) => bigint):
 }
 
 /** Ends the hold without a charge: nothing was served. Never throws. */
-export function release(context: Context, deps: SettleDeps): Promise<Result | null> {
+export async function release(context: Context, deps: SettleDeps): Promise<Result | null> {
   context.charged = 0n;
-  const receipt = receiptOf(context, deps, { usage: {}, source: 'provider' }, need(context, 'held'));
+  const receipt = receiptOf(context, deps, { usage: {}, source: 'provider' }, await heldAtEnd(context));
   const { account } = need(context, 'principal');
   return answerOf(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }));
 }

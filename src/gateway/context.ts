@@ -63,6 +63,8 @@ export interface Context {
   clampedTo: number | null;
   /** Where less is held than the request can cost: what extends the hold as output flows. */
   slices: Slices | null;
+  /** The extension asked for last: resolves when `held` is what it made of it; null: none was. */
+  extending: Promise<unknown> | null;
 
   // 5-forward
   attempts: AttemptFacts[];
@@ -105,6 +107,7 @@ export function openContext(
     held: null,
     clampedTo: null,
     slices: null,
+    extending: null,
     attempts: [],
     disconnect: null,
     policy: null,
