@@ -65,6 +65,7 @@ export class Slices {
   /** Output tokens that what is held pays for. */
   #covered: number;
   #slice = FIRST_SLICE_TOKENS;
+  /** Whether it waits for an answer of the ledger, or for a count. */
   #asking = false;
   /** The last answer was no: what is held is used up before it is asked again. */
   #refused = false;
@@ -115,7 +116,6 @@ export class Slices {
   }
 
   #answered(held: bigint | null): void {
-    this.#asking = false;
     this.#refused = held === null;
     if (held !== null) {
       this.#covered = this.#coveredBy(held);
@@ -126,20 +126,24 @@ export class Slices {
   }
 
   #goOn(): void {
+    this.#asking = false;
     const first = this.#waiting[0];
     if (first === undefined) return;
     if (this.#used + first.tokens > this.#covered) this.#ask();
     else this.#passWaiting();
   }
 
-  /** What is held is used up by bytes: perhaps not by tokens. Nothing passes meanwhile. */
+  /** What is held is used up by bytes: perhaps not by tokens. Nothing passes meanwhile, and nothing else is asked. */
   async #recount(): Promise<void> {
     const listener = this.#listener;
     const { tokens, pieces } = this.#counted;
     const texts = listener?.generated().slice(pieces) ?? [];
     const counted = texts.length === 0 ? null : await this.#options.count(texts);
     const first = this.#waiting[0];
-    if (listener === null || listener !== this.#listener || first === undefined) return;
+    if (listener === null || listener !== this.#listener || first === undefined) {
+      this.#goOn();
+      return;
+    }
     const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
     // What no text shows, or was not kept, stays as it was. A piece is a token at least, however the text would be cut anew.
     const beside = Math.max(0, this.#used - tokens - bytes);

@@ -20,6 +20,8 @@ const tokensOf = (text: string): number => (text === '' ? 0 : Math.ceil(text.len
 /** Slices over a ledger that answers when the test does. `texts`: of frames by their names, to be counted. */
 function rig(bound = BOUND, texts: Record<string, string> | null = null) {
   const questions: Question[] = [];
+  /** While it is set, counts wait for it. */
+  const counting: { paused: Promise<void> | null; begun: number } = { paused: null, begun: 0 };
   const passed: string[] = [];
   const spent: string[] = [];
   const slices = new Slices({
@@ -36,7 +38,11 @@ function rig(bound = BOUND, texts: Record<string, string> | null = null) {
       questions.push({ want, least, answer });
       return promise;
     },
-    count: async (pieces) => (texts === null ? null : pieces.reduce((sum, piece) => sum + tokensOf(piece), 0)),
+    count: async (pieces) => {
+      counting.begun++;
+      await counting.paused;
+      return texts === null ? null : pieces.reduce((sum, piece) => sum + tokensOf(piece), 0);
+    },
   });
   slices.open({
     generated: () => (texts === null ? [] : passed.map((name) => texts[name]!).filter((text) => text !== '')),
@@ -46,7 +52,7 @@ function rig(bound = BOUND, texts: Record<string, string> | null = null) {
   const offer = (name: string, tokens: number): void => {
     if (slices.pass(Buffer.from(name), tokens)) passed.push(name);
   };
-  return { slices, questions, passed, spent, offer };
+  return { slices, questions, counting, passed, spent, offer };
 }
 
 describe('a slice', () => {
@@ -116,6 +122,42 @@ describe('a slice', () => {
     expect([passed, spent]).toEqual([['a', 'b'], []]);
     await questions[3]!.answer(null);
     expect([passed, spent, questions.length]).toEqual([['a', 'b'], ['c'], 4]);
+  });
+
+  it('neither asks nor counts again while it counts, whatever arrives', async () => {
+    const { slices, questions, counting, passed, offer } = rig(BOUND, { a: textOf(800, 4), b: textOf(700), c: 'a' });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    counting.paused = promise;
+    offer('a', 800);
+    await questions[0]!.answer(null);
+    offer('b', 700);
+    await questions[1]!.answer(null);
+    offer('c', 1);
+    await new Promise(setImmediate);
+    expect([questions.length, counting.begun, slices.blocked]).toEqual([2, 1, true]);
+    resolve();
+    await new Promise(setImmediate);
+    expect([passed, slices.blocked]).toEqual([['a', 'b', 'c'], false]);
+    offer('d', 200);
+    expect([passed, slices.blocked, questions.length]).toEqual([['a', 'b', 'c'], true, 3]);
+  });
+
+  it('goes on with another answer that was begun while it counted', async () => {
+    const { slices, questions, counting, passed, spent, offer } = rig(BOUND, { a: textOf(800, 4), b: textOf(700) });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    counting.paused = promise;
+    offer('a', 800);
+    await questions[0]!.answer(null);
+    offer('b', 700);
+    await questions[1]!.answer(null);
+    slices.close();
+    const more: string[] = [];
+    slices.open({ generated: () => [], onMore: (frames) => more.push(...frames.map(String)), onSpent: () => {} });
+    expect([slices.pass(Buffer.from('x'), 900), slices.pass(Buffer.from('y'), 900)]).toEqual([true, false]);
+    resolve();
+    await new Promise(setImmediate);
+    await questions[2]!.answer(questions[2]!.want);
+    expect([passed, spent, more]).toEqual([['a'], [], ['y']]);
   });
 
   it('wakes nobody with an answer that comes after the stream ended', async () => {
