@@ -1,6 +1,6 @@
 /** Models: each change is a new version, effective at the next request on every gateway. Their prices: prices.ts. */
 import type { FastifyInstance } from 'fastify';
-import { modelEntry } from '../catalog/file.ts';
+import { entryName, modelEntry } from '../catalog/file.ts';
 import { changeEntry, entryVersions, type KeptVersion } from '../catalog/store.ts';
 import { invalidField, readInput } from '../errors-input.ts';
 import { confirmed, numbersAsText, presentPrice, previewPrice, priceChange, refuseDoubts } from './prices.ts';
@@ -13,7 +13,6 @@ interface ByName {
 
 const PRICES = '/prices';
 const PREVIEW = '/prices/preview';
-const MOST_NAME_CHARS = 200;
 
 export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
   const { pool } = deps;
@@ -30,11 +29,7 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
 
   scope.put<ByName>('/models/*', async (request) => {
     const name = request.params['*'];
-    if (!isName(name))
-      throw invalidField(
-        'model',
-        `must have 1 to ${MOST_NAME_CHARS} characters and not end in ${PRICES} or ${PREVIEW}`,
-      );
+    if (!isName(name)) throw invalidField('model', `must have 1 to 200 bytes and not end in ${PRICES} or ${PREVIEW}`);
     const entry = readInput(modelEntry, numbersAsText(request.body));
     const confirm = confirmed(request.query);
     const make = (base: KeptVersion | null) => {
@@ -66,7 +61,7 @@ function before(path: string, end: string): string | null {
 
 function isName(name: string): boolean {
   const isFree = !name.endsWith(PRICES) && !name.endsWith(PREVIEW);
-  return name !== '' && name.length <= MOST_NAME_CHARS && !name.includes('\0') && isFree;
+  return entryName.safeParse(name).success && !name.includes('\0') && isFree;
 }
 
 function presentModel(name: string, { version, body, source, effectiveAt }: KeptVersion) {

@@ -13,7 +13,8 @@ import { isUnit, UNITS } from './units.ts';
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
 const PRICE_INPUT_DECIMALS = 12;
 const MOST_USD = 1_000_000n * 10n ** 12n;
-const MOST_NAME_CHARS = 200;
+/** Of a name as JSON, since each receipt repeats those of the model, the plan and the provider's model. */
+const MOST_NAME_BYTES = 200;
 
 const usdMessage = `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`;
 const usd = z.string(usdMessage).refine((text) => {
@@ -25,6 +26,7 @@ const creditsMessage = 'must be a decimal between 0 and 1000000000 with at most 
 const credits = z.string(creditsMessage).refine((text) => (parseCredits(text) ?? -1n) >= 0n, creditsMessage);
 
 const text = z.string().min(1, 'must not be empty');
+const fitsReceipt = (name: string): boolean => Buffer.byteLength(JSON.stringify(name)) - 2 <= MOST_NAME_BYTES;
 
 const MOST_MULTIPLE = 1_000n * 10n ** 6n;
 const multipleMessage = 'must be a decimal above 0 and up to 1000 with at most 6 decimals';
@@ -35,8 +37,11 @@ const multiple = z.string(multipleMessage).refine((text) => {
 
 /** By unit. The catch-all takes the tools' names, which are not ours to list. */
 const unitPrices = z.object(Object.fromEntries(UNITS.map((unit) => [unit, usd.optional()])));
-const imageKey = z.string().min(1).max(40);
-const images = z.union([usd, z.record(imageKey, z.union([usd, z.record(imageKey, usd)]))], {
+/** Receipts repeat these too, so they are of characters that take one byte each as JSON; no `?`, by which receipts tell others. */
+const priceKey = z
+  .string()
+  .regex(/^[\w .:/+-]{1,40}$/, 'must have 1 to 40 characters: letters, digits, spaces and any of _ . : / + -');
+const images = z.union([usd, z.record(priceKey, z.union([usd, z.record(priceKey, usd)]))], {
   error: 'must be a price, or prices by size, or by size and quality',
 });
 
@@ -48,6 +53,26 @@ const refuseUnknownUnits = (table: object, context: z.core.$RefinementCtx): void
   }
 };
 
+/** As JSON: what a receipt in the journal has room for, beside the longest of all else (ledger/journal/record.ts). */
+const MOST_PRICE_BYTES = 1_200;
+/** What a markup and an override's multiple add to a price at most: six digits, a point, twelve decimals. */
+const GROWTH_BYTES = 19;
+
+function refuseLong(table: object, context: z.core.$RefinementCtx): void {
+  const { service_tiers: _, ...priced } = table as { service_tiers?: unknown };
+  const count = countPrices(priced);
+  // All of it is ASCII: characters are bytes.
+  if (JSON.stringify(table).length + count * GROWTH_BYTES <= MOST_PRICE_BYTES) return;
+  const message = `is too long: each receipt repeats it, and there is no room for ${count} prices and their names; leave out units, tools, tiers, sizes or qualities`;
+  context.addIssue({ code: 'custom', message });
+}
+
+function countPrices(value: unknown): number {
+  if (typeof value === 'string') return 1;
+  if (typeof value !== 'object' || value === null) return 0;
+  return Object.values(value).reduce<number>((sum, inner) => sum + countPrices(inner), 0);
+}
+
 const tier = unitPrices
   .extend({ above_input_tokens: whole(1, 100_000_000) })
   .catchall(usd)
@@ -57,7 +82,7 @@ export const priceEntry = unitPrices
   .extend({
     image: images.optional(),
     tiers: z.array(tier).max(10).optional(),
-    service_tiers: z.record(z.string().min(1).max(40), multiple).optional(),
+    service_tiers: z.record(priceKey, multiple).optional(),
   })
   .catchall(usd)
   .superRefine((table, context) => {
@@ -68,6 +93,7 @@ export const priceEntry = unitPrices
     if (new Set(tiers.map((one) => one.above_input_tokens)).size < tiers.length) {
       context.addIssue({ code: 'custom', path: ['tiers'], message: 'two tiers begin at the same number of tokens' });
     }
+    refuseLong(table, context);
   });
 
 const multipleEntry = z.strictObject({ multiple });
@@ -84,7 +110,7 @@ const MOST_PLAN_PRICES = 200;
 
 const route = z.strictObject({
   provider: text,
-  model: text,
+  model: text.refine(fitsReceipt, `must have at most ${MOST_NAME_BYTES} bytes`),
   weight: whole(1, 1_000).optional(),
   cost: priceEntry.optional(),
 });
@@ -143,7 +169,7 @@ export type PlanEntry = z.output<typeof planEntry>;
 export const entryName = z
   .string()
   .min(1, 'the name must not be empty')
-  .max(MOST_NAME_CHARS, `the name must have at most ${MOST_NAME_CHARS} characters`);
+  .refine(fitsReceipt, `the name must have at most ${MOST_NAME_BYTES} bytes`);
 const named = <T extends z.ZodType>(entry: T) => z.record(entryName, entry).default({});
 
 const fileSchema = z.strictObject({

@@ -116,12 +116,15 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
   return Buffer.from(`[${frozenText(r)},${rest.slice(1)}`);
 }
 
-/** No name in a price has as many characters: one that is cut to them still is none of them. */
+/** No name in a price has as many characters, or others than these: one that is cut to them still is none of them. */
 const MOST_TERM_CHARS = 41;
+const NOT_IN_A_PRICE = /[^\w .:/+-]/g;
 
 /** Policy, service tier, size and quality of pictures, as far as the last one that is there. Providers name the latter. */
 function packLast(policy: Policy | null, { serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
-  const terms = [serviceTier, imageSize, imageQuality].map((term) => term?.slice(0, MOST_TERM_CHARS) ?? 0);
+  const terms = [serviceTier, imageSize, imageQuality].map(
+    (term) => term?.slice(0, MOST_TERM_CHARS).replace(NOT_IN_A_PRICE, '?') ?? 0,
+  );
   const last = [policy ?? 0, ...terms] as const;
   return last.slice(0, last.findLastIndex((one) => one !== 0) + 1);
 }

@@ -173,7 +173,7 @@ test('a row whose name the catalog could not keep is refused', () => {
   const long = 'n'.repeat(201);
   const { planned, refused } = planImport({ [long]: row, fine: row }, [], { providers: both, models: ['*'] });
   expect(planned.map(({ model }) => model)).toEqual(['fine']);
-  expect(refused).toEqual([{ model: long, field: 'the name', why: 'the name must have at most 200 characters' }]);
+  expect(refused).toEqual([{ model: long, field: 'the name', why: 'the name must have at most 200 bytes' }]);
 });
 
 test('a deleted model may come back as its next version; one that this release cannot read is left alone', () => {

@@ -119,5 +119,7 @@ it('has space in a slot for the longest receipt with the longest of all else', a
 });
 
 it('refuses to read a record of another release', () => {
-  expect(() => decodeRecord(Buffer.from('{"v":2,"verb":"settle"}'))).toThrow('version 2');
+  for (const rest of ['', '\nreceipt']) {
+    expect(() => decodeRecord(Buffer.from(`{"v":1,"verb":"settle"}${rest}`))).toThrow('version 1');
+  }
 });

@@ -1,4 +1,7 @@
-/** What the journal keeps of an operation that ends a hold: one line of JSON, the same in a slot and in a file of its own. */
+/**
+ * What the journal keeps of an operation that ends a hold, the same in a slot and in a file of its own: a line of JSON, and
+ * then the receipt as it is.
+ */
 import type { Operation, Release, Settle } from '../operations.ts';
 import type { Outcome } from '../outcomes.ts';
 
@@ -18,11 +21,12 @@ export function isBooked(operation: Ending, outcome: Outcome): boolean {
 }
 
 /**
- * The most bytes a receipt may have: in base64 and with all else at its longest it still fits a slot. A plain one has 200,
- * and without its attempts none has more than 2,400.
+ * The most bytes a receipt may have: with all else at its longest it still fits a slot. A plain one has 200. The longest that
+ * the catalog's bounds on prices and names allow fits with its last attempt; those before it are left out first.
  */
-export const MAX_RECEIPT_BYTES = 2_900;
-const VERSION = 1;
+export const MAX_RECEIPT_BYTES = 3_900;
+const VERSION = 2;
+const NEWLINE = 0x0a;
 
 interface Packed {
   v: number;
@@ -30,7 +34,6 @@ interface Packed {
   account: string;
   id: string;
   amount: string;
-  receipt: string;
 }
 
 /** The record of an operation. Throws when its receipt is longer than `MAX_RECEIPT_BYTES`. */
@@ -44,18 +47,19 @@ export function encodeRecord(operation: Ending): Buffer {
     account: operation.account.toString(),
     id: operation.id,
     amount: (operation.verb === 'settle' ? operation.amount : 0n).toString(),
-    receipt: operation.receipt.toString('base64'),
   };
-  return Buffer.from(JSON.stringify(packed));
+  return Buffer.concat([Buffer.from(`${JSON.stringify(packed)}\n`), operation.receipt]);
 }
 
 /** The operation of a record. Throws on one that this release did not write. */
 export function decodeRecord(record: Buffer): Ending {
-  const packed = JSON.parse(record.toString()) as Packed;
+  const end = record.indexOf(NEWLINE);
+  const packed = JSON.parse(record.toString('utf8', 0, end < 0 ? record.length : end)) as Packed;
   const { v, verb, id } = packed;
   if (v !== VERSION || (verb !== 'settle' && verb !== 'release')) {
     throw new Error(`a journal record of version ${v}, verb ${verb}, cannot be read by this release`);
   }
-  const common = { account: BigInt(packed.account), id, receipt: Buffer.from(packed.receipt, 'base64') };
+  // A copy: the record may be a part of the chunk that many slots were read in.
+  const common = { account: BigInt(packed.account), id, receipt: Buffer.from(record.subarray(end + 1)) };
   return verb === 'settle' ? { verb, ...common, amount: BigInt(packed.amount) } : { verb, ...common };
 }

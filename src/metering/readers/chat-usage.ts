@@ -102,8 +102,8 @@ function copyNested(from: Json, into: Reported): void {
   }
 }
 
-/** Of more tools than these none is told: a receipt has to have room for each. No provider has half as many. */
-const MOST_TOOLS = 32;
+/** Of more tools than these none is told: a receipt has to have room for each. No provider has more than about eight. */
+const MOST_TOOLS = 16;
 
 function callsOfTools(details: unknown): Record<string, number> | null {
   if (!isObject(details)) return null;
