@@ -7,7 +7,7 @@
  *   else, a stream that shows all it generates ──────────────────▶ want = the input and a slice of the output (slices.ts)
  *   granted all of `want` ──▶ held
  *   else, if that could help: the prompt's tokens are counted, and less is wanted ──granted all──▶ held
- *   granted less, at least `least` ──▶ clamped          else ──▶ refused
+ *   granted less, at least `least` ──▶ clamped, and ended where it does not keep to that          else ──▶ refused
  */
 import type { Principal } from '../accounts/principals.ts';
 import { boundCharge, charge } from '../catalog/rating.ts';
@@ -18,7 +18,7 @@ import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputEstimate, requestBounds } from '../metering/bounds.ts';
-import { exactInputBound, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
+import { exactInputBound, fewestGenerated, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import { type Context, need } from './context.ts';
@@ -74,7 +74,7 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
       context.clampedTo =
         result.amount < asked.want ? affordable(context, bounds, result.amount) : unheldLimit(context);
       if (result.amount < asked.want) context.policy = 'when_short: clamp';
-      else if (bounds.held < bounds.output) context.slices = slicesOf(context, bounds, deps);
+      context.slices = slicesFor(context, bounds, asked, deps);
       return;
     }
   }
@@ -142,6 +142,24 @@ const AVAILABLE = new WeakMap<Principal, bigint>();
 function isLarge(context: Context, bound: bigint): boolean {
   const available = AVAILABLE.get(need(context, 'principal'));
   return available === undefined || bound * SMALL_SHARE > available;
+}
+
+/** What watches the output of a stream that has less than all of it held for; `null`: nothing need, or can. */
+function slicesFor(context: Context, bounds: Bounds, asked: Hold, deps: HoldDeps): Slices | null {
+  if (need(context, 'held') === asked.want) return bounds.held < bounds.output ? slicesOf(context, bounds, deps) : null;
+  return maySlice(context) ? limitOf(context, need(context, 'clampedTo'), deps) : null;
+}
+
+/**
+ * Ends a clamped stream whose provider does not keep to the limit it was sent: past that by a quarter and some, since the count
+ * may be of another tokeniser. It is charged no more than is held; one that keeps to its limit never comes so far.
+ */
+function limitOf(context: Context, limit: number, { tokens }: HoldDeps): Slices {
+  const model = need(context, 'model');
+  const held = Math.ceil(limit * 1.25) + 64;
+  const count = async (texts: readonly string[]): Promise<number> =>
+    (await generatedBound(texts, model, tokens)) ?? fewestGenerated(texts);
+  return new Slices({ held: BigInt(held), bound: held + 1, costOf: BigInt, extend: async () => null, count });
 }
 
 function slicesOf(context: Context, { output, costOf }: Bounds, { writer, tokens }: HoldDeps): Slices {

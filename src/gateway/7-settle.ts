@@ -38,14 +38,10 @@ export interface Metering {
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
 export async function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
   const held = await heldAtEnd(context);
-  const costOf = (usage: Usage): bigint =>
-    charge(usage, need(context, 'model').price, deps.creditsPerUsd, metered.terms);
-  const used = withUnreported(metered.usage, need(context, 'request').asks);
-  const isEstimated = metered.source === 'estimated';
-  const metering = { ...metered, usage: isEstimated ? heldPart(used, held, costOf) : used };
-  const rated = costOf(metering.usage);
+  const metering = charged(context, deps, metered, held);
+  const rated = costOf(context, deps, metering);
   // What a provider reports is booked, whatever was held; only what cannot be an amount at all is cut.
-  const most = isEstimated ? held : MAX_NANO;
+  const most = metering.source === 'estimated' ? held : MAX_NANO;
   const amount = rated > most ? most : rated;
   if (amount > held) {
     const [charged, before] = [formatCredits(amount), formatCredits(held)];
@@ -67,6 +63,22 @@ async function heldAtEnd(context: Context): Promise<bigint> {
     await Promise.race([context.extending, sleep(EXTENSION_MS, undefined, { ref: false })]);
   }
   return need(context, 'held');
+}
+
+/** What of the usage is charged: with what was asked for and is not reported; of an estimate, as much as the hold pays for. */
+export function charged(
+  context: Context,
+  deps: SettleDeps,
+  metered: Metering,
+  held: bigint = need(context, 'held'),
+): Metering {
+  const usage = withUnreported(metered.usage, need(context, 'request').asks);
+  if (metered.source !== 'estimated') return { ...metered, usage };
+  return { ...metered, usage: heldPart(usage, held, (part) => costOf(context, deps, { ...metered, usage: part })) };
+}
+
+function costOf(context: Context, { creditsPerUsd }: SettleDeps, { usage, terms }: Metering): bigint {
+  return charge(usage, need(context, 'model').price, creditsPerUsd, terms);
 }
 
 /**

@@ -16,7 +16,7 @@ import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
-import { release, type SettleDeps, settle } from './7-settle.ts';
+import { charged, release, type SettleDeps, settle } from './7-settle.ts';
 import { errorFrame, errorOf } from './8-fail.ts';
 import { closingFrames } from './closing.ts';
 import { type Context, need } from './context.ts';
@@ -125,7 +125,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     case 'exhausted': {
       context.status = relayed.status;
       context.policy = 'when_short: clamp';
-      const metering = await meterCut(context, deps, relayed);
+      const metering = charged(context, deps, await meterCut(context, deps, relayed));
       await settle(context, deps, metering);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
       const rest = Buffer.from(closingFrames(relayed.unsent, usage));

@@ -51,6 +51,11 @@ export async function generatedBound(
   return counted === null ? null : withSlack(counted);
 }
 
+/** About the fewest tokens that pieces of an answer are, whatever the tokeniser. */
+export function fewestGenerated(texts: readonly string[]): number {
+  return Math.floor(texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0) / MOST_BYTES_PER_TOKEN);
+}
+
 function withSlack(tokens: number): number {
   return tokens + Math.ceil(tokens / SLACK);
 }

@@ -17,7 +17,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
-import { at, chat, hold, stream } from '../support/scripted-upstream.ts';
+import { at, chat, hold, stream, usage } from '../support/scripted-upstream.ts';
 
 const messages = [{ role: 'user' as const, content: 'Say hello' }];
 /** 20,000 bytes, so 40 credits by their measure at 0.002 credits a token; far less when counted. */
@@ -140,6 +140,40 @@ describe('a stream of a model whose encoding is known', () => {
     }
     expect(await chargedTo(world, account.account)).toBeLessThanOrEqual(parseCredits('60')!);
     expect(await get(gateway, account.key, '/account/v1/balance')).toMatchObject({ held: '0', debt: '0' });
+  });
+});
+
+describe('a stream that is clamped', () => {
+  /** Its limit, by the body that the provider gets. */
+  const limitSent = (): number => world.upstream.requests.at(-1)!.json.max_tokens as number;
+
+  it('by a provider that does not keep to that: it is ended, and costs no more than was held', async () => {
+    const account = await createTestAccount(world, '1');
+    world.upstream.script(chat({ pieces: LONG, usage: usage(12, 4_000) }));
+    const { chunks, text, id } = await read(account, { stream_options: { include_usage: true } });
+    expect(finishOf(chunks)).toBe('length');
+    expect(text.length / 5).toBeGreaterThan(limitSent());
+    expect(text.length / 5).toBeLessThan(limitSent() * 1.25 + 64);
+    const receipt = await get(gateway, account.key, `/account/v1/requests/${id}`);
+    expect(receipt).toMatchObject({ clamped_to: limitSent(), policy: 'when_short: clamp', usage_source: 'estimated' });
+    expect(Number(receipt.charged)).toBeLessThanOrEqual(Number(receipt.held));
+    expect(chunks.at(-1)!.usage!.completion_tokens).toBeLessThan(text.length / 5);
+    expect(await get(gateway, account.key, '/account/v1/balance')).toMatchObject({ held: '0', debt: '0' });
+  });
+
+  it.each([
+    ['a token a piece', 1],
+    ['many tokens a piece', 30],
+  ])('by a provider that keeps to that arrives whole, and is charged by its usage: %s', async (_, tokens) => {
+    const account = await createTestAccount(world, '1');
+    world.upstream.script((exchange) => {
+      const limit = exchange.request.json.max_tokens as number;
+      const pieces = Array.from({ length: Math.floor(limit / tokens) }, () => ' word'.repeat(tokens));
+      return chat({ pieces, usage: usage(12, limit) })(exchange);
+    });
+    const { chunks, text } = await read(account);
+    expect([finishOf(chunks), text.length]).toEqual(['stop', Math.floor(limitSent() / tokens) * tokens * 5]);
+    expect(await chargedTo(world, account.account)).toBe(12_000_000n + BigInt(limitSent()) * 2_000_000n);
   });
 });
 
