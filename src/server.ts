@@ -65,10 +65,11 @@ interface Parts {
 async function open({ config, entries }: { config: Config; entries: FileEntry[] }, parts: Parts): Promise<Running> {
   const { pool, log, clock, embedded, databaseUrl } = parts;
   await assertCreditScale(pool, BigInt(config.credits.perUsd));
-  const { applied, skipped } = await applyCatalog(pool, entries, { force: false, prune: false });
+  const { applied, skipped, questions } = await applyCatalog(pool, entries, { force: false, prune: false });
   if (applied.length > 0) log.info({ applied }, 'applied the catalog file');
   if (skipped.length > 0)
     log.warn({ skipped }, 'entries changed through the admin API are left as they are; see --force');
+  if (questions.length > 0) log.warn({ questions }, 'the catalog file has prices that look like a slip; they hold');
   const generated = embedded !== null && config.adminKey === null ? adminKeyOf(config.dataDir) : null;
   const adminKey = config.adminKey?.reveal() ?? generated?.key ?? null;
   if (adminKey === null) log.warn('the admin API is off: set TOLLGATE_ADMIN_KEY to switch it on');

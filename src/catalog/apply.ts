@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto';
 import type { Pool } from 'pg';
 import { transaction } from '../db/pool.ts';
-import type { EntryKind, FileEntry } from './file.ts';
+import type { EntryKind, FileEntry, ModelEntry, PlanEntry } from './file.ts';
+import { type Question, questionPlan, questionPrice } from './sanity.ts';
 import { catalogChanged, insertVersion, lockCatalog } from './store.ts';
 
 /** What applying a file did, as `kind name`. */
@@ -12,6 +13,13 @@ export interface Applied {
   /** Last changed through the admin API, and left so. */
   skipped: string[];
   pruned: string[];
+  /** Prices of what was applied that are likely a slip. They hold: a file is asked about, and not refused. */
+  questions: AppliedQuestion[];
+}
+
+export interface AppliedQuestion extends Question {
+  /** As `kind name`. */
+  entry: string;
 }
 
 interface Latest {
@@ -20,6 +28,7 @@ interface Latest {
   version: number;
   source: 'file' | 'api';
   deleted: boolean;
+  body: unknown;
   /** Of the version that last came from a file; `null`: none did, or it was pruned. */
   last_file_digest: string | null;
 }
@@ -38,13 +47,14 @@ export async function applyCatalog(
   return transaction(pool, async (db) => {
     const now = await lockCatalog(db);
     const { rows } = await db.query<Latest>(
-      `SELECT DISTINCT ON (kind, name) kind, name, version, source, deleted,
+      `SELECT DISTINCT ON (kind, name) kind, name, version, source, deleted, body,
          (SELECT file_digest FROM catalog_entries f WHERE f.kind = e.kind AND f.name = e.name AND f.source = 'file'
             ORDER BY version DESC LIMIT 1) AS last_file_digest
        FROM catalog_entries e ORDER BY kind, name, version DESC`,
     );
     const latest = new Map(rows.map((row) => [`${row.kind} ${row.name}`, row]));
-    const result: Applied = { applied: [], unchanged: [], skipped: [], pruned: [] };
+    const models = new Map(entries.filter(({ kind }) => kind === 'model').map(({ name, body }) => [name, body]));
+    const result: Applied = { applied: [], unchanged: [], skipped: [], pruned: [], questions: [] };
     for (const entry of entries) {
       const label = `${entry.kind} ${entry.name}`;
       const known = latest.get(label);
@@ -59,6 +69,8 @@ export async function applyCatalog(
         const version = (known?.version ?? 0) + 1;
         await insertVersion(db, { ...entry, version, source: 'file', digest, author: null, effectiveAt: now });
         result.applied.push(label);
+        const before = known === undefined || known.deleted ? null : known.body;
+        for (const question of questionsOf(entry, before, models)) result.questions.push({ entry: label, ...question });
       }
     }
     for (const [label, { kind, name, version, source, deleted }] of options.prune ? latest : []) {
@@ -74,6 +86,18 @@ export async function applyCatalog(
     if (result.applied.length + result.pruned.length > 0) await catalogChanged(db, now);
     return result;
   });
+}
+
+/** `before`: what the entry takes the place of, or `null`; `models`: those of the same file. */
+function questionsOf(
+  { kind, body }: FileEntry,
+  before: unknown,
+  models: ReadonlyMap<string, unknown>,
+): readonly Question[] {
+  if (kind === 'model') return questionPrice(body as ModelEntry, before as ModelEntry | null).questions;
+  if (kind !== 'plan') return [];
+  const modelOf = (name: string) => (models.get(name) ?? null) as ModelEntry | null;
+  return questionPlan(body as PlanEntry, before as PlanEntry | null, modelOf);
 }
 
 function digestOf(body: unknown): string {

@@ -3,7 +3,7 @@
  * asked before it holds. Nothing here refuses: who asks decides what a confirmation is. Pure.
  */
 import { parseDecimal } from '../lib/money.ts';
-import type { ModelEntry } from './file.ts';
+import type { ModelEntry, PlanEntry } from './file.ts';
 import { PRICE_DECIMALS, type Price, type PriceTable, readPrice, type WrittenPrice } from './price.ts';
 import { isInput, isOutput, type Unit } from './units.ts';
 
@@ -26,12 +26,16 @@ type Section = 'price' | 'cost';
 
 /** Slips are by 1,000 or by 1,000,000; real changes, and real distances of price and cost, stay far below 100. */
 const TOO_FAR = 100n;
+type Kind = 'token' | 'character' | 'second' | 'piece' | 'multiple';
+
 /** Of the dearest and cheapest prices that were seen anywhere; USD per million tokens or characters, or each. */
-const USUAL: Readonly<Record<'token' | 'character' | 'second' | 'piece', readonly [least: string, most: string]>> = {
+const USUAL: Readonly<Record<Kind, readonly [least: string, most: string]>> = {
   token: ['0.0005', '2000'],
   character: ['0.1', '2000'],
   second: ['0.000001', '10'],
   piece: ['0.00001', '100'],
+  // Of service tiers, and of plans and accounts.
+  multiple: ['0.01', '100'],
 };
 
 /**
@@ -57,6 +61,28 @@ export function questionPrice(entry: Priced, previous: Priced | null): Doubts {
   return doubts;
 }
 
+/**
+ * The same of a plan's prices. One that is new is compared with the price of the model whose name it stands at, as `modelOf`
+ * tells it; a multiple, and what stands at a glob, is looked at by itself.
+ */
+export function questionPlan(
+  { prices = {} }: Pick<PlanEntry, 'prices'>,
+  previous: Pick<PlanEntry, 'prices'> | null,
+  modelOf: (name: string) => Priced | null,
+): Question[] {
+  const questions: Question[] = [];
+  for (const [glob, written] of Object.entries(prices)) {
+    const section = `prices.${glob}`;
+    const model = modelOf(glob);
+    const before = cellsOf(section, previous?.prices?.[glob] ?? model?.price ?? model?.cost);
+    for (const [param, cell] of cellsOf(section, written)) {
+      const message = doubtOf(cell, before.get(param));
+      if (message !== null) questions.push({ param, message });
+    }
+  }
+  return questions;
+}
+
 interface Cell {
   unit: Unit | 'multiple';
   text: string;
@@ -64,7 +90,7 @@ interface Cell {
 }
 
 /** Every price of a table, by the path of its field. */
-function cellsOf(section: Section, written: unknown): Map<string, Cell> {
+function cellsOf(section: string, written: unknown): Map<string, Cell> {
   const cells = new Map<string, Cell>();
   const visit = (value: unknown, path: readonly string[], unit: Cell['unit'] | null): void => {
     if (typeof value === 'string' && unit !== null) {
@@ -81,7 +107,7 @@ function cellsOf(section: Section, written: unknown): Map<string, Cell> {
 function unitOf(key: string, path: readonly string[]): Cell['unit'] | null {
   if (path.length === 0 && key === 'service_tiers') return 'multiple';
   if (key === 'tiers' || key === 'above_input_tokens' || (path[0] === 'tiers' && path.length === 1)) return null;
-  return key as Unit;
+  return key as Cell['unit'];
 }
 
 function doubtOf({ unit, text, yocto }: Cell, before: Cell | undefined): string | null {
@@ -91,23 +117,26 @@ function doubtOf({ unit, text, yocto }: Cell, before: Cell | undefined): string 
     if (times !== null) return `${text} is ${times} what it was, ${before.text}`;
     return null;
   }
-  if (unit === 'multiple' || yocto === 0n) return null;
-  const [least, most] = USUAL[kindOf(unit)];
-  if (yocto < usd(least)) return `${text} is below ${least}, less than any provider asks${perMillion(unit)}`;
-  if (yocto > usd(most)) return `${text} is above ${most}, more than any provider asks${perMillion(unit)}`;
-  return null;
+  if (yocto === 0n) return null;
+  const kind = kindOf(unit);
+  const [least, most] = USUAL[kind];
+  const isLow = yocto < usd(least);
+  if (!isLow && yocto <= usd(most)) return null;
+  const bound = isLow ? `${text} is below ${least}` : `${text} is above ${most}`;
+  if (kind === 'multiple') return `${bound}: it multiplies the price, and 1 leaves it as it is`;
+  return `${bound}, ${isLow ? 'less' : 'more'} than any provider asks${perMillion(kind)}`;
 }
 
 const usd = (text: string): bigint => parseDecimal(text, PRICE_DECIMALS)!;
 
-function kindOf(unit: Unit): keyof typeof USUAL {
+function kindOf(unit: Cell['unit']): Kind {
+  if (unit === 'multiple') return unit;
   if (isInput(unit) || isOutput(unit)) return 'token';
   if (unit === 'character') return 'character';
   return unit.startsWith('second_') ? 'second' : 'piece';
 }
 
-function perMillion(unit: Unit): string {
-  const kind = kindOf(unit);
+function perMillion(kind: Kind): string {
   return kind === 'token' || kind === 'character' ? `: prices are per million ${kind}s` : '';
 }
 

@@ -55,6 +55,7 @@ export const catalogApply: Command = {
         ...list('applied', json.applied),
         ...list('pruned', json.pruned),
         ...list('skipped, changed through the admin API (--force overrides)', json.skipped),
+        ...json.questions.map(({ entry, param, message }) => `is this meant? ${entry}: ${param}: ${message}`),
         `${json.unchanged.length} unchanged`,
       ].join('\n');
       return { json, text };

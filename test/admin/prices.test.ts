@@ -167,7 +167,7 @@ describe('the price of an account', () => {
     expect((await rig.admin('GET', path())).status).toBe(404);
   });
 
-  test.each([{ multiple: '0.001' }, { input: '500', output: '2' }])(
+  test.each([{ multiple: '0.001' }, { multiple: 1000 }, { input: '500', output: '2' }])(
     'is asked about when it looks like a slip: %j',
     async (price) => {
       expect(await set({ price, reason: 'x' })).toMatchObject({

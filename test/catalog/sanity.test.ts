@@ -1,7 +1,7 @@
 /** A price that is off by a slip of the hand is asked about before it holds; a real one passes without a word. */
-import { expect, test } from 'vitest';
-import { type ModelEntry, modelEntry } from '../../src/catalog/file.ts';
-import { questionPrice } from '../../src/catalog/sanity.ts';
+import { describe, expect, test } from 'vitest';
+import { type ModelEntry, modelEntry, planEntry } from '../../src/catalog/file.ts';
+import { questionPlan, questionPrice } from '../../src/catalog/sanity.ts';
 
 const entry = (sections: { price?: object; cost?: object }): ModelEntry =>
   modelEntry.parse({ routes: [{ provider: 'p', model: 'm' }], ...sections });
@@ -18,7 +18,7 @@ test.each<[string, object]>([
   ['film by the second', { second_output: '0.75' }],
   ['pictures', { image: { '1024x1024': { low: '0.011', high: '0.25' }, default: '0.25' } }],
   ['a search and a fee', { input: '1', 'tool:web_search': '0.035', request: '0.005' }],
-  ['multiples', { input: '1', service_tiers: { flex: '0.001', priority: '500' } }],
+  ['multiples', { input: '1', service_tiers: { flex: '0.01', priority: '100' } }],
 ])('%s is not questioned', (_what, cost) => {
   expect(ask({ cost })).toEqual({ questions: [], warnings: [] });
 });
@@ -46,6 +46,13 @@ test.each<[string, object, string, string]>([
     'below 0.00001',
   ],
   ['a second per million', { second_input: '100' }, 'cost.second_input', 'above 10'],
+  [
+    'a multiple in percent',
+    { input: '1', service_tiers: { priority: '200' } },
+    'cost.service_tiers.priority',
+    '200 is above 100: it multiplies the price, and 1 leaves it as it is',
+  ],
+  ['a multiple of a thousandth', { input: '1', service_tiers: { flex: '0.0005' } }, 'cost.service_tiers.flex', '0.01'],
 ])('%s is questioned by itself', (_what, cost, param, message) => {
   expect(ask({ cost }).questions).toEqual([{ param, message: expect.stringContaining(message) }]);
 });
@@ -114,5 +121,50 @@ test('a cache that is dearer than input, or than output, is a warning and no mor
       { param: 'cost.cached_input', message: 'it is above the price of input' },
       { param: 'cost.cached_input', message: 'it is above the price of output' },
     ],
+  });
+});
+
+describe('a price of a plan', () => {
+  const models: Record<string, ModelEntry> = {
+    big: entry({ price: { input: '2', output: '8' }, cost: { input: '1', output: '4' } }),
+    'at-cost': entry({ cost: { input: '2', output: '8' } }),
+  };
+  const questions = (prices: object | undefined, before?: object) =>
+    questionPlan(
+      planEntry.parse({ prices }),
+      before === undefined ? null : planEntry.parse({ prices: before }),
+      (name) => (Object.hasOwn(models, name) ? models[name]! : null),
+    ).map(({ param, message }) => `${param}: ${message}`);
+
+  test.each<[string, object | undefined, object | undefined]>([
+    ['none', undefined, { big: { multiple: '5' } }],
+    ['multiples', { '*': { multiple: '0.01' }, big: { multiple: '100' } }, undefined],
+    ['a discount', { big: { input: '1.5', output: '6' } }, undefined],
+    ['a multiple in the place of a price', { big: { multiple: '0.5' } }, { big: { input: '1', output: '4' } }],
+    ['an unusual one that was so before', { big: { multiple: '0.002' } }, { big: { multiple: '0.001' } }],
+  ])('is not questioned: %s', (_what, prices, before) => {
+    expect(questions(prices, before)).toEqual([]);
+  });
+
+  test.each<[string, object, object | undefined, string]>([
+    ['a multiple of 1,000', { '*': { multiple: '1000' } }, undefined, 'prices.*.multiple: 1000 is above 100'],
+    ['a thousandth', { 'gpt-*': { multiple: '0.001' } }, undefined, 'prices.gpt-*.multiple: 0.001 is below 0.01'],
+    ['1/100 of before', { x: { multiple: '0.01' } }, { x: { multiple: '1' } }, '0.01 is 1/100 of what it was, 1'],
+    ['off the model', { big: { input: '2', output: '8000' } }, undefined, 'prices.big.output: 8000 is 1000 times'],
+    [
+      'off its cost',
+      { 'at-cost': { input: '0.002', output: '8' } },
+      undefined,
+      'prices.at-cost.input: 0.002 is 1/1000',
+    ],
+    ['free', { big: { input: '0', output: '8' } }, undefined, 'prices.big.input: it was 2, and would be free'],
+    [
+      'no model’s, and per token',
+      { 'b*': { input: '0.000002' } },
+      undefined,
+      'prices.b*.input: 0.000002 is below 0.0005',
+    ],
+  ])('is questioned: %s', (_what, prices, before, question) => {
+    expect(questions(prices, before)).toEqual([expect.stringContaining(question)]);
   });
 });

@@ -24,7 +24,7 @@ const apply = (entries: FileEntry[], options: { force?: boolean; prune?: boolean
   applyCatalog(database.pool, entries, { force: false, prune: false, ...options });
 const put = (input: string): Promise<number> => putEntry(database.pool, 'model', name, body(input), 'someone');
 const load = () => loadCatalog(database.pool, { providers: new Set(['on']), markup: 1_000_000n });
-const nothing: Applied = { applied: [], unchanged: [], skipped: [], pruned: [] };
+const nothing: Applied = { applied: [], unchanged: [], skipped: [], pruned: [], questions: [] };
 
 async function versions(): Promise<unknown[]> {
   const rows = await entryVersions(database.pool, 'model', name);
@@ -164,4 +164,18 @@ test('plans are loaded with their models, and the default one is found', async (
   const { plans, defaultPlan } = await load();
   expect(defaultPlan?.name).toBe('second');
   expect(plans.get('first')?.allowsModel('abc')).toBe(true);
+});
+
+test('a price that looks like a slip holds, and is asked about once: of a model, and of a plan', async () => {
+  await apply([model('2')]);
+  const prices = { [name]: { input: '3' }, '*': { multiple: '1000' } };
+  const plan: FileEntry = { kind: 'plan', name, body: { models: ['*'], features: [], prices } };
+  const applied = await apply([model('2000'), plan]);
+  expect(applied.questions.map(({ entry, param, message }) => `${entry}: ${param}: ${message}`)).toEqual([
+    `model ${name}: price.input: 2000 is 1000 times what it was, 2`,
+    `plan ${name}: prices.${name}.input: 3 is 1/666 of what it was, 2000`,
+    `plan ${name}: prices.*.multiple: 1000 is above 100: it multiplies the price, and 1 leaves it as it is`,
+  ]);
+  expect((await versions())[0]).toEqual([2, 'file', '2000']);
+  expect((await apply([model('2000'), plan])).questions).toEqual([]);
 });
