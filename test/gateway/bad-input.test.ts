@@ -126,6 +126,13 @@ describe('bodies', () => {
     expect(answer).toMatchObject({ status: 400, error: { code: 'context_length_exceeded', param: 'messages' } });
   });
 
+  it('but not one near the edge, where the provider knows best', async () => {
+    const rich = await createTestAccount(world, '1000');
+    const messages = [{ role: 'user', content: 'one two three '.repeat(36_000) }];
+    world.upstream.script('plain');
+    expect((await post(gateway, rich.key, JSON.stringify({ model: 'strict', messages }))).status).toBe(200);
+  });
+
   it('a megabyte of one letter, which would take minutes to tokenise at once', async () => {
     const messages = [{ role: 'user', content: 'a'.repeat(1024 * 1024) }];
     const answer = await refusal(await post(gateway, account.key, JSON.stringify({ model: 'strict', messages })));

@@ -15,6 +15,8 @@ import { encodingOf } from './encodings.ts';
 const DEADLINE_MS = 2_000;
 /** Texts that wait; beyond it, nothing is counted. */
 const MOST_WAITING = 64;
+/** With so many waiting no prompt is counted: what a running stream was sent, and is charged, still is. */
+const MOST_BEFORE_PROMPT = 32;
 /** Longer texts are not counted: they would hold up the others. */
 const MOST_CHARS = 1024 * 1024;
 /** The same of a request's body. */
@@ -74,7 +76,7 @@ export class TokenCounter {
    * `enough`, so many at least. `null`: too long, too many wait, or not counted in time. Never throws.
    */
   countPrompt(body: Buffer, encoding: TiktokenEncoding, enough = Number.POSITIVE_INFINITY): Promise<Counted | null> {
-    if (body.length > MOST_BYTES) return Promise.resolve(null);
+    if (body.length > MOST_BYTES || this.#waiting.size >= MOST_BEFORE_PROMPT) return Promise.resolve(null);
     return this.#ask(new Uint8Array(body), encoding, enough);
   }
 

@@ -59,6 +59,14 @@ describe('tokens are estimated by length', () => {
     expect(counts.slice(64)).toEqual(Array(36).fill(4));
   });
 
+  it('or not at all, of prompts where many wait: they leave room for what is running', async () => {
+    const body = Buffer.from(JSON.stringify({ messages: [{ role: 'user', content: 'one two three' }] }));
+    const prompts = Promise.all(Array.from({ length: 40 }, () => counter.countPrompt(body, 'o200k_base')));
+    expect(await counter.count(['a b c d e f g h'], 'gpt-4o')).toBe(8);
+    const counted = { tokens: 3, bytes: 13 };
+    expect(await prompts).toEqual([...Array(32).fill(counted), ...Array(8).fill(null)]);
+  });
+
   it('where the counter is closed while they wait', async () => {
     const waiting = counter.count(['one two three four five'], 'gpt-4o');
     await counter.close();
