@@ -5,7 +5,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { Claim } from '../../src/gateway/idempotency/claim.ts';
 import { Claims } from '../../src/gateway/idempotency/claims.ts';
 import { chargedTo, eventually, grantCredits } from '../support/gateway.ts';
-import { at, chat, endEarly, error, hold, type Script, stream } from '../support/scripted-upstream.ts';
+import { at, chat, endEarly, error, hold, type Script, stream, usage } from '../support/scripted-upstream.ts';
 import {
   account,
   ask,
@@ -141,6 +141,45 @@ describe('an answer that is larger than can be read', () => {
     expect(await errorOf(await ask(body))).toMatchObject({ code: 'idempotency_result_too_large' });
     expect(forwards()).toBe(1);
     expect(await chargedTo(world, account.account)).toBe(charged);
+  });
+});
+
+describe('a stream with several frames that end it', () => {
+  it.each([
+    ['its client stays', false],
+    ['its client leaves, and it is drained', true],
+  ])('is kept with all of them: %s', async (_name, leaves) => {
+    const frames = [{ choices: [{ index: 0, delta: { content: 'Hello' }, finish_reason: 'stop' }] }, usage(12, 3)];
+    const body = bodyOf(true, { model: 'drain' });
+    script(async ({ response, held }) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(`data: ${JSON.stringify(frames[0])}\n\n`);
+      if (leaves) await held();
+      response.write(`data: ${JSON.stringify({ choices: [], usage: frames[1] })}\n\n`);
+      response.end('data: [DONE]\n\n: twice\ndata: [DONE]\n\n');
+    });
+    const whole = `data: ${JSON.stringify(frames[0])}\n\ndata: [DONE]\n\n: twice\ndata: [DONE]\n\n`;
+    if (leaves) {
+      await leave(body);
+      world.upstream.release();
+      await eventually(async () => (await keptAnswers()) === 1, 'the answer is kept');
+    } else expect(await (await ask(body)).text()).toBe(whole);
+    expect(await (await ask(body)).text()).toBe(whole);
+    expect(forwards()).toBe(1);
+    expect(await chargedTo(world, account.account)).toBe(EXACT);
+  });
+
+  it('leaves the key free where it was cut while it was drained', async () => {
+    const body = bodyOf(true, { model: 'drain', max_tokens: 50 });
+    script(stream({ pieces: ['x'.repeat(8_000), 'x'.repeat(8_000)] }, at(1, hold)));
+    await leave(body);
+    world.upstream.release();
+    await eventually(async () => (await openClaims()) === 0, 'the claim is dropped');
+    script(chat());
+    const again = await ask(body);
+    expect(again.headers.get('idempotent-replayed')).toBeNull();
+    await again.text();
+    expect(forwards()).toBe(1);
   });
 });
 
