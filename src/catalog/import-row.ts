@@ -56,6 +56,8 @@ const SEARCH_UNIT: Unit = 'tool:web_search';
 const BEARS_ON_COST = /cost|multiplier|provider_specific_entry/;
 /** Requests of the batch API do not pass through the gateway. */
 const NOT_OURS = /_batches$/;
+const BY_PLACE = /^regional_|^provider_specific_entry$/;
+const BY_PLACE_WHY = 'it multiplies the cost by region or speed: set the cost by hand where you use that one';
 const PARTS = /^(.+?)(?:_above_(\d{1,6})k_tokens)?(?:_(flex|priority))?$/;
 const NO_TIER = 0;
 
@@ -93,7 +95,7 @@ export function readRow(row: Json, { sized }: { sized: boolean }): RowPrice {
 function addField(tables: Tables, row: Json, field: string, value: unknown, sized: boolean): string | null {
   const [, base, above, service = ''] = PARTS.exec(field)!;
   const unit = base === PICTURES_MADE || base === QUERY ? elsewhere(base, row) : UNIT_OF.get(base!);
-  if (unit === undefined) return 'the catalog has no unit for it';
+  if (unit === undefined) return BY_PLACE.test(field) ? BY_PLACE_WHY : 'the catalog has no unit for it';
   if (unit === 'image' && sized) return 'the price differs by size and quality: set image by hand';
   const pico = readDecimal(value, perOf(unit));
   if (typeof pico === 'string') return pico;

@@ -3,11 +3,12 @@ import { readFileSync, statSync } from 'node:fs';
 import { createInterface } from 'node:readline/promises';
 import type { Pool } from 'pg';
 import { modelEntry } from '../catalog/file.ts';
-import { type CurrentModel, type ImportPlan, type PlannedModel, planImport } from '../catalog/import.ts';
+import { type CurrentModel, planImport } from '../catalog/import.ts';
 import { latestEntries, putEntries } from '../catalog/store.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { type Command, UsageError } from './command.ts';
 import { withPool } from './database.ts';
+import { describePlan } from './prices-text.ts';
 
 /** The table has 2 MB; what is far larger is another file. */
 const MOST_FILE_BYTES = 64 * 1024 * 1024;
@@ -16,12 +17,12 @@ const AUTHOR = 'prices import';
 export const pricesImport: Command = {
   name: 'prices import',
   summary:
-    "Shows what LiteLLM's price table (model_prices_and_context_window.json) would change in the costs of the catalog's models, and changes it when that is confirmed: with --yes, or at the terminal. Prices that customers pay are left as they are.",
+    "Shows what LiteLLM's price table (model_prices_and_context_window.json) would change in the costs of the catalog's models, and changes it when that is confirmed: with --yes, or at the terminal. A price of our own is left as it is; what has none is sold at cost × markup, and follows.",
   positional: ['FILE'],
   options: {
     provider: {
       value: 'NAMES',
-      help: "only these of our providers, as a,b; name=theirs where the table's litellm_provider has another name",
+      help: "only these of our providers, as a,b (else all of the settings); name=theirs where the table's litellm_provider has another name",
     },
     models: { value: 'GLOBS', help: 'only these models, as a,b*; rows of the table that match become new models' },
     yes: { help: 'apply what is shown' },
@@ -32,16 +33,19 @@ export const pricesImport: Command = {
       const table = readTable(positional[0]!);
       const providers = providersOf(
         values.provider,
-        config.providers.map(({ name }) => name),
+        // The demo is in no table.
+        config.providers.filter(({ kind }) => kind !== 'demo').map(({ name }) => name),
       );
       const models = values.models === undefined ? null : listOf('models', values.models);
-      const plan = planImport(table, await currentModels(pool), { providers, models });
+      const current = await currentModels(pool);
+      const plan = planImport(table, current, { providers, models });
       const force = switches.has('force');
+      const text = describePlan(plan, { current, providers, models, markup: config.credits.markup, force });
       const ready = plan.planned.filter(({ questions }) => force || questions.length === 0);
       let confirmed = switches.has('yes');
       const asks = !confirmed && !json && ready.length > 0 && process.stdin.isTTY;
       if (asks) {
-        print(describe(plan, force));
+        print(text);
         confirmed = await confirm(`Apply to ${ready.length} models? [y/N] `);
       }
       if (confirmed) {
@@ -55,7 +59,7 @@ export const pricesImport: Command = {
       const end = endOf(confirmed, ready.length, questioned);
       return {
         json: { ...plan, applied },
-        text: [describe(plan, force), end].join('\n'),
+        text: [...(asks ? [] : [text]), end].join('\n'),
         failed: confirmed && questioned > 0,
       };
     }),
@@ -95,26 +99,6 @@ async function currentModels(pool: Pool): Promise<CurrentModel[]> {
     const read = deleted ? null : modelEntry.safeParse(body);
     return { name, version, deleted, entry: read?.success ? read.data : null };
   });
-}
-
-function describe({ planned, unchanged, refused, kept }: ImportPlan, force: boolean): string {
-  return [
-    ...planned.flatMap((model) => describeModel(model, force)),
-    ...kept.map(({ model, params }) => `kept: ${model}: the table does not speak of ${params.join(', ')}`),
-    ...refused.map(({ model, field, why }) => `not importable: ${model}: ${field}: ${why}`),
-    `${planned.length} to change, ${unchanged.length} unchanged`,
-  ].join('\n');
-}
-
-function describeModel({ model, isNew, changes, questions, warnings }: PlannedModel, force: boolean): string[] {
-  const asked =
-    questions.length === 0 ? '' : force ? ', QUESTIONED, forced' : ', QUESTIONED, left as it is (--force applies it)';
-  return [
-    `${isNew ? 'new' : 'changed'}: ${model}${asked}`,
-    ...changes.map(({ param, from, to }) => `  ${param}: ${from ?? '(none)'} → ${to}`),
-    ...questions.map(({ param, message }) => `  is this meant? ${param}: ${message}`),
-    ...warnings.map(({ param, message }) => `  warning: ${param}: ${message}`),
-  ];
 }
 
 function endOf(confirmed: boolean, ready: number, questioned: number): string {

@@ -21,7 +21,8 @@ beforeAll(async () => {
     `{"sample_spec": {"input_cost_per_token": 0.0},
       "m": {"litellm_provider": "theirs", "input_cost_per_token": 1.5e-07, "output_cost_per_token": 6e-07},
       "slip": {"litellm_provider": "theirs", "input_cost_per_token": 0.0002, "output_cost_per_token": 6e-07},
-      "fresh-1": {"litellm_provider": "theirs", "input_cost_per_token": 1e-06, "ocr_cost_per_page": 0.001}}`,
+      "fresh-1": {"litellm_provider": "theirs", "input_cost_per_token": 1e-06, "ocr_cost_per_page": 0.001},
+      "fresh-2": {"litellm_provider": "theirs", "input_cost_per_token": 1e-06, "ocr_cost_per_page": 0.001}}`,
   );
   writeFileSync(
     join(folder, 'tollgate.yaml'),
@@ -68,6 +69,7 @@ test('without --yes all is shown, and nothing changes', async () => {
   const { status, out, err } = await prices(file, ...OURS, '--models', '*');
   expect({ status, err }).toEqual({ status: 0, err: '' });
   expect(out.split('\n')).toEqual([
+    'not importable: fresh-1, fresh-2: ocr_cost_per_page: the catalog has no unit for it',
     'changed: m',
     '  cost.input: 0.2 → 0.15',
     'changed: slip, QUESTIONED, left as it is (--force applies it)',
@@ -75,8 +77,10 @@ test('without --yes all is shown, and nothing changes', async () => {
     '  is this meant? cost.input: 200 is 1000 times what it was, 0.2',
     'new: fresh-1',
     '  cost.input: (none) → 1',
-    'not importable: fresh-1: ocr_cost_per_page: the catalog has no unit for it',
-    '3 to change, 0 unchanged',
+    'new: fresh-2',
+    '  cost.input: (none) → 1',
+    '2 to change, 2 new, 0 unchanged',
+    'Customers follow: 4 of them have no price of their own, and are sold at cost × 1.',
     'Nothing was applied: --yes applies it.',
     '',
   ]);
@@ -106,7 +110,7 @@ test('--force applies what is questioned, and then there is nothing to do', asyn
   expect(await costOf('slip')).toMatchObject({ input: '200' });
   const version = await catalogVersion();
   const { status, out } = await prices(file, ...OURS, '--yes');
-  expect({ status, out }).toEqual({ status: 0, out: '0 to change, 2 unchanged\nNothing to apply.\n' });
+  expect({ status, out }).toEqual({ status: 0, out: '0 to change, 0 new, 2 unchanged\nNothing to apply.\n' });
   expect(await catalogVersion()).toBe(version);
 });
 
@@ -120,10 +124,20 @@ test.concurrent.each([
   expect(run.err).toContain(message);
 });
 
+test.concurrent.each([
+  [['--models', 'no*,such'], 'Neither the catalog nor the table has a model no*, such of ours=theirs.'],
+  [['--provider', 'ours'], 'not importable: m: ours/m: the table has no such model of this provider'],
+])('what is not found is said: %j', async (args, said) => {
+  const { status, out } = await prices(file, ...OURS, ...args);
+  expect(status).toBe(0);
+  expect(out).toContain(said);
+  expect(out).toContain('Nothing to apply.');
+});
+
 test('a provider that the settings do not have is a line that makes no sense', async () => {
   const { status, err } = await prices(file, '--provider', 'theirs');
   expect(status).toBe(2);
-  expect(err).toContain('no provider "theirs"; they have ours, demo');
+  expect(err).toContain('no provider "theirs"; they have ours');
 });
 
 test('entries are set all or none: one that was changed meanwhile stops them', async () => {
