@@ -148,7 +148,12 @@ test.each<[string, string, string, string]>([
     'output_cost_per_second',
     'seconds heard',
   ],
-  ['multiples beside the prices', '"provider_specific_entry": {"fast": 2.0}', 'provider_specific_entry', 'by region or speed'],
+  [
+    'multiples beside the prices',
+    '"provider_specific_entry": {"fast": 2.0}',
+    'provider_specific_entry',
+    'by region or speed',
+  ],
   [
     'a service tier of several multiples',
     '"input_cost_per_token_flex": 5e-07, "output_cost_per_token_flex": 1e-06',
