@@ -18,6 +18,7 @@ import {
   type TestAccount,
   type TestGateway,
   type World,
+  warmTokens,
 } from '../support/gateway.ts';
 import { at, hold, type Script, stream, usage } from '../support/scripted-upstream.ts';
 
@@ -31,6 +32,7 @@ let account: TestAccount;
 beforeAll(async () => {
   world = await createWorld();
   gateway = await startGateway(world);
+  await warmTokens(world, gateway, 'plain');
 });
 afterAll(async () => {
   await gateway.close();
@@ -109,8 +111,9 @@ describe('a stream that is read on for a client that left', () => {
     // Frames 0 to 2 are text, 3 says why it ended.
     world.upstream.script(stream({}, at(4, hold)));
     const body = bodyOf('plain');
+    const forwarding = vi.spyOn(InFlight.prototype, 'forwarding');
     const socket = await ask(body);
-    await sleep(100);
+    await eventually(() => forwarding.mock.calls[0]![1].reader!.finished, 'its text has ended');
     socket.destroy();
     expect(await receipt()).toMatchObject({ policy: 'on_disconnect: abort', usage_source: 'estimated' });
     expect(await charged()).toBe(estimateOf(body) + 3n * OUTPUT);

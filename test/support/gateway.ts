@@ -13,13 +13,13 @@ import { WriterConnection } from '../../src/ledger/connection.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { publicId, uuidv7 } from '../../src/lib/ids.ts';
-import { parseCredits } from '../../src/lib/money.ts';
+import { formatCredits, parseCredits } from '../../src/lib/money.ts';
 import { verifyBooks } from '../../src/metering/usage-audit.ts';
 import { foldAll } from '../../src/metering/usage-fold.ts';
 import { createLogger, silentLogger } from '../../src/observe/log.ts';
 import { start } from '../../src/server.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
-import { type ScriptedUpstream, startScriptedUpstream } from './scripted-upstream.ts';
+import { chat, type ScriptedUpstream, startScriptedUpstream } from './scripted-upstream.ts';
 
 export const ADMIN_KEY = 'test-admin-key-of-32-characters-or-more';
 const PROVIDER_KEY = 'sk-provider-secret-0123456789';
@@ -213,6 +213,20 @@ export function post(
     },
     body,
   });
+}
+
+/**
+ * Waits until this gateway counts text, where it would estimate it by its length: on a busy machine its tokeniser takes longer to
+ * load than a count may.
+ */
+export async function warmTokens(world: World, gateway: TestGateway, model: string): Promise<void> {
+  const account = await createTestAccount(world, '100');
+  world.upstream.script(chat({ usage: null }));
+  const body = JSON.stringify({ model, messages: [{ role: 'user', content: 'Say hello' }] });
+  // Its text is three tokens, and as long as four.
+  const exact = formatCredits(BigInt(Math.ceil(body.length / 4)) * 1_000_000n + 3n * 2_000_000n);
+  const charged = async () => (await post(gateway, account.key, body)).headers.get('x-tollgate-charged');
+  await eventually(async () => (await charged()) === exact, 'text is counted');
 }
 
 export async function get(gateway: { url: string }, key: string, path: string): Promise<Record<string, unknown>> {
