@@ -138,7 +138,7 @@ test('a catalog is applied, and what the admin API changed is left unless forced
       `models:\n  m: { routes: [{ provider: demo, model: m }], price: { input: ${price}, output: 1 } }\n`,
     );
   write('1');
-  const nothing = { applied: [], unchanged: [], skipped: [], pruned: [] };
+  const nothing = { applied: [], unchanged: [], skipped: [], pruned: [], questions: [] };
   expect(await json('catalog', 'apply', file)).toEqual({ ...nothing, applied: ['model m'] });
   expect(await json('catalog', 'apply', file)).toEqual({ ...nothing, unchanged: ['model m'] });
   await database.pool.query(
