@@ -3,7 +3,8 @@
  *
  *   nothing sent upstream, or a definite error  → released; the client gets our error, or the provider's own words when
  *                                                 its request was wrong
- *   sent, never answered (timeout)              → by the model's on_upstream_timeout: the input estimate, or free
+ *   sent, never answered (timeout)              → by the model's on_upstream_timeout: an estimate of the input and of what had
+ *                                                 come, or free
  *   broken after something reached the client   → what was metered is settled; an error frame, and the connection is cut:
  *                                                 it must not end as if it were whole
  *   the client left                             → what was metered is settled

@@ -107,9 +107,10 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
         const body = metering === null ? redactedBody(relayed.body) : relayed.body;
         const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, result) };
         await keepAndSend(context, { status: relayed.status, headers, body });
+      } else {
+        // Too large, and its client had left before any of it was sent.
+        await context.claim?.keep(relayed.rest);
       }
-      // Too large, and its client had left before any of it was sent.
-      else await context.claim?.keep(relayed.rest);
       return;
     }
     case 'streamed':

@@ -7,6 +7,7 @@ import {
   endEarly,
   error,
   errorFrame,
+  redirect,
   reset,
   type Script,
   stream,
@@ -68,6 +69,7 @@ const COMMON: Record<string, Outcome> = {
   '504': refused(504, 504),
   '401': refused(401, 502),
   'broken before its head': { ...failed, script: reset, ...noHead },
+  'a redirect': { ...failed, script: redirect, status: null, outcome: 'protocol' },
   '400': told(400),
   '422': told(422),
   'an error whose words break off': {
