@@ -1,4 +1,5 @@
 /** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
+import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
 import { type ErrorCode, TollgateError } from './errors.ts';
@@ -11,6 +12,8 @@ export interface HttpOptions {
   /** A client that takes longer to send its headers, or its whole request, gets `request_timeout`. */
   headersTimeoutMs: number;
   requestTimeoutMs: number;
+  /** A client that takes nothing of the rest of its answer for so long is cut off. */
+  stallMs?: number;
   clock: Clock;
   log: Logger;
 }
@@ -18,6 +21,8 @@ export interface HttpOptions {
 const MAX_HEADER_BYTES = 64 * 1024;
 /** Above the idle limits of load balancers, so that it is they who close. */
 const KEEP_ALIVE_MS = 75_000;
+/** Another than that one, by which it is told whether Node has set it. */
+const STALL_MS = 60_000;
 
 export function createHttp(options: HttpOptions): FastifyInstance {
   const app = fastify({
@@ -40,6 +45,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       connectionsCheckingInterval: Math.min(5_000, Math.max(250, options.headersTimeoutMs / 4)),
     },
   });
+  // Before the handler, which may answer at once.
+  app.server.prependListener('request', (_, response) => cutStalled(response, options.stallMs ?? STALL_MS));
   app.setErrorHandler((thrown, request, reply) => {
     const error = toPublicError(thrown);
     if (error.code === 'internal_error') {
@@ -55,6 +62,21 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     return answer(error, request, reply);
   });
   return app;
+}
+
+/**
+ * Cuts a client off that takes nothing of the rest of its answer, once that is all written. One that takes a little now and then
+ * is only slow. Afterwards Node sets the idle timeout; but not where a next request waits already, which may take its time.
+ */
+function cutStalled(response: ServerResponse, stallMs: number): void {
+  response.once('prefinish', () => {
+    const { socket } = response;
+    if (socket === null) return;
+    socket.setTimeout(stallMs);
+    response.once('finish', () => {
+      if (socket.timeout === stallMs) socket.setTimeout(0);
+    });
+  });
 }
 
 function answer(error: TollgateError, request: { id: string }, reply: FastifyReply): FastifyReply {
