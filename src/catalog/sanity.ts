@@ -21,7 +21,7 @@ export interface Doubts {
   warnings: Question[];
 }
 
-type Priced = Pick<ModelEntry, 'price' | 'cost'>;
+type Priced = Pick<ModelEntry, 'price' | 'cost'> & Partial<Pick<ModelEntry, 'routes'>>;
 type Section = 'price' | 'cost';
 
 /** Slips are by 1,000 or by 1,000,000; real changes, and real distances of price and cost, stay far below 100. */
@@ -47,14 +47,15 @@ export function questionPrice(entry: Priced, previous: Priced | null): Doubts {
   const doubts: Doubts = { questions: [], warnings: [] };
   const cost = entry.cost ?? null;
   for (const section of ['cost', 'price'] as const) {
-    const now = cellsOf(section, entry[section]);
     // A price that is new stands beside what was asked until now: the cost, but for the markup.
-    const before = new Map(cellsOf(section, previous?.[section] ?? previous?.cost));
-    for (const [param, cell] of now) {
-      const message = doubtOf(cell, before.get(param));
-      if (message !== null) doubts.questions.push({ param, message });
-    }
+    doubts.questions.push(...compared(section, entry[section], previous?.[section] ?? previous?.cost));
     doubts.warnings.push(...dearerCache(section, entry[section]));
+  }
+  for (const [i, route] of (entry.routes ?? []).entries()) {
+    const before = previous?.routes?.find(
+      ({ provider, model }) => provider === route.provider && model === route.model,
+    );
+    doubts.questions.push(...compared(`routes.${i}.cost`, route.cost, before?.cost ?? previous?.cost ?? entry.cost));
   }
   if (cost !== null && entry.price !== undefined)
     compareWithCost(entry.price as WrittenPrice, cost as WrittenPrice, doubts);
@@ -74,13 +75,18 @@ export function questionPlan(
   for (const [glob, written] of Object.entries(prices)) {
     const section = `prices.${glob}`;
     const model = modelOf(glob);
-    const before = cellsOf(section, previous?.prices?.[glob] ?? model?.price ?? model?.cost);
-    for (const [param, cell] of cellsOf(section, written)) {
-      const message = doubtOf(cell, before.get(param));
-      if (message !== null) questions.push({ param, message });
-    }
+    questions.push(...compared(section, written, previous?.prices?.[glob] ?? model?.price ?? model?.cost));
   }
   return questions;
+}
+
+/** What to ask about each price of a table, beside that of the same path in another. */
+function compared(section: string, now: unknown, before: unknown): Question[] {
+  const known = cellsOf(section, before);
+  return [...cellsOf(section, now)].flatMap(([param, cell]) => {
+    const message = doubtOf(cell, known.get(param));
+    return message === null ? [] : [{ param, message }];
+  });
 }
 
 interface Cell {

@@ -110,6 +110,23 @@ test.each<[string, object, 'questions' | 'warnings', string]>([
   expect(doubts[other]).toEqual([]);
 });
 
+test('a route’s cost is compared with what it was, else with the model’s', () => {
+  const routed = (cost: object | undefined) => {
+    const routes = [
+      { provider: 'p', model: 'm' },
+      { provider: 'q', model: 'm', ...(cost && { cost }) },
+    ];
+    return modelEntry.parse({ routes, cost: { input: '2', output: '8' } });
+  };
+  const asked = (now: object, before?: object) => questionPrice(routed(now), before ? routed(before) : null).questions;
+  expect(asked({ input: '1', output: '800' })).toEqual([
+    { param: 'routes.1.cost.output', message: '800 is 100 times what it was, 8' },
+  ]);
+  expect(asked({ input: '0.02' }, { input: '0.04' })).toEqual([]);
+  expect(asked({ input: '4' }, { input: '0.04' })).toMatchObject([{ param: 'routes.1.cost.input' }]);
+  expect(asked({ request: '1000' }, { input: '2' })).toMatchObject([{ param: 'routes.1.cost.request' }]);
+});
+
 test('a price that is free because it costs us nothing is not questioned', () => {
   expect(ask({ price: { input: '0', output: '0' } })).toEqual({ questions: [], warnings: [] });
 });
