@@ -3,7 +3,7 @@
  * the request. It never waits: whoever writes is told when the client is slow, and again when it has caught up.
  *
  *   unsent ──write, sendHead──▶ sending ──more than its socket takes──▶ slow ──drained──▶ sending
- *                                                                        └─ nothing taken for a minute ──▶ cut
+ *                                                                        └─ nothing taken for a minute ──▶ cut (as http.ts does)
  *   any ──client gone──▶ unheard: only noted
  *
  * Bound: what is written while the client is slow waits in this process; the provider is not read meanwhile, so that it is the
@@ -12,7 +12,7 @@
 import type { ServerResponse } from 'node:http';
 import type { Claim } from './idempotency/claim.ts';
 
-/** A client that takes nothing for this long has left, whatever its connection says. */
+/** A client that takes nothing for this long has left, whatever its connection says; one that takes a little is only slow. */
 const STALL_MS = 60_000;
 
 export interface OutletOptions {
@@ -28,7 +28,6 @@ export class Outlet {
   #head: { status: number; headers: Record<string, string | string[]> } | null = null;
   #headSent = false;
   #isSlow = false;
-  #stalled: NodeJS.Timeout | null = null;
 
   constructor(options: OutletOptions) {
     this.#options = options;
@@ -66,8 +65,8 @@ export class Outlet {
     if (response.destroyed) return true;
     if (response.write(bytes) || this.#isSlow) return !this.#isSlow;
     this.#isSlow = true;
-    // Its connection is cut, and all else follows from that, as with any client that has left.
-    this.#stalled = setTimeout(() => response.destroy(), STALL_MS);
+    // Then the server cuts its connection, and all else follows from that, as with any client that has left.
+    response.socket?.setTimeout(STALL_MS);
     response.once('drain', () => {
       this.unheard();
       this.#options.onDrained();
@@ -77,8 +76,8 @@ export class Outlet {
 
   /** Nobody has to catch up: the client has, or it has left, or the answer is over. */
   unheard(): void {
+    if (!this.#isSlow) return;
     this.#isSlow = false;
-    if (this.#stalled !== null) clearTimeout(this.#stalled);
-    this.#stalled = null;
+    this.#options.response.socket?.setTimeout(0);
   }
 }
