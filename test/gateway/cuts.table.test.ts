@@ -14,6 +14,7 @@ import {
   startGateway,
   type TestGateway,
   type World,
+  warmTokens,
 } from '../support/gateway.ts';
 import {
   type Exchange,
@@ -88,6 +89,7 @@ let gateway: TestGateway;
 beforeAll(async () => {
   world = await createWorld();
   gateway = await startGateway(world);
+  await warmTokens(world, gateway, 'plain');
   world.upstream.script(async (exchange) => {
     const { one, goOn, exchange: seen } = gates.get(String(exchange.request.json.user))!;
     seen.resolve(exchange);
