@@ -71,7 +71,8 @@ export function createHttp(options: HttpOptions): FastifyInstance {
 function cutStalled(response: ServerResponse, stallMs: number): void {
   response.once('prefinish', () => {
     const { socket } = response;
-    if (socket === null) return;
+    // Most have taken all of it by now: they are not waited for.
+    if (socket === null || socket.writableLength === 0) return;
     socket.setTimeout(stallMs);
     response.once('finish', () => {
       if (socket.timeout === stallMs) socket.setTimeout(0);

@@ -133,6 +133,7 @@ function madeOnce(price: Price, key: string, make: () => PriceTable): PriceTable
 export function dearestUnits(price: Price, inputBound: number, serviceTier: string | undefined): PriceTable {
   const asked = serviceMultiple(price, serviceTier);
   const multiple = asked > MULTIPLE_SCALE ? asked : MULTIPLE_SCALE;
+  if (price.tiers.length === 0 && price.images === null && multiple === MULTIPLE_SCALE) return price.units;
   let reached = 0;
   while (reached < price.tiers.length && inputBound > price.tiers[reached]!.aboveInputTokens) reached++;
   // Only multiples that stand in the price are part of the key: what is asked for cannot fill the memory.

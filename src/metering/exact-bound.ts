@@ -1,6 +1,7 @@
 /**
  * Closer bounds than bytes, for when these do not fit into a balance: texts by their tokens, all else by its bytes still. Only for models whose encoding is published; those of others may count more.
  */
+import type { TiktokenEncoding } from 'tiktoken';
 import type { Model } from '../catalog/types.ts';
 import { partsBound } from './bounds.ts';
 import type { ChatRequest } from './chat-request.ts';
@@ -16,8 +17,9 @@ const MOST_BYTES_PER_TOKEN = 8;
 
 /** The fewest tokens that a count could come to; `null`: its bytes bound it as well as can be. */
 export function leastExactBound(request: ChatRequest, bodyBytes: number, model: Model): number | null {
+  if (bodyBytes < LEAST_BYTES || encodingOfRoutes(model) === null) return null;
   const ofParts = partsBound(request, model);
-  if (ofParts === null || bodyBytes < LEAST_BYTES || encodingOfRoutes(model) === null) return null;
+  if (ofParts === null) return null;
   return Math.floor((bodyBytes - request.parts.dataBytes) / MOST_BYTES_PER_TOKEN) + ofParts;
 }
 
@@ -60,8 +62,15 @@ function withSlack(tokens: number): number {
   return tokens + Math.ceil(tokens / SLACK);
 }
 
-/** The encoding that all routes of a model count in; `null`: nobody says, or they differ. */
-function encodingOfRoutes({ routes }: Model) {
-  const [first = null, ...others] = new Set(routes.map(({ model }) => publishedEncodingOf(model)));
-  return others.length === 0 ? first : null;
+/** The encoding that all routes of a model count in; `null`: nobody says, or they differ. Asked for each request: kept. */
+function encodingOfRoutes(model: Model): TiktokenEncoding | null {
+  let encoding = ENCODINGS.get(model);
+  if (encoding === undefined) {
+    const [first = null, ...others] = new Set(model.routes.map((route) => publishedEncodingOf(route.model)));
+    encoding = others.length === 0 ? first : null;
+    ENCODINGS.set(model, encoding);
+  }
+  return encoding;
 }
+
+const ENCODINGS = new WeakMap<Model, TiktokenEncoding | null>();

@@ -88,7 +88,21 @@ const FRAMINGS: ReadonlyMap<string, Framing> = new Map([
 /** How an answer of this content type is framed; `null`: it is no stream, and read whole. */
 export function framingOf(dialect: Dialect, contentType: string | null): Framing | null {
   if (contentType === null) return dialect.framing;
-  const type = contentType.split(';', 1)[0]!.trim().toLowerCase();
+  const type = bareType(contentType);
   const isDocument = type === 'application/json' && dialect.framing === 'json-array';
   return FRAMINGS.get(type) ?? (isDocument ? 'json-array' : null);
+}
+
+/** Providers say the same few: kept, so that a request does not take its answer's apart again. */
+const BARE_TYPES = new Map<string, string>();
+const MOST_TYPES = 100;
+
+/** Without its parameters. */
+function bareType(contentType: string): string {
+  let type = BARE_TYPES.get(contentType);
+  if (type === undefined) {
+    type = contentType.split(';', 1)[0]!.trim().toLowerCase();
+    if (BARE_TYPES.size < MOST_TYPES) BARE_TYPES.set(contentType, type);
+  }
+  return type;
 }
