@@ -70,7 +70,7 @@ async function demoAccount({ pool, clock }: { pool: Pool; clock: Clock }): Promi
     budget: null,
     metadata: {},
   };
-  return (await createAccount(pool, clock, terms)).account;
+  return (await createAccount(pool, clock, terms, 'bootstrap')).account;
 }
 
 /** Whole or not at all: half a secret, left by a full disk, would be one that can be guessed. */

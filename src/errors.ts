@@ -57,6 +57,12 @@ export const ERRORS = {
     'This API key lacks the scope that this call needs. Use a key with that scope.',
   ),
   model_not_entitled: define(403, 'permission_error', 'The plan of this account does not include this model.'),
+  feature_not_entitled: define(403, 'permission_error', 'The plan of this account does not include this feature.'),
+  ip_not_allowed: define(
+    403,
+    'permission_error',
+    'This API key may not be used from this address. Use it from an address in its ranges, or ask the owner of this gateway to widen them.',
+  ),
   invalid_json: define(
     400,
     invalid,

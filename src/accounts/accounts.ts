@@ -1,6 +1,6 @@
 /** Accounts: created once per external id, suspended, listed. Their wallet is opened in the same transaction. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Pool } from 'pg';
+import type { ClientBase, Pool } from 'pg';
 import { entryVersions } from '../catalog/store.ts';
 import { transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
@@ -10,7 +10,6 @@ import {
   type BudgetRow,
   type BudgetTerms,
   openWallet,
-  raisePolicyVersion,
   setBudget,
   setOverdraft,
   setWalletStatus,
@@ -18,6 +17,7 @@ import {
 } from '../ledger/wallets.ts';
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
+import { putStatement } from './entitlements.ts';
 
 export type AccountStatus = 'active' | 'suspended';
 
@@ -79,6 +79,7 @@ export async function createAccount(
   pool: Pool,
   clock: Clock,
   account: NewAccount,
+  author: string,
 ): Promise<{ account: Account; created: boolean }> {
   const id = mintId(clock);
   const created = await transaction(pool, async (db) => {
@@ -90,6 +91,7 @@ export async function createAccount(
     if (rowCount === 0) return false;
     await openWallet(db, id, account.overdraft);
     if (account.budget !== null) await setBudget(db, id, null, account.budget);
+    if (account.plan !== null) await assignPlan(db, clock, id, account.plan, author);
     return true;
   });
   if (created) return { account: (await findAccount(pool, id))!, created: true };
@@ -132,7 +134,13 @@ export async function listAccounts(pool: Pool, page: { limit: number; after: big
 export type AccountChange = Partial<NewAccount & Pick<Account, 'status'>>;
 
 /** Changes the fields given; effective at the next request on every gateway. `null` when there is no such account. */
-export async function changeAccount(pool: Pool, id: bigint, change: AccountChange): Promise<Account | null> {
+export async function changeAccount(
+  pool: Pool,
+  clock: Clock,
+  id: bigint,
+  change: AccountChange,
+  author: string,
+): Promise<Account | null> {
   await transaction(pool, async (db) => {
     const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE OF a, w`, [id]);
     if (rows[0] === undefined) return;
@@ -144,12 +152,26 @@ export async function changeAccount(pool: Pool, id: bigint, change: AccountChang
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
     if (change.budget !== undefined) await setBudget(db, id, null, change.budget);
     if (change.status !== undefined) await setWalletStatus(db, id, change.status);
-    if (change.plan !== undefined) await raisePolicyVersion(db, id);
+    if (change.plan !== undefined && change.plan !== rows[0].plan) {
+      await assignPlan(db, clock, id, change.plan, author);
+    }
   }).catch((error) => {
     if ((error as { constraint?: unknown }).constraint !== 'account_external_id_is_unique') throw error;
     throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });
   });
   return findAccount(pool, id);
+}
+
+/** Says which plan holds from now on; `null`: the catalog's default. `accounts.plan` tells the last one, for lists. */
+async function assignPlan(
+  db: ClientBase,
+  clock: Clock,
+  account: bigint,
+  plan: string | null,
+  author: string,
+): Promise<void> {
+  const statement = { source: 'plan' as const, key: 'plan', reference: '', value: plan, from: null, until: null };
+  await putStatement(db, account, mintId(clock), { ...statement, reason: null, author });
 }
 
 /** Throws `invalid_request` unless the catalog has the plan: an account on one that is not there may use nothing. */

@@ -11,6 +11,7 @@ import { readOverride } from '../catalog/override.ts';
 import type { Override } from '../catalog/types.ts';
 import { promptly } from '../db/pool.ts';
 import type { Clock } from '../lib/clock.ts';
+import { readStatement, type Statement, type WrittenStatement } from './entitlements.ts';
 import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
 
 export const SCOPES = ['inference', 'read', 'consume', 'billing'] as const;
@@ -23,9 +24,15 @@ export interface Principal {
   suspended: boolean;
   /** Revoked or expired, by the database's clock when it was read. */
   keyEnded: boolean;
-  /** The account's plan; `null`: the default plan. */
-  plan: string | null;
   scopes: readonly Scope[];
+  /** What the account may do, as stated and in force when it was read. */
+  statements: readonly Statement[];
+  /** Globs of the models that the key may use, of those its account may; `null`: all of them. */
+  keyModels: readonly string[] | null;
+  /** Addresses and CIDRs that the key may be used from; `null`: any. */
+  ipRanges: readonly string[] | null;
+  /** The key's own limits, by name. */
+  keyLimits: Readonly<Record<string, number>> | null;
   /** What the account pays by model, where that is a price of its own; `null`: one that this release cannot read. */
   prices: ReadonlyMap<string, Override | null>;
   /** The catalog's version they are of, where others wait for their instant: at a newer one they are to be read again. */
@@ -47,8 +54,12 @@ interface Row {
   key_id: bigint;
   secret_hash: Buffer;
   scopes: Scope[];
-  plan: string | null;
+  models: string[] | null;
+  ip_ranges: string[] | null;
+  limits: Record<string, number> | null;
   policy_version: bigint;
+  policy_due: boolean;
+  statements: WrittenStatement[] | null;
   suspended: boolean;
   key_ended: boolean;
   prices: { model: string; version: number; price: unknown }[] | null;
@@ -109,12 +120,31 @@ export class Principals {
   }
 
   async #read(key: bigint): Promise<Cached | null> {
+    let row = await this.#select(key);
+    // Time alone has changed what the account may do. Once it is done it is not due again before the next instant.
+    if (row?.policy_due) {
+      await promptly(this.#pool.query('SELECT policy_advance($1)', [row.account_id]));
+      row = await this.#select(key);
+    }
+    const name = keyNameOf(key);
+    this.#cache.delete(name);
+    if (row === undefined) {
+      remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
+      return null;
+    }
+    const cached = { principal: toPrincipal(row), secretHash: row.secret_hash };
+    remember(this.#cache, name, cached, CACHE_LIMIT);
+    return cached;
+  }
+
+  async #select(key: bigint): Promise<Row | undefined> {
     const reading = this.#pool.query<Row>({
       name: 'principal',
-      text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, a.plan, w.policy_version, w.status <> 0 AS suspended,
-               s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended, o.prices, o.prices_at
-             FROM api_keys k JOIN accounts a USING (account_id) JOIN wallets w USING (account_id)
-               JOIN spenders s USING (account_id, key_id), LATERAL (
+      text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, k.models, k.ip_ranges, k.limits, w.policy_version,
+               w.status <> 0 AS suspended, s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended, e.due AS policy_due,
+               e.statements, o.prices, o.prices_at
+             FROM api_keys k JOIN wallets w USING (account_id) JOIN spenders s USING (account_id, key_id),
+               LATERAL entitlements_now(k.account_id) e, LATERAL (
                  SELECT jsonb_agg(jsonb_build_object('model', p.model, 'version', p.version, 'price', p.price))
                      FILTER (WHERE p.is_last AND p.price IS NOT NULL) AS prices,
                    min(p.catalog) FILTER (WHERE p.waits) AS prices_at
@@ -126,28 +156,25 @@ export class Principals {
              WHERE k.key_id = $1`,
       values: [key],
     });
-    const row = (await promptly(reading)).rows[0];
-    const name = keyNameOf(key);
-    this.#cache.delete(name);
-    if (row === undefined) {
-      remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
-      return null;
-    }
-    const principal: Principal = {
-      account: row.account_id,
-      key: row.key_id,
-      policyVersion: row.policy_version,
-      suspended: row.suspended,
-      keyEnded: row.key_ended,
-      plan: row.plan,
-      scopes: row.scopes,
-      prices: pricesOf(row),
-      pricesAt: row.prices_at,
-    };
-    const cached = { principal, secretHash: row.secret_hash };
-    remember(this.#cache, name, cached, CACHE_LIMIT);
-    return cached;
+    return (await promptly(reading)).rows[0];
   }
+}
+
+function toPrincipal(row: Row): Principal {
+  return {
+    account: row.account_id,
+    key: row.key_id,
+    policyVersion: row.policy_version,
+    suspended: row.suspended,
+    keyEnded: row.key_ended,
+    scopes: row.scopes,
+    statements: (row.statements ?? []).map(readStatement),
+    keyModels: row.models,
+    ipRanges: row.ip_ranges,
+    keyLimits: row.limits,
+    prices: pricesOf(row),
+    pricesAt: row.prices_at,
+  };
 }
 
 const NO_PRICES: Principal['prices'] = new Map();

@@ -9,7 +9,7 @@ import { writePrice } from '../catalog/price.ts';
 import { readInput } from '../errors-input.ts';
 import { instant, text } from '../lib/http-json.ts';
 import { confirmed, modelInForce, numbersAsText, refuseDoubts } from './prices.ts';
-import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
+import { type AdminDeps, accountOf, actorOf, type ById, noSuch } from './shared.ts';
 
 /** Names of models may hold slashes, so they are the rest of the path. */
 interface ByModel {
@@ -38,7 +38,7 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
     const price = given.price as WrittenOverride;
     const entry = await modelInForce(pool, model);
     if (!confirmed(request.query)) refuseDoubts({ cost: entry.cost, price: asPaid(entry, price) }, entry);
-    return present(model, await setAccountPrice(pool, account, model, { price, reason, at, author: 'admin' }));
+    return present(model, await setAccountPrice(pool, account, model, { price, reason, at, author: actorOf(request) }));
   });
 
   scope.delete<ByModel>(PATH, async (request) => {
@@ -50,7 +50,7 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
     if (!versions.some((one) => one.price !== null && (one.waits || one === inForce))) throw noSuch('price', model);
     return present(
       model,
-      await setAccountPrice(pool, account, model, { price: null, reason, at: null, author: 'admin' }),
+      await setAccountPrice(pool, account, model, { price: null, reason, at: null, author: actorOf(request) }),
     );
   });
 

@@ -4,13 +4,13 @@ import { changeAccount, createAccount, findAccount, listAccounts, requirePlan } 
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
 import { presentAccount, readAccountChange, readNewAccount } from './forms.ts';
-import { type AdminDeps, accountOf, type ById, integerCursor, noSuch } from './shared.ts';
+import { type AdminDeps, accountOf, actorOf, type ById, integerCursor, noSuch } from './shared.ts';
 
 export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
   scope.post('/accounts', async (request, reply) => {
     const given = readNewAccount(request.body);
     if (given.plan !== null) await requirePlan(pool, given.plan);
-    const { account, created } = await createAccount(pool, clock, given);
+    const { account, created } = await createAccount(pool, clock, given, actorOf(request));
     return reply.status(created ? 201 : 200).send(presentAccount(account));
   });
 
@@ -30,7 +30,7 @@ export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminD
     const id = accountOf(request);
     const change = readAccountChange(request.body);
     if (typeof change.plan === 'string') await requirePlan(pool, change.plan);
-    const account = await changeAccount(pool, id, change);
+    const account = await changeAccount(pool, clock, id, change, actorOf(request));
     if (account === null) throw noSuch('account', request.params.id);
     return presentAccount(account);
   });

@@ -4,7 +4,7 @@ import { entryName, modelEntry } from '../catalog/file.ts';
 import { changeEntry, entryVersions, type KeptVersion } from '../catalog/store.ts';
 import { invalidField, readInput } from '../errors-input.ts';
 import { confirmed, numbersAsText, presentPrice, previewPrice, priceChange, refuseDoubts } from './prices.ts';
-import { type AdminDeps, noSuch } from './shared.ts';
+import { type AdminDeps, actorOf, noSuch } from './shared.ts';
 
 /** Names of models may hold slashes, so they are the rest of the path, and what is asked about them is at its end. */
 interface ByName {
@@ -38,7 +38,7 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
     };
     return presentModel(
       name,
-      await changeEntry(pool, { kind: 'model', name, author: 'admin', at: null, fields: null, make }),
+      await changeEntry(pool, { kind: 'model', name, author: actorOf(request), at: null, fields: null, make }),
     );
   });
 
@@ -50,7 +50,7 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
     const change = priceChange(name, request.body, confirmed(request.query));
     return reply
       .status(201)
-      .send(presentPrice(await changeEntry(pool, { kind: 'model', name, author: 'admin', ...change })));
+      .send(presentPrice(await changeEntry(pool, { kind: 'model', name, author: actorOf(request), ...change })));
   });
 }
 

@@ -83,7 +83,7 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
   };
 }
 
-function toPlan(name: string, version: number, { models, prices = {} }: PlanEntry): Plan {
+function toPlan(name: string, version: number, { models, features, limits = {}, prices = {} }: PlanEntry): Plan {
   const source = { kind: 'plan' as const, plan: name, version };
   // The name itself first, then the glob that says the most.
   const said = (glob: string): number => (glob.includes('*') ? glob.replaceAll('*', '').length : Infinity);
@@ -97,7 +97,10 @@ function toPlan(name: string, version: number, { models, prices = {} }: PlanEntr
   const found = new Map<string, Override | null>();
   return {
     name,
+    version,
     allowsModel: matcher(models),
+    features: new Set(features),
+    limits: new Map(Object.entries(limits)),
     // Asked of models of the catalog alone, so that what is kept of the answers is bounded.
     overrideOf: (model) => {
       let override = found.get(model);

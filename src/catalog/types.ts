@@ -41,7 +41,11 @@ export interface Model {
 
 export interface Plan {
   name: string;
+  version: number;
   allowsModel(name: string): boolean;
+  features: ReadonlySet<string>;
+  /** By name: rpm, tpm, concurrency, max_output_tokens and the app's own; `rpm@<glob>` binds the use of those models. */
+  limits: ReadonlyMap<string, number>;
   /** What it asks for a model instead of the model's own price; `null`: nothing else. */
   overrideOf(model: string): Override | null;
 }

@@ -47,7 +47,7 @@ export const accountCreate: Command = {
     withPool(async (pool) => {
       const given = readNewAccount(withBudget(values));
       if (given.plan !== null) await requirePlan(pool, given.plan);
-      const made = await createAccount(pool, systemClock, given);
+      const made = await createAccount(pool, systemClock, given, 'cli');
       const json = presentAccount(made.account);
       const text = [
         `${made.created ? 'Created' : 'There is already'} account ${json.id} (${json.name}).`,

@@ -47,6 +47,9 @@ CREATE TABLE api_keys (
   name text,
   scopes text[] NOT NULL,
   secret_hash bytea NOT NULL,
+  models text[],
+  ip_ranges text[],
+  limits jsonb,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
@@ -89,6 +92,34 @@ CREATE TABLE credit_scale (
   CONSTRAINT credit_scale_pkey PRIMARY KEY (only_row),
   CONSTRAINT credit_scale_is_in_range CHECK (((credits_per_usd >= 1) AND (credits_per_usd <= 10000))),
   CONSTRAINT credit_scale_is_one_row CHECK (only_row)
+);
+
+CREATE TABLE entitlements (
+  account_id bigint NOT NULL,
+  version integer NOT NULL,
+  entitlement_id bigint NOT NULL,
+  source text NOT NULL,
+  key text NOT NULL,
+  reference text DEFAULT ''::text NOT NULL,
+  value jsonb,
+  valid_from timestamp with time zone NOT NULL,
+  valid_until timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  reason text,
+  author text NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  CONSTRAINT entitlements_pkey PRIMARY KEY (account_id, version),
+  CONSTRAINT entitlement_key_is_known CHECK (((key ~ '^(model|feature|limit|config):.'::text) OR (key = 'plan'::text))),
+  CONSTRAINT entitlement_plan_is_no_exception CHECK (((key <> 'plan'::text) OR (source = ANY (ARRAY['grant'::text, 'subscription'::text, 'plan'::text])))),
+  CONSTRAINT entitlement_source_is_known CHECK ((source = ANY (ARRAY['block'::text, 'override'::text, 'grant'::text, 'subscription'::text, 'plan'::text]))),
+  CONSTRAINT entitlement_starts_before_it_ends CHECK ((valid_from < valid_until)),
+  CONSTRAINT entitlement_value_fits_its_key CHECK (
+CASE split_part(key, ':'::text, 1)
+    WHEN 'limit'::text THEN (jsonb_typeof(value) = 'number'::text)
+    WHEN 'plan'::text THEN (jsonb_typeof(value) = 'string'::text)
+    WHEN 'config'::text THEN true
+    ELSE (jsonb_typeof(value) = 'boolean'::text)
+END),
+  CONSTRAINT entitlements_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
 );
 
 CREATE TABLE entries (
@@ -270,6 +301,7 @@ CREATE TABLE wallets (
   policy_version bigint DEFAULT 1 NOT NULL,
   head_left bigint DEFAULT 0 NOT NULL,
   next_change_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  policy_changes_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
   head_lot uuid,
   status smallint DEFAULT 0 NOT NULL,
   budgeted boolean DEFAULT false NOT NULL,
@@ -302,6 +334,8 @@ CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority,
 CREATE INDEX price_overrides_waiting ON tollgate.price_overrides USING btree (effective_at);
 
 CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE (next_change_at <> 'infinity'::timestamp with time zone);
+
+CREATE INDEX wallets_policy_due ON tollgate.wallets USING btree (policy_changes_at) WHERE (policy_changes_at <> 'infinity'::timestamp with time zone);
 
 -- Functions
 
@@ -370,6 +404,56 @@ AS $function$
   SELECT least((SELECT min(effective_at) FROM catalog_entries WHERE effective_at > p_after),
     (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after), 'infinity')
 $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.entitlement_put(p_account bigint, p_id bigint, p_source text, p_key text, p_reference text, p_value jsonb, p_from timestamp with time zone, p_until timestamp with time zone, p_reason text, p_author text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS SETOF entitlements
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_last record;
+  v_now timestamptz;
+BEGIN
+  PERFORM FROM wallets WHERE account_id = p_account FOR UPDATE;
+  IF NOT FOUND THEN RETURN; END IF;
+  SELECT max(version) AS version, max(created_at) AS created_at INTO v_last FROM entitlements WHERE account_id = p_account;
+  -- A clock that was set back must not make a newer statement older than the ones before it.
+  v_now := greatest(coalesce(p_at, clock_timestamp()), v_last.created_at);
+  PERFORM policy_advance(p_account, v_now);
+  RETURN QUERY INSERT INTO entitlements (account_id, version, entitlement_id, source, key, reference, value, valid_from, valid_until,
+      reason, author, created_at)
+    VALUES (p_account, coalesce(v_last.version, 0) + 1, p_id, p_source, p_key, p_reference, p_value, coalesce(p_from, v_now),
+      coalesce(p_until, 'infinity'), p_reason, p_author, v_now)
+    RETURNING *;
+  UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
+    WHERE account_id = p_account;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.entitlements_at(p_account bigint, p_at timestamp with time zone)
+ RETURNS SETOF entitlements
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT * FROM (
+    SELECT DISTINCT ON (source, key, reference) * FROM entitlements
+      WHERE account_id = p_account AND created_at <= p_at AND valid_from <= p_at
+      ORDER BY source, key, reference, version DESC) e
+    WHERE value IS NOT NULL AND p_at < valid_until
+    ORDER BY version
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.entitlements_now(p_account bigint, OUT at timestamp with time zone, OUT due boolean, OUT statements jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  at := greatest(clock_timestamp(), (SELECT max(e.created_at) FROM entitlements e WHERE e.account_id = p_account));
+  due := at >= (SELECT w.policy_changes_at FROM wallets w WHERE w.account_id = p_account);
+  SELECT jsonb_agg(jsonb_build_object('id', e.entitlement_id::text, 'version', e.version, 'source', e.source, 'key', e.key,
+      'reference', e.reference, 'value', e.value, 'from', e.valid_from,
+      'until', CASE WHEN e.valid_until < 'infinity' THEN e.valid_until END, 'reason', e.reason, 'author', e.author,
+      'created', e.created_at)) INTO statements
+    FROM entitlements_at(p_account, at) e;
+END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.idempotency_claim(p_account bigint, p_key bigint, p_name bytea, p_fingerprint bytea, p_request uuid, p_owner bigint, p_policy bigint, p_catalog bigint, p_piece integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT outcome text, OUT request uuid, OUT answer bytea, OUT size integer)
  RETURNS record
@@ -583,7 +667,7 @@ BEGIN
         WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
           AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
-          AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
+          AND p_version[u.i] >= w.policy_version AND v_now < w.policy_changes_at AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
         ELSE false END, false) AS plain
@@ -1001,8 +1085,9 @@ BEGIN
     outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
     RETURN;
   END IF;
-  -- The catalog's version as of now: what is due by time alone counts, though nobody has read the catalog since.
-  IF p_version < w.policy_version OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
+  -- Policy and catalog as of now: what is due by time alone counts, though nobody has read them since.
+  IF p_version < w.policy_version OR p_now >= w.policy_changes_at
+    OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
     outcome := 30;
     RETURN;
   END IF;
@@ -1391,6 +1476,29 @@ AS $function$
   SELECT CASE p_period WHEN 1 THEN date_trunc('day', p_at, 'UTC') WHEN 2 THEN date_trunc('month', p_at, 'UTC') ELSE '-infinity' END
 $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.policy_advance(p_account bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := coalesce(p_at, clock_timestamp());
+BEGIN
+  PERFORM FROM wallets WHERE account_id = p_account AND policy_changes_at <= v_now FOR UPDATE;
+  IF FOUND THEN
+    UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
+      WHERE account_id = p_account;
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.policy_next_change(p_account bigint, p_after timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
+    (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after), 'infinity')
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1438,6 +1546,8 @@ CREATE TRIGGER allocations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.a
 CREATE TRIGGER allocations_are_not_truncated BEFORE TRUNCATE ON tollgate.allocations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER catalog_entries_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.catalog_entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
+
+CREATE TRIGGER entitlements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.entitlements FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 CREATE TRIGGER entries_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entries FOR EACH ROW EXECUTE FUNCTION refuse_change();
 

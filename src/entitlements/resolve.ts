@@ -1,27 +1,75 @@
-/** What an account may use: a pure function of its plan and the catalog, with the reason. */
+/** What a principal may do: a pure function of its statements and the catalog, with the reason. */
+import type { Principal } from '../accounts/principals.ts';
+import { matcher } from '../catalog/build.ts';
 import { priced } from '../catalog/override.ts';
 import type { Catalog, Model, Override, Plan } from '../catalog/types.ts';
+import { publicId } from '../lib/ids.ts';
+import type { Access, DecidedBy, Decision, ModelDecision } from './types.ts';
 
-export type ModelDecision =
-  | { allowed: true; model: Model; plan: Plan }
-  | { allowed: false; reason: 'model_not_found' }
-  | { allowed: false; reason: 'model_not_entitled'; publicPlan: string | null };
+type Who = Pick<Principal, 'key' | 'statements' | 'keyModels' | 'prices'>;
 
-/** The plan that binds: the account's own, or the catalog's default; `null` when the named plan is gone. */
-export function planOf(catalog: Catalog, plan: string | null): Plan | null {
-  return plan === null ? catalog.defaultPlan : (catalog.plans.get(plan) ?? null);
+const ACCESS = new WeakMap<Who, { catalog: Catalog; access: Access }>();
+
+/** What a principal may do by a catalog. One serves many requests, so it is made once. */
+export function accessOf(catalog: Catalog, principal: Who): Access {
+  const made = ACCESS.get(principal);
+  if (made?.catalog === catalog) return made.access;
+  const access = resolve(catalog, principal);
+  ACCESS.set(principal, { catalog, access });
+  return access;
 }
 
-/** Whether an account on `plan` may use the model. A model without a price is not in the catalog: deny by default. */
-export function decideModel(catalog: Catalog, plan: string | null, name: string): ModelDecision {
-  const model = catalog.models.get(name);
-  if (model === undefined) return { allowed: false, reason: 'model_not_found' };
-  const own = planOf(catalog, plan);
-  if (own?.allowsModel(name)) return { allowed: true, model, plan: own };
-  for (const other of catalog.plans.values()) {
-    if (other.allowsModel(name)) return { allowed: false, reason: 'model_not_entitled', publicPlan: other.name };
-  }
-  return { allowed: false, reason: 'model_not_entitled', publicPlan: null };
+function resolve(catalog: Catalog, principal: Who): Access {
+  const assigned = principal.statements.find(({ source, key }) => source === 'plan' && key === 'plan');
+  const plan = assigned === undefined ? catalog.defaultPlan : (catalog.plans.get(assigned.value as string) ?? null);
+  const keyAllows = principal.keyModels === null ? () => true : matcher(principal.keyModels);
+  const source: DecidedBy = {
+    kind: 'plan',
+    id: assigned === undefined ? (plan?.name ?? null) : publicId('ent', assigned.id),
+    reason: assigned?.reason ?? null,
+  };
+  const decisions = new Map<string, ModelDecision>();
+  const said = plan === null ? 'No plan is assigned' : `The plan "${plan.name}" says so`;
+  const decided = <T>(allowed: boolean, value: T): Decision<T> => ({
+    allowed,
+    value,
+    reason: `${said}.`,
+    source,
+    validUntil: null,
+  });
+
+  const decide = (name: string): ModelDecision => {
+    const model = catalog.models.get(name);
+    const denied = { ...decided(false, false as const), allowed: false as const };
+    if (model === undefined) return { ...denied, code: 'model_not_found', publicPlan: null };
+    if (plan?.allowsModel(name) && keyAllows(name)) {
+      const own = pricedFor({ model, plan }, principal.prices);
+      if (own === null) return { ...denied, code: 'model_not_found', publicPlan: null };
+      return { ...decided(true, true as const), allowed: true, model: own };
+    }
+    const other = [...catalog.plans.values()].find((one) => one.allowsModel(name));
+    return { ...denied, code: 'model_not_entitled', publicPlan: other?.name ?? null };
+  };
+  const model = (name: string): ModelDecision => {
+    let decision = decisions.get(name);
+    if (decision === undefined) {
+      decision = decide(name);
+      // Names that the catalog has not are the client's: as many as it likes.
+      if (catalog.models.has(name)) decisions.set(name, decision);
+    }
+    return decision;
+  };
+  return {
+    model,
+    feature: (name) => decided(plan?.features.has(name) ?? false, plan?.features.has(name) ?? false),
+    limit: (name) => decided(plan?.limits.has(name) ?? false, plan?.limits.get(name) ?? null),
+    config: () => decided(false, null),
+    models: () => [...catalog.models.keys()].flatMap((name) => allowedModel(model(name))),
+  };
+}
+
+function allowedModel(decision: ModelDecision): Model[] {
+  return decision.allowed ? [decision.model] : [];
 }
 
 /**
@@ -35,11 +83,4 @@ export function pricedFor(
   const override = own.has(model.name) ? own.get(model.name) : (plan.overrideOf(model.name) ?? undefined);
   if (override === undefined) return model;
   return override === null ? null : priced(model, override);
-}
-
-/** The models an account on `plan` may use, by name. */
-export function allowedModels(catalog: Catalog, plan: string | null): Model[] {
-  const own = planOf(catalog, plan);
-  if (own === null) return [];
-  return [...catalog.models.values()].filter((model) => own.allowsModel(model.name));
 }

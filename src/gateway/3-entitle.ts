@@ -4,7 +4,8 @@ import type { Principal, Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
 import type { Catalog } from '../catalog/types.ts';
-import { decideModel, type ModelDecision, pricedFor } from '../entitlements/resolve.ts';
+import { accessOf } from '../entitlements/resolve.ts';
+import type { ModelDecision } from '../entitlements/types.ts';
 import { TollgateError } from '../errors.ts';
 import { refuseUnpriced } from '../metering/request-asks.ts';
 import { type Context, need } from './context.ts';
@@ -22,10 +23,10 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   if (isBehind(principal, context.catalog))
     throw new TollgateError('overloaded', { cause: 'prices of the account are old' });
   const name = need(context, 'request').model;
-  const decision = decideModel(context.catalog, principal.plan, name);
+  const decision = accessOf(context.catalog, principal).model(name);
   if (!decision.allowed) throw denial(decision, name);
-  const model = pricedFor(decision, principal.prices);
-  if (model === null || !pricesText(model.price)) throw denial({ allowed: false, reason: 'model_not_found' }, name);
+  const { model } = decision;
+  if (!pricesText(model.price)) throw notFound(name);
   refuseUnpriced(need(context, 'request').asks, model.price, name);
   context.model = model;
 }
@@ -59,15 +60,17 @@ function pricesText({ units }: Price): boolean {
 }
 
 function denial(decision: Exclude<ModelDecision, { allowed: true }>, name: string): TollgateError {
-  if (decision.reason === 'model_not_found') {
-    return new TollgateError('model_not_found', {
-      param: 'model',
-      message: `The model ${JSON.stringify(name)} does not exist or you do not have access to it. GET /v1/models lists the models this key may use.`,
-    });
-  }
+  if (decision.code === 'model_not_found') return notFound(name);
   const hint = decision.publicPlan === null ? '' : ` The plan "${decision.publicPlan}" includes it.`;
   return new TollgateError('model_not_entitled', {
     param: 'model',
     message: `The plan of this account does not include the model ${JSON.stringify(name)}.${hint}`,
+  });
+}
+
+function notFound(name: string): TollgateError {
+  return new TollgateError('model_not_found', {
+    param: 'model',
+    message: `The model ${JSON.stringify(name)} does not exist or you do not have access to it. GET /v1/models lists the models this key may use.`,
   });
 }

@@ -4,7 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal, Scope } from '../accounts/principals.ts';
-import { allowedModels } from '../entitlements/resolve.ts';
+import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
 import { dialectOf } from '../metering/readers/index.ts';
@@ -96,7 +96,7 @@ async function modelsOf(request: FastifyRequest, deps: GatewayDeps) {
     authenticateReader(request.headers, deps.principals, 'inference', 'read'),
     deps.catalogs.refresh(),
   ]);
-  return allowedModels(deps.catalogs.current, principal.plan);
+  return accessOf(deps.catalogs.current, principal).models();
 }
 
 function presentModel(model: { name: string; routes: readonly { provider: string }[] }) {

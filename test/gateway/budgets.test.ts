@@ -41,7 +41,7 @@ afterAll(async () => {
 
 const day = (credits: bigint): BudgetTerms => ({ credits, period: 'day' });
 const setAccountBudget = (account: TestAccount, budget: BudgetTerms | null) =>
-  changeAccount(world.pool, account.account, { budget });
+  changeAccount(world.pool, systemClock, account.account, { budget }, 'test');
 const setKeyBudget = ({ account, keyId }: TestAccount, budget: BudgetTerms | null) =>
   changeKey(world.pool, account, keyId, { budget });
 
@@ -145,6 +145,6 @@ it('a key is told of its own budget first, then its account’s, and of credits 
   await expect(ask('forbidden')).rejects.toMatchObject({ code: 'model_not_entitled' });
   world.upstream.script('plain');
   await ask('free');
-  await changeAccount(world.pool, account.account, { status: 'suspended' });
+  await changeAccount(world.pool, systemClock, account.account, { status: 'suspended' }, 'test');
   await expect(ask('strict')).rejects.toMatchObject({ code: 'account_suspended' });
 });

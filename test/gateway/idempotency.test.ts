@@ -162,7 +162,11 @@ describe('the key is refused', () => {
 describe('who may have it', () => {
   it.each([
     ['the key was revoked', 401, () => revokeKey(world.pool, account.account, account.keyId)],
-    ['the account was suspended', 403, () => changeAccount(world.pool, account.account, { status: 'suspended' })],
+    [
+      'the account was suspended',
+      403,
+      () => changeAccount(world.pool, systemClock, account.account, { status: 'suspended' }, 'test'),
+    ],
   ])('not when %s since, whatever this gateway remembers', async (_name, status, change) => {
     await (await ask(bodyOf(false))).text();
     await change();

@@ -151,15 +151,20 @@ export async function createTestAccount(
   credits: string,
   plan: string | null = null,
 ): Promise<TestAccount> {
-  const { account } = await createAccount(world.pool, systemClock, {
-    name: 'Test',
-    externalId: null,
-    email: null,
-    plan,
-    overdraft: 0n,
-    budget: null,
-    metadata: {},
-  });
+  const { account } = await createAccount(
+    world.pool,
+    systemClock,
+    {
+      name: 'Test',
+      externalId: null,
+      email: null,
+      plan,
+      overdraft: 0n,
+      budget: null,
+      metadata: {},
+    },
+    'test',
+  );
   const key = await createKey(world.pool, systemClock, account.id, {
     name: null,
     scopes: DEFAULT_SCOPES,

@@ -12,6 +12,7 @@ CREATE TABLE wallets (
   policy_version bigint NOT NULL DEFAULT 1,           -- rises with each change to what the account or a key may do
   head_left      bigint NOT NULL DEFAULT 0,           -- what remains of the lot being burnt: lots.remaining lags behind
   next_change_at timestamptz NOT NULL DEFAULT 'infinity', -- the next start or expiry of a lot
+  policy_changes_at timestamptz NOT NULL DEFAULT 'infinity', -- when time alone will raise the policy version
   head_lot       uuid,
   status         smallint NOT NULL DEFAULT 0,         -- 0 active, 1 suspended
   budgeted       boolean NOT NULL DEFAULT false,      -- whether the account has a budget: spenders, key 0
@@ -28,6 +29,7 @@ CREATE TABLE wallets (
         autovacuum_vacuum_cost_delay = 0);
 -- What time alone will change: for the job that looks after idle accounts.
 CREATE INDEX wallets_due ON wallets (next_change_at) WHERE next_change_at <> 'infinity';
+CREATE INDEX wallets_policy_due ON wallets (policy_changes_at) WHERE policy_changes_at <> 'infinity';
 
 -- Who may spend from a wallet: its keys, and the account itself as key 0. Never a secret. A budget is the most that may be
 -- spent in a period: what its holds reserve and what their requests were charged, counted where the hold was opened.

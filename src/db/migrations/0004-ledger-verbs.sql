@@ -50,8 +50,9 @@ BEGIN
     outcome := CASE WHEN h.key_id <> p_key THEN 12 WHEN amount NOT BETWEEN p_least AND p_want THEN 11 ELSE 2 END;
     RETURN;
   END IF;
-  -- The catalog's version as of now: what is due by time alone counts, though nobody has read the catalog since.
-  IF p_version < w.policy_version OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
+  -- Policy and catalog as of now: what is due by time alone counts, though nobody has read them since.
+  IF p_version < w.policy_version OR p_now >= w.policy_changes_at
+    OR p_catalog < (SELECT version + (p_now >= next_change_at)::integer FROM catalog_state) THEN
     outcome := 30;
     RETURN;
   END IF;

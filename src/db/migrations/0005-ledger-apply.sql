@@ -52,7 +52,7 @@ BEGIN
         WHEN u.op IN (1, 2) THEN h.id IS NOT NULL AND NOT h.budgeted
         WHEN u.op = 4 THEN h.id IS NULL AND s.state = 0 AND s.expires_at > v_now AND w.status = 0
           AND s.budget IS NULL AND NOT w.budgeted AND p_ttl[u.i] = 0
-          AND p_version[u.i] >= w.policy_version AND p_catalog[u.i] >= v_catalog
+          AND p_version[u.i] >= w.policy_version AND v_now < w.policy_changes_at AND p_catalog[u.i] >= v_catalog
           AND u.id >= v_from AND u.id < v_to AND NOT EXISTS (SELECT FROM entries e
             WHERE e.account_id = u.account_id AND e.id = u.id AND e.id >= v_from AND e.id < v_to)
         ELSE false END, false) AS plain

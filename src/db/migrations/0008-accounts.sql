@@ -19,6 +19,9 @@ CREATE TABLE api_keys (
   name        text,
   scopes      text[] NOT NULL,
   secret_hash bytea NOT NULL,                         -- SHA-256 of the secret, which is 196 random bits
+  models      text[],                                 -- globs: the key may use no others; null: whatever its account may
+  ip_ranges   text[],                                 -- addresses and CIDRs it may be used from; null: any
+  limits      jsonb,                                  -- its own: rpm, tpm, concurrency, max_output_tokens
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   expires_at  timestamptz,
   revoked_at  timestamptz,
