@@ -1,5 +1,6 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
 import { type ModelEntry, modelEntry, type PlanEntry, planEntry } from './file.ts';
+import { matcher, specificity } from './glob.ts';
 import { toOverride, type WrittenOverride } from './override.ts';
 import { type Price, readPrice, type WrittenPrice } from './price.ts';
 import type { Catalog, Model, Override, Plan } from './types.ts';
@@ -86,14 +87,13 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
 function toPlan(name: string, version: number, { models, features, limits = {}, prices = {} }: PlanEntry): Plan {
   const source = { kind: 'plan' as const, plan: name, version };
   // The name itself first, then the glob that says the most.
-  const said = (glob: string): number => (glob.includes('*') ? glob.replaceAll('*', '').length : Infinity);
   const overrides = Object.entries(prices)
     .map(([glob, written]) => ({
       glob,
       matches: matcher([glob]),
       override: toOverride(written as WrittenOverride, source),
     }))
-    .sort((a, b) => said(b.glob) - said(a.glob) || (a.glob < b.glob ? -1 : 1));
+    .sort((a, b) => specificity(b.glob) - specificity(a.glob) || (a.glob < b.glob ? -1 : 1));
   const found = new Map<string, Override | null>();
   return {
     name,
@@ -111,10 +111,4 @@ function toPlan(name: string, version: number, { models, features, limits = {}, 
       return override;
     },
   };
-}
-
-/** Whether a name matches one of the globs; `*` stands for any text, all else for itself. */
-export function matcher(globs: readonly string[]): (name: string) => boolean {
-  const patterns = globs.map((glob) => new RegExp(`^${glob.split('*').map(RegExp.escape).join('.*')}$`, 's'));
-  return (name) => patterns.some((pattern) => pattern.test(name));
 }

@@ -5,8 +5,8 @@
  */
 import { isObject, type Json } from '../lib/json.ts';
 import { parseDecimal } from '../lib/money.ts';
-import { matcher } from './build.ts';
 import { entryName, type ModelEntry, modelEntry } from './file.ts';
+import { matcher } from './glob.ts';
 import { type Refused, readRow } from './import-row.ts';
 import { PRICE_DECIMALS, type WrittenPrice } from './price.ts';
 import { type Doubts, questionPrice } from './sanity.ts';

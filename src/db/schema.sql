@@ -108,7 +108,9 @@ CREATE TABLE entitlements (
   author text NOT NULL,
   created_at timestamp with time zone NOT NULL,
   CONSTRAINT entitlements_pkey PRIMARY KEY (account_id, version),
+  CONSTRAINT entitlement_block_only_denies CHECK (((source <> 'block'::text) OR (COALESCE(value, 'false'::jsonb) = 'false'::jsonb) OR (jsonb_typeof(value) = 'number'::text))),
   CONSTRAINT entitlement_key_is_known CHECK (((key ~ '^(model|feature|limit|config):.'::text) OR (key = 'plan'::text))),
+  CONSTRAINT entitlement_only_gives CHECK (((source = ANY (ARRAY['block'::text, 'override'::text])) OR (key !~ '^(model|feature):'::text) OR (COALESCE(value, 'true'::jsonb) = 'true'::jsonb))),
   CONSTRAINT entitlement_plan_is_no_exception CHECK (((key <> 'plan'::text) OR (source = ANY (ARRAY['grant'::text, 'subscription'::text, 'plan'::text])))),
   CONSTRAINT entitlement_source_is_known CHECK ((source = ANY (ARRAY['block'::text, 'override'::text, 'grant'::text, 'subscription'::text, 'plan'::text]))),
   CONSTRAINT entitlement_starts_before_it_ends CHECK ((valid_from < valid_until)),
@@ -351,6 +353,17 @@ BEGIN
     UPDATE catalog_state SET version = version + 1, next_change_at = catalog_next_change(v_now);
   END IF;
 END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.catalog_at(p_at timestamp with time zone)
+ RETURNS TABLE(kind text, name text, version integer, body jsonb, deleted boolean)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT e.kind, e.name, e.version, e.body, e.deleted FROM (
+    SELECT DISTINCT ON (t.kind, t.name) t.* FROM catalog_entries t WHERE t.created_at <= p_at AND t.effective_at <= p_at
+      ORDER BY t.kind, t.name, t.version DESC) e
+    ORDER BY e.created_at
+$function$;
 
 CREATE OR REPLACE FUNCTION tollgate.catalog_awaits(p_now timestamp with time zone)
  RETURNS void

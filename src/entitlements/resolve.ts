@@ -1,12 +1,22 @@
-/** What a principal may do: a pure function of its statements and the catalog, with the reason. */
+/**
+ * What a principal may do: a pure function of its statements in force and the catalog, with the reason.
+ *
+ * The strongest source that says anything of a thing decides: block, override, grant, subscription, plan. Within a block or an
+ * override the glob that says most decides, then the newest. The others give: of several limits the largest holds, of the globs
+ * of a limit that which says most, and of configurations the newest. A plan speaks at the rank of whoever gave it. Where nothing is
+ * said, models and features are denied, and nothing is limited. Then the key's own terms narrow what is left.
+ */
 import type { Principal } from '../accounts/principals.ts';
-import { matcher } from '../catalog/build.ts';
+import { matcher } from '../catalog/glob.ts';
 import { priced } from '../catalog/override.ts';
 import type { Catalog, Model, Override, Plan } from '../catalog/types.ts';
 import { publicId } from '../lib/ids.ts';
-import type { Access, DecidedBy, Decision, ModelDecision } from './types.ts';
+import { deniedByKey, noModel, sentence } from './explain.ts';
+import type { Access, Decision, LimitDecision, ModelDecision } from './types.ts';
+import { type Question, type Said, saysOf, type Voice, voicesOf } from './voices.ts';
 
-type Who = Pick<Principal, 'key' | 'statements' | 'keyModels' | 'prices'>;
+/** Whose access it is. An account itself has no key: `keyModels` and `keyLimits` are null then. */
+export type Who = Pick<Principal, 'key' | 'statements' | 'keyModels' | 'keyLimits' | 'prices'>;
 
 const ACCESS = new WeakMap<Who, { catalog: Catalog; access: Access }>();
 
@@ -20,56 +30,135 @@ export function accessOf(catalog: Catalog, principal: Who): Access {
 }
 
 function resolve(catalog: Catalog, principal: Who): Access {
-  const assigned = principal.statements.find(({ source, key }) => source === 'plan' && key === 'plan');
-  const plan = assigned === undefined ? catalog.defaultPlan : (catalog.plans.get(assigned.value as string) ?? null);
-  const keyAllows = principal.keyModels === null ? () => true : matcher(principal.keyModels);
-  const source: DecidedBy = {
-    kind: 'plan',
-    id: assigned === undefined ? (plan?.name ?? null) : publicId('ent', assigned.id),
-    reason: assigned?.reason ?? null,
+  const voices = voicesOf(catalog, principal.statements);
+  const ask = (kind: Question['kind'], name: string, model: string | null = null) =>
+    decide(catalog, voices, { kind, name, model });
+  const modelLimit: Access['modelLimit'] = (name, model) => {
+    const { decision, glob } = ask('limit', name, model);
+    return { ...(decision as LimitDecision), glob };
   };
-  const decisions = new Map<string, ModelDecision>();
-  const said = plan === null ? 'No plan is assigned' : `The plan "${plan.name}" says so`;
-  const decided = <T>(allowed: boolean, value: T): Decision<T> => ({
-    allowed,
-    value,
-    reason: `${said}.`,
-    source,
-    validUntil: null,
+  const limit: Access['limit'] = (name, model) => {
+    const own = ask('limit', name).decision as LimitDecision;
+    if (model === undefined) return own;
+    const { glob: _, ...ofModel } = modelLimit(name, model);
+    return ofModel.value !== null && (own.value === null || ofModel.value < own.value) ? ofModel : own;
+  };
+  const narrow = narrowed(principal);
+  const model = remembered(catalog, (name): ModelDecision => {
+    const known = catalog.models.get(name);
+    if (known === undefined) return noModel(name);
+    const { decision } = ask('model', name, name);
+    if (!decision.allowed) return { ...decision, value: false, allowed: false, code: 'model_not_entitled' };
+    const denied = narrow(name);
+    if (denied !== null) return denied;
+    const own = pricedFor({ model: known, plan: payingPlan(voices, name) }, principal.prices);
+    if (own === null) return noModel(name);
+    const most = leastOf(limit('max_output_tokens', name).value, principal.keyLimits?.max_output_tokens ?? null);
+    return { ...decision, value: true, allowed: true, model: most === null ? own : capped(own, most) };
   });
-
-  const decide = (name: string): ModelDecision => {
-    const model = catalog.models.get(name);
-    const denied = { ...decided(false, false as const), allowed: false as const };
-    if (model === undefined) return { ...denied, code: 'model_not_found', publicPlan: null };
-    if (plan?.allowsModel(name) && keyAllows(name)) {
-      const own = pricedFor({ model, plan }, principal.prices);
-      if (own === null) return { ...denied, code: 'model_not_found', publicPlan: null };
-      return { ...decided(true, true as const), allowed: true, model: own };
-    }
-    const other = [...catalog.plans.values()].find((one) => one.allowsModel(name));
-    return { ...denied, code: 'model_not_entitled', publicPlan: other?.name ?? null };
+  return {
+    model,
+    modelLimit,
+    limit,
+    feature: (name) => ask('feature', name).decision as Decision<boolean>,
+    config: (name) => ask('config', name).decision,
+    models: () =>
+      [...catalog.models.keys()].flatMap((name) => {
+        const decision = model(name);
+        return decision.allowed ? [decision.model] : [];
+      }),
   };
-  const model = (name: string): ModelDecision => {
+}
+
+/** Decisions on models that the catalog has are kept; other names are the client's, as many as it likes. */
+function remembered(catalog: Catalog, decideModel: (name: string) => ModelDecision): Access['model'] {
+  const decisions = new Map<string, ModelDecision>();
+  return (name) => {
     let decision = decisions.get(name);
     if (decision === undefined) {
-      decision = decide(name);
-      // Names that the catalog has not are the client's: as many as it likes.
+      decision = decideModel(name);
       if (catalog.models.has(name)) decisions.set(name, decision);
     }
     return decision;
   };
-  return {
-    model,
-    feature: (name) => decided(plan?.features.has(name) ?? false, plan?.features.has(name) ?? false),
-    limit: (name) => decided(plan?.limits.has(name) ?? false, plan?.limits.get(name) ?? null),
-    config: () => decided(false, null),
-    models: () => [...catalog.models.keys()].flatMap((name) => allowedModel(model(name))),
-  };
 }
 
-function allowedModel(decision: ModelDecision): Model[] {
-  return decision.allowed ? [decision.model] : [];
+function decide(
+  catalog: Catalog,
+  voices: readonly Voice[],
+  question: Question,
+): { decision: Decision; glob: string | null } {
+  const said = strongest(voices, question);
+  const { kind } = question;
+  const isYesNo = kind === 'model' || kind === 'feature';
+  const value = said === null ? (isYesNo ? false : null) : said.value;
+  const statement = said?.by.statement ?? null;
+  const decision: Decision = {
+    // A configuration that is off is no less said; a limit of 0 is one.
+    allowed: isYesNo || kind === 'config' ? value !== null && value !== false : value !== null,
+    value,
+    reason: sentence(question, said, voices, catalog),
+    source:
+      said === null
+        ? { kind: 'default', id: null, reason: null }
+        : {
+            kind: said.by.source,
+            id: statement === null ? said.by.name : publicId('ent', statement.id),
+            reason: statement?.reason ?? null,
+          },
+    validUntil: statement?.until ?? null,
+  };
+  return { decision, glob: said?.glob ?? null };
+}
+
+/** What decides: of the strongest source that says anything, what goes before all else that it says. */
+function strongest(voices: readonly Voice[], question: Question): Said | null {
+  let first: Said | null = null;
+  for (const voice of voices) {
+    // Voices of one source stand together, the strongest source first.
+    if (first !== null && first.by.source !== voice.source) break;
+    const said = saysOf(voice, question);
+    if (said !== null && (first === null || goesBefore(said, first, question))) first = said;
+  }
+  return first;
+}
+
+/** Of two of one source; the newer comes first, so that it stays where they are equal. */
+function goesBefore(one: Said, other: Said, { kind }: Question): boolean {
+  const [a, b] = [orderOf(one, kind), orderOf(other, kind)];
+  const at = a.findIndex((value, i) => value !== b[i]);
+  return at >= 0 && a[at]! > b[at]!;
+}
+
+function orderOf({ by, says, value }: Said, kind: Question['kind']): number[] {
+  if (by.source === 'block' || by.source === 'override') return [says];
+  if (kind === 'config') return [];
+  // What lasts longest is what is told of several that say the same.
+  const until = by.statement?.until?.getTime() ?? Infinity;
+  return kind === 'limit' ? [says, value as number, until] : [until];
+}
+
+/** Whose prices are paid: the strongest plan in force that allows the model; `null`: none does, and it is had at its own price. */
+function payingPlan(voices: readonly Voice[], model: string): Plan | null {
+  return voices.find(({ plan }) => plan?.allowsModel(model))?.plan ?? null;
+}
+
+/** Denies what the key's own list of models does not name. */
+function narrowed({ key, keyModels }: Who): (name: string) => ModelDecision | null {
+  if (keyModels === null) return () => null;
+  const allows = matcher(keyModels);
+  return (name) => (allows(name) ? null : deniedByKey(publicId('key', key), keyModels, name));
+}
+
+function leastOf(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.min(a, b);
+}
+
+/** The model with no more output than so many tokens of one choice, which its provider then has to be told. */
+function capped(model: Model, most: number): Model {
+  // No request is for less than a token.
+  const maxOutputTokens = Math.max(1, most);
+  return maxOutputTokens >= model.maxOutputTokens ? model : { ...model, maxOutputTokens, statesMaxOutput: false };
 }
 
 /**
@@ -77,10 +166,10 @@ function allowedModel(decision: ModelDecision): Model[] {
  * model's. `null`: its own price is not to be read, and then it is not served at another.
  */
 export function pricedFor(
-  { model, plan }: { model: Model; plan: Plan },
+  { model, plan }: { model: Model; plan: Plan | null },
   own: ReadonlyMap<string, Override | null>,
 ): Model | null {
-  const override = own.has(model.name) ? own.get(model.name) : (plan.overrideOf(model.name) ?? undefined);
+  const override = own.has(model.name) ? own.get(model.name) : (plan?.overrideOf(model.name) ?? undefined);
   if (override === undefined) return model;
   return override === null ? null : priced(model, override);
 }

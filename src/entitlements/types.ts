@@ -1,10 +1,11 @@
 /** What an account may do, as decided: each decision names what made it. */
+import type { Source } from '../accounts/entitlements.ts';
 import type { Model } from '../catalog/types.ts';
 
-/** What made a decision: a statement, a plan's template, the key's own terms, or nothing at all. */
+/** What made a decision: a statement, a plan's template, the key's own terms, the account's state, or nothing at all. */
 export interface DecidedBy {
-  kind: 'block' | 'override' | 'grant' | 'subscription' | 'plan' | 'key' | 'default';
-  /** `ent_…`, `key_…`, or the name of the default plan; `null`: nothing speaks of it. */
+  kind: Source | 'key' | 'account' | 'default';
+  /** `ent_…`, `key_…`, `acct_…`, or the name of the default plan; `null`: nothing speaks of it. */
   id: string | null;
   /** The reason that was given with the statement. */
   reason: string | null;
@@ -16,21 +17,26 @@ export interface Decision<T = unknown> {
   reason: string;
   source: DecidedBy;
   value: T;
-  /** When time alone may change it; `null`: never. */
+  /** When what made it ends by time alone; `null`: never. */
   validUntil: Date | null;
 }
 
-/** On a model: where it is allowed, at the price that the account pays. */
+/** On a model: where it is allowed, as this principal has it: at the price that it pays, with the output that it may ask for. */
 export type ModelDecision =
   | (Decision<true> & { allowed: true; model: Model })
-  | (Decision<false> & { allowed: false; code: 'model_not_found' | 'model_not_entitled'; publicPlan: string | null });
+  | (Decision<false> & { allowed: false; code: 'model_not_found' | 'model_not_entitled' });
+
+/** On a limit: `value` null: nobody set one. */
+export type LimitDecision = Decision<number | null>;
 
 /** What a principal may do, by one catalog. */
 export interface Access {
   model(name: string): ModelDecision;
   feature(name: string): Decision<boolean>;
-  /** The number of a limit, for the use of `model` where one is named: the least of the limit itself and those of `name@<glob>`. `value` null: nobody set one. */
-  limit(name: string, model?: string): Decision<number | null>;
+  /** A limit of the account; where a model is named, the least of that and of its `modelLimit`. */
+  limit(name: string, model?: string): LimitDecision;
+  /** The limit of the account's use of all models of one glob together, by which `model` is bound: `limit:<name>@<glob>`. */
+  modelLimit(name: string, model: string): LimitDecision & { glob: string | null };
   config(name: string): Decision;
   /** The models that the key may use, by name. */
   models(): Model[];

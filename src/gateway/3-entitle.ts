@@ -4,8 +4,8 @@ import type { Principal, Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
 import type { Catalog } from '../catalog/types.ts';
+import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
-import type { ModelDecision } from '../entitlements/types.ts';
 import { TollgateError } from '../errors.ts';
 import { refuseUnpriced } from '../metering/request-asks.ts';
 import { type Context, need } from './context.ts';
@@ -24,7 +24,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
     throw new TollgateError('overloaded', { cause: 'prices of the account are old' });
   const name = need(context, 'request').model;
   const decision = accessOf(context.catalog, principal).model(name);
-  if (!decision.allowed) throw denial(decision, name);
+  if (!decision.allowed) throw decision.code === 'model_not_found' ? notFound(name) : notEntitled('model', decision);
   const { model } = decision;
   if (!pricesText(model.price)) throw notFound(name);
   refuseUnpriced(need(context, 'request').asks, model.price, name);
@@ -57,15 +57,6 @@ export async function entitleAfresh(context: Context, catalogs: CatalogCache, pr
 function pricesText({ units }: Price): boolean {
   const sides = [units.input, units.output].filter((side) => side !== undefined).length;
   return sides === 2 || (sides === 0 && units.request !== undefined);
-}
-
-function denial(decision: Exclude<ModelDecision, { allowed: true }>, name: string): TollgateError {
-  if (decision.code === 'model_not_found') return notFound(name);
-  const hint = decision.publicPlan === null ? '' : ` The plan "${decision.publicPlan}" includes it.`;
-  return new TollgateError('model_not_entitled', {
-    param: 'model',
-    message: `The plan of this account does not include the model ${JSON.stringify(name)}.${hint}`,
-  });
 }
 
 function notFound(name: string): TollgateError {

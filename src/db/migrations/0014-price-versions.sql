@@ -75,3 +75,12 @@ BEGIN
           ORDER BY t.kind, t.name, t.version DESC) e ON true
       ORDER BY e.created_at;
 END $$;
+
+-- The catalog as it was in force at an instant, for explaining what was decided then: reads alone, and puts nothing in force.
+CREATE FUNCTION catalog_at(p_at timestamptz)
+RETURNS TABLE (kind text, name text, version integer, body jsonb, deleted boolean) LANGUAGE sql STABLE AS $$
+  SELECT e.kind, e.name, e.version, e.body, e.deleted FROM (
+    SELECT DISTINCT ON (t.kind, t.name) t.* FROM catalog_entries t WHERE t.created_at <= p_at AND t.effective_at <= p_at
+      ORDER BY t.kind, t.name, t.version DESC) e
+    ORDER BY e.created_at
+$$;

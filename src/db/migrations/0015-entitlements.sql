@@ -29,6 +29,10 @@ CREATE TABLE entitlements (
     WHEN 'plan' THEN jsonb_typeof(value) = 'string'
     WHEN 'config' THEN true
     ELSE jsonb_typeof(value) = 'boolean' END),
+  CONSTRAINT entitlement_block_only_denies CHECK (source <> 'block' OR coalesce(value, 'false') = 'false'
+    OR jsonb_typeof(value) = 'number'),
+  CONSTRAINT entitlement_only_gives CHECK (source IN ('block', 'override') OR key !~ '^(model|feature):'
+    OR coalesce(value, 'true') = 'true'),
   CONSTRAINT entitlement_starts_before_it_ends CHECK (valid_from < valid_until)
 );
 CREATE TRIGGER entitlements_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entitlements

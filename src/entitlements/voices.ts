@@ -1,0 +1,115 @@
+/** Who speaks of what an account may do: statements in force, and the default plan where none is assigned. Pure. */
+import { SOURCES, type Source, type Statement } from '../accounts/entitlements.ts';
+import { matcher, specificity } from '../catalog/glob.ts';
+import type { Catalog, Plan } from '../catalog/types.ts';
+
+export type Kind = 'model' | 'feature' | 'limit' | 'config';
+
+/** One that speaks: for one thing, or as a plan for all that is in it. */
+export interface Voice {
+  source: Source;
+  /** `null`: the default plan, which nobody had to assign. */
+  statement: Statement | null;
+  /** What a plan's name stands for; `null`: it is none, or the catalog has none of that name. */
+  plan: Plan | null;
+  /** `null`: a plan. */
+  kind: Kind | null;
+  name: string;
+  /** Of models, those that a limit or a permission is of. */
+  glob: string | null;
+  matches: (model: string) => boolean;
+}
+
+/** What is asked: of a model, of a limit of the use of a model (`model`), or of a name. */
+export interface Question {
+  kind: Kind;
+  name: string;
+  model: string | null;
+}
+
+/** What one voice says of one thing. */
+export interface Said {
+  by: Voice;
+  value: unknown;
+  glob: string | null;
+  /** How much is known of it by the glob that it was said with. */
+  says: number;
+}
+
+const NONE = (): boolean => false;
+
+/** All voices, strongest source first, within a source the newest first. */
+export function voicesOf(catalog: Catalog, statements: readonly Statement[]): Voice[] {
+  const voices = statements.toReversed().map((statement) => voiceOf(catalog, statement));
+  if (!voices.some(({ source, kind }) => source === 'plan' && kind === null) && catalog.defaultPlan !== null) {
+    const { defaultPlan: plan } = catalog;
+    voices.push({
+      source: 'plan',
+      statement: null,
+      plan,
+      kind: null,
+      name: plan.name,
+      glob: null,
+      matches: NONE,
+    });
+  }
+  return SOURCES.flatMap((source) => voices.filter((voice) => voice.source === source));
+}
+
+function voiceOf(catalog: Catalog, statement: Statement): Voice {
+  const { source, key, value } = statement;
+  if (key === 'plan') {
+    const name = String(value);
+    const plan = catalog.plans.get(name) ?? null;
+    return { source, statement, plan, kind: null, name, glob: null, matches: NONE };
+  }
+  const colon = key.indexOf(':');
+  const kind = key.slice(0, colon) as Kind;
+  const name = key.slice(colon + 1);
+  const { limit, glob } =
+    kind === 'model' ? { limit: name, glob: name } : kind === 'limit' ? splitLimit(name) : { limit: name, glob: null };
+  return { source, statement, plan: null, kind, name: limit, glob, matches: glob === null ? NONE : matcher([glob]) };
+}
+
+/** `rpm@gpt-*`: the limit and the models that it is of; `seats`: of the account as a whole. */
+export function splitLimit(name: string): { limit: string; glob: string | null } {
+  const at = name.indexOf('@');
+  return at < 0 ? { limit: name, glob: null } : { limit: name.slice(0, at), glob: name.slice(at + 1) };
+}
+
+/** What a voice says of what is asked; `null`: nothing. */
+export function saysOf(voice: Voice, question: Question): Said | null {
+  return voice.kind === null ? planSays(voice, question) : statementSays(voice, question);
+}
+
+function statementSays(voice: Voice, { kind, name, model }: Question): Said | null {
+  const { glob, statement } = voice;
+  if (voice.kind !== kind) return null;
+  if (kind !== 'model' && voice.name !== name) return null;
+  const isOfModel = model !== null;
+  if (isOfModel !== (glob !== null) || (isOfModel && !voice.matches(model))) return null;
+  return { by: voice, value: statement!.value, glob, says: glob === null ? 0 : specificity(glob) };
+}
+
+function planSays(voice: Voice, { kind, name, model }: Question): Said | null {
+  const { plan } = voice;
+  if (plan === null) return null;
+  const said = (value: unknown, glob: string | null = null): Said => ({
+    by: voice,
+    value,
+    glob,
+    says: glob === null ? 0 : specificity(glob),
+  });
+  if (kind === 'model') return plan.allowsModel(name) ? said(true) : null;
+  if (kind === 'feature') return plan.features.has(name) ? said(true) : null;
+  if (kind === 'config') return null;
+  if (model === null) return plan.limits.has(name) ? said(plan.limits.get(name)) : null;
+  let most: Said | null = null;
+  for (const [written, value] of plan.limits) {
+    const { limit, glob } = splitLimit(written);
+    if (limit !== name || glob === null || !matcher([glob])(model)) continue;
+    const one = said(value, glob);
+    if (most === null || one.says > most.says) most = one;
+  }
+  return most;
+}
