@@ -16,7 +16,7 @@ import { Replays } from './gateway/idempotency/replays.ts';
 import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { registerGateway } from './gateway/routes.ts';
-import { createHttp } from './http.ts';
+import { countFailedKeys, createHttp, type FailedKeys } from './http.ts';
 import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
 import { formerOwners } from './ledger/former-owners.ts';
 import { Journal } from './ledger/journal/journal.ts';
@@ -63,12 +63,13 @@ export async function createApp(options: AppOptions): Promise<App> {
   const { config, pool, log } = options;
   const parts = await createParts(options);
   const { gateway, owner, leases, takeover } = parts;
-  const http = createServer(options);
+  const failedKeys = countFailedKeys(options.clock);
+  const http = createServer(options, failedKeys);
   await registerGateway(http, gateway);
   await registerCustomer(http, { ...gateway, pool });
   registerHealth(http, options, parts);
   const { admin } = config.server;
-  const adminHttp = typeof admin === 'object' ? createServer(options) : http;
+  const adminHttp = typeof admin === 'object' ? createServer(options, failedKeys) : http;
   if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
   const servers = [...new Set([http, adminHttp])];
   let endPartitions: () => void = () => {};
@@ -190,9 +191,8 @@ async function closeLedger({ gateway, takeover, leases, journal, connection, hea
   await heart.close();
 }
 
-function createServer({ config, clock, log }: AppOptions): FastifyInstance {
-  const { maxBodyBytes, headersTimeoutMs, requestTimeoutMs } = config.server;
-  return createHttp({ maxBodyBytes, headersTimeoutMs, requestTimeoutMs, clock, log });
+function createServer({ config, clock, log }: AppOptions, failedKeys: FailedKeys): FastifyInstance {
+  return createHttp({ ...config.server, failedKeys, clock, log });
 }
 
 function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, parts: Parts): void {

@@ -7,7 +7,7 @@ import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Pool } from 'pg';
 import { createAccount, findAccountByExternalId } from './accounts/accounts.ts';
-import { createKey, DEFAULT_SCOPES } from './accounts/keys.ts';
+import { createKey, PLAIN_KEY } from './accounts/keys.ts';
 import type { LedgerWriter } from './ledger/writer.ts';
 import type { Clock } from './lib/clock.ts';
 import { uuidv7 } from './lib/ids.ts';
@@ -46,12 +46,7 @@ export async function demoKeyOf(
     creditsPerUsd: deps.creditsPerUsd,
   });
   if (!existsSync(path)) {
-    const { text } = await createKey(deps.pool, deps.clock, account.id, {
-      name: 'demo',
-      scopes: DEFAULT_SCOPES,
-      expiresAt: null,
-      budget: null,
-    });
+    const { text } = await createKey(deps.pool, deps.clock, account.id, { ...PLAIN_KEY, name: 'demo' });
     writeSecret(path, text);
   }
   return { key: readSecret(path), path };

@@ -3,10 +3,10 @@
  * reported at once, with their path; secrets are typed so that nothing prints them.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { isIPv4, isIPv6 } from 'node:net';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseDecimal } from './lib/money.ts';
+import { isNetwork } from './lib/networks.ts';
 import { ConfigError, check, type Fault, readYaml, Secret, type Variables, whole } from './lib/settings.ts';
 
 const ROOT = join(import.meta.dirname, '..');
@@ -242,11 +242,4 @@ function baseUrlFault(text: string, allowHttp: boolean): string | null {
   if (url.protocol === 'https:') return null;
   if (url.protocol !== 'http:') return 'must begin with https://';
   return allowHttp || LOOPBACK.test(url.hostname) ? null : 'must begin with https:// unless allow_http: true';
-}
-
-/** Whether the text is an IP address, or a CIDR: an address, a slash and the bits of its network. */
-function isNetwork(text: string): boolean {
-  const [, address = '', bits] = /^([^/]*)(?:\/(\d{1,3}))?$/.exec(text) ?? [];
-  const most = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
-  return Number(bits ?? 0) <= most;
 }

@@ -1,14 +1,29 @@
 /** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
 import type { ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { type FastifyInstance, type FastifyReply, fastify } from 'fastify';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import { presentedKey } from './accounts/authenticate.ts';
 import { type ErrorCode, TollgateError } from './errors.ts';
 import type { Clock } from './lib/clock.ts';
 import { publicUuid, uuidv7 } from './lib/ids.ts';
+import { siteOf } from './lib/networks.ts';
+import { RateLimit } from './lib/rate-limit.ts';
 import type { Logger } from './observe/log.ts';
+
+/** Keys that failed, by the site that they came from: the planes of a gateway share one. */
+export type FailedKeys = RateLimit<string>;
+
+/** A guesser has so many tries a minute; a key of 196 random bits, or a mistyped one, is none the worse for it. */
+export function countFailedKeys(clock: Clock): FailedKeys {
+  return new RateLimit(FAILED_KEYS_PER_MINUTE, 60_000, clock);
+}
 
 export interface HttpOptions {
   maxBodyBytes: number;
+  /** Addresses and CIDRs of proxies whose `x-forwarded-for` is believed: the client is the last address that is none of them. */
+  trustedProxies?: readonly string[];
+  /** Without it, guessing is not slowed. */
+  failedKeys?: FailedKeys;
   /** A client that takes longer to send its headers, or its whole request, gets `request_timeout`. */
   headersTimeoutMs: number;
   requestTimeoutMs: number;
@@ -18,6 +33,7 @@ export interface HttpOptions {
   log: Logger;
 }
 
+const FAILED_KEYS_PER_MINUTE = 20;
 const MAX_HEADER_BYTES = 64 * 1024;
 /** Above the idle limits of load balancers, so that it is they who close. */
 const KEEP_ALIVE_MS = 75_000;
@@ -25,8 +41,10 @@ const KEEP_ALIVE_MS = 75_000;
 const STALL_MS = 60_000;
 
 export function createHttp(options: HttpOptions): FastifyInstance {
+  const { trustedProxies = [] } = options;
   const app = fastify({
     logger: false,
+    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
     bodyLimit: options.maxBodyBytes,
     genReqId: () => publicUuid('req', uuidv7(options.clock)),
     requestIdHeader: false,
@@ -48,7 +66,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
   // Before the handler, which may answer at once.
   app.server.prependListener('request', (_, response) => cutStalled(response, options.stallMs ?? STALL_MS));
   app.setErrorHandler((thrown, request, reply) => {
-    const error = toPublicError(thrown);
+    const error = slowed(toPublicError(thrown), request, options.failedKeys);
     if (error.code === 'internal_error') {
       options.log.error({ req: request.id, err: thrown, route: request.routeOptions.url }, 'request failed');
     }
@@ -77,6 +95,19 @@ function cutStalled(response: ServerResponse, stallMs: number): void {
     response.once('finish', () => {
       if (socket.timeout === stallMs) socket.setTimeout(0);
     });
+  });
+}
+
+/** A failed key's refusal, or from a site that sent too many of them, how long to wait. Valid keys never come here. */
+function slowed(error: TollgateError, request: FastifyRequest, failedKeys?: FailedKeys): TollgateError {
+  const failed = error.code === 'invalid_api_key' || error.code === 'invalid_admin_key';
+  if (!failed || failedKeys === undefined || presentedKey(request.headers) === null) return error;
+  const retryAfterMs = failedKeys.take(siteOf(request.ip));
+  if (retryAfterMs === 0) return error;
+  return new TollgateError('rate_limit_exceeded', {
+    retryAfterMs,
+    message:
+      'Too many wrong keys came from this address. Send a valid key, or wait as long as the retry-after header says.',
   });
 }
 

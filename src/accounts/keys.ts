@@ -1,12 +1,19 @@
-/** API keys: minted, shown once, revoked. Their place in the ledger (may it spend, how much?) changes in the same transaction. */
+/**
+ * API keys: minted, shown once, narrowed, replaced, revoked. Their place in the ledger (may it spend, how much?) changes in the same
+ * transaction.
+ *
+ *   good ──rotate──▶ replaced, good until its overlap is over ──▶ ended ◀──revoke, or its time is over── any
+ */
 import type { ClientBase, Pool } from 'pg';
 import { transaction } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
 import {
   addSpender,
   BUDGET_COLUMNS,
   type Budget,
   type BudgetRow,
   type BudgetTerms,
+  raisePolicyVersion,
   revokeSpender,
   setBudget,
   toBudget,
@@ -14,27 +21,49 @@ import {
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 import { mintKey } from './key-format.ts';
-import type { Scope } from './principals.ts';
+import type { Scope } from './principal.ts';
+
+/** Limits that a key may have of its own, beside those of its account. */
+export const KEY_LIMITS = ['rpm', 'tpm', 'concurrency', 'max_output_tokens'] as const;
+export type KeyLimits = Partial<Record<(typeof KEY_LIMITS)[number], number>>;
 
 export interface NewKey {
   name: string | null;
   scopes: readonly Scope[];
   expiresAt: Date | null;
+  /** Globs of the models it may use, of those its account may; `null`: all of them. */
+  models: readonly string[] | null;
+  /** Addresses and CIDRs it may be used from; `null`: any. */
+  ipRanges: readonly string[] | null;
+  limits: KeyLimits | null;
   /** The most it may spend; `null`: whatever its account has. */
   budget: BudgetTerms | null;
 }
 
 /** What can be changed of a key. */
-export type KeyChange = Partial<Pick<NewKey, 'budget'>>;
+export type KeyChange = Partial<Pick<NewKey, 'models' | 'ipRanges' | 'limits' | 'budget'>>;
 
 export interface ApiKey extends Omit<NewKey, 'budget'> {
   id: bigint;
   budget: Budget | null;
   createdAt: Date;
   revokedAt: Date | null;
+  /** The key that it presents until it ends. */
+  replacedBy: bigint | null;
 }
 
 export const DEFAULT_SCOPES: readonly Scope[] = ['inference', 'read'];
+
+/** A key that may do whatever its account may, within the default scopes. */
+export const PLAIN_KEY: NewKey = {
+  name: null,
+  scopes: DEFAULT_SCOPES,
+  expiresAt: null,
+  models: null,
+  ipRanges: null,
+  limits: null,
+  budget: null,
+};
 
 /** Creates a key of an account. `text` is the key itself: it is not kept, so this is the only time it can be shown. */
 export async function createKey(
@@ -47,8 +76,9 @@ export async function createKey(
   const { text, secretHash } = mintKey(id);
   return transaction(pool, async (db) => {
     await db.query(
-      'INSERT INTO api_keys (key_id, account_id, name, scopes, secret_hash, expires_at) VALUES ($1, $2, $3, $4, $5, $6)',
-      [id, account, key.name, key.scopes, secretHash, key.expiresAt],
+      `INSERT INTO api_keys (key_id, account_id, name, scopes, secret_hash, expires_at, models, ip_ranges, limits)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+      [id, account, key.name, key.scopes, secretHash, key.expiresAt, key.models, key.ipRanges, key.limits],
     );
     await addSpender(db, account, id, key.expiresAt);
     if (key.budget !== null) await setBudget(db, account, id, key.budget);
@@ -60,12 +90,17 @@ interface Row extends BudgetRow {
   key_id: bigint;
   name: string | null;
   scopes: Scope[];
+  models: string[] | null;
+  ip_ranges: string[] | null;
+  limits: KeyLimits | null;
   created_at: Date;
   expires_at: Date | null;
   revoked_at: Date | null;
+  replaced_by: bigint | null;
 }
 
-const SELECT = `SELECT k.key_id, k.name, k.scopes, k.created_at, k.expires_at, k.revoked_at, ${BUDGET_COLUMNS}
+const SELECT = `SELECT k.key_id, k.name, k.scopes, k.models, k.ip_ranges, k.limits, k.created_at, k.expires_at,
+    k.revoked_at, k.replaced_by, ${BUDGET_COLUMNS}
   FROM api_keys k JOIN spenders s USING (account_id, key_id)`;
 
 function toKey(row: Row): ApiKey {
@@ -73,10 +108,14 @@ function toKey(row: Row): ApiKey {
     id: row.key_id,
     name: row.name,
     scopes: row.scopes,
+    models: row.models,
+    ipRanges: row.ip_ranges,
+    limits: row.limits,
     budget: toBudget(row),
     createdAt: row.created_at,
     expiresAt: row.expires_at,
     revokedAt: row.revoked_at,
+    replacedBy: row.replaced_by,
   };
 }
 
@@ -103,9 +142,51 @@ export async function listKeys(
 export async function changeKey(pool: Pool, account: bigint, key: bigint, change: KeyChange): Promise<ApiKey | null> {
   return transaction(pool, async (db) => {
     const found = await findKey(db, account, key);
-    if (found === null || change.budget === undefined) return found;
-    await setBudget(db, account, key, change.budget);
+    if (found === null) return null;
+    const { models, ipRanges, limits } = { ...found, ...change };
+    await raisePolicyVersion(db, account);
+    await db.query('UPDATE api_keys SET models = $2, ip_ranges = $3, limits = $4 WHERE key_id = $1', [
+      key,
+      models,
+      ipRanges,
+      limits,
+    ]);
+    if (change.budget !== undefined) await setBudget(db, account, key, change.budget);
     return findKey(db, account, key);
+  });
+}
+
+/**
+ * Replaces a key by one with the same terms, on which its budget goes on. The old one is good for `overlapSeconds` more, and stands
+ * for the new one meanwhile: what is spent with either is spent by that. `null`: the account has no such key. Throws `conflict`
+ * for one that has ended or was replaced.
+ */
+export async function rotateKey(
+  pool: Pool,
+  clock: Clock,
+  account: bigint,
+  key: bigint,
+  overlapSeconds: number,
+): Promise<(ApiKey & { text: string }) | null> {
+  const id = mintId(clock);
+  const { text, secretHash } = mintKey(id);
+  const { rows } = await pool.query<{ done: boolean | null }>('SELECT key_rotate($1, $2, $3, $4, $5) AS done', [
+    account,
+    key,
+    id,
+    secretHash,
+    overlapSeconds,
+  ]);
+  const { done } = rows[0]!;
+  if (done === null) return null;
+  if (!done) throw keyHasEnded();
+  return { ...(await findKey(pool, account, id))!, text };
+}
+
+/** The error for a key that cannot be replaced. */
+export function keyHasEnded(): TollgateError {
+  return new TollgateError('conflict', {
+    message: 'This key was revoked, has expired or was replaced already. Create a new one instead.',
   });
 }
 

@@ -1,78 +1,38 @@
 /**
- * Who a presented API key speaks for. Principals are cached with the policy version they were read at; the hold of each
- * request verifies that version, so the cache can only be late, never wrong with money.
+ * Who a presented key speaks for. Principals are cached with the policy version they were read at; the hold of each request
+ * verifies that version, so the cache can only be late, never wrong with money. Those of service keys are kept by key and account,
+ * with the catalog's version too, which rises when a service key ends.
  *
  *   absent ──load──▶ cached ──hold says stale_policy, or it would deny──▶ reloaded (once a request)
  *      └──no such key──▶ unknown (remembered 5 s at most, so that guessing keys costs the database little)
  */
 import { timingSafeEqual } from 'node:crypto';
 import type { Pool } from 'pg';
-import { readOverride } from '../catalog/override.ts';
-import type { Override } from '../catalog/types.ts';
-import { promptly } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
-import { readStatement, type Statement, type WrittenStatement } from './entitlements.ts';
+import { ACCOUNT_HEADER, type AccountRef, parseAccountRef } from './account-ref.ts';
 import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
+import { type Known, type Principal, readPrincipal } from './principal.ts';
+import { findServiceSecret, openServiceAccount } from './service-keys.ts';
 
-export const SCOPES = ['inference', 'read', 'consume', 'billing'] as const;
-export type Scope = (typeof SCOPES)[number];
-
-export interface Principal {
-  account: bigint;
-  key: bigint;
-  policyVersion: bigint;
-  suspended: boolean;
-  /** Revoked or expired, by the database's clock when it was read. */
-  keyEnded: boolean;
-  scopes: readonly Scope[];
-  /** What the account may do, as stated and in force when it was read. */
-  statements: readonly Statement[];
-  /** Globs of the models that the key may use, of those its account may; `null`: all of them. */
-  keyModels: readonly string[] | null;
-  /** Addresses and CIDRs that the key may be used from; `null`: any. */
-  ipRanges: readonly string[] | null;
-  /** The key's own limits, by name. */
-  keyLimits: Readonly<Record<string, number>> | null;
-  /** What the account pays by model, where that is a price of its own; `null`: one that this release cannot read. */
-  prices: ReadonlyMap<string, Override | null>;
-  /** The catalog's version they are of, where others wait for their instant: at a newer one they are to be read again. */
-  pricesAt: bigint | null;
-}
-
-interface Cached {
-  principal: Principal;
-  secretHash: Buffer;
-}
+export { type Principal, SCOPES, type Scope } from './principal.ts';
 
 const CACHE_LIMIT = 20_000;
 const UNKNOWN_LIMIT = 10_000;
 const UNKNOWN_MS = 5_000;
 const NO_HASH = Buffer.alloc(32);
 
-interface Row {
-  account_id: bigint;
-  key_id: bigint;
-  secret_hash: Buffer;
-  scopes: Scope[];
-  models: string[] | null;
-  ip_ranges: string[] | null;
-  limits: Record<string, number> | null;
-  policy_version: bigint;
-  policy_due: boolean;
-  statements: WrittenStatement[] | null;
-  suspended: boolean;
-  key_ended: boolean;
-  prices: { model: string; version: number; price: unknown }[] | null;
-  prices_at: bigint | null;
-}
+/** The SHA-256 of a presented secret; of one that was found right before, nothing. */
+type Secret = Buffer | 'verified';
+type Load = (key: bigint, ref: AccountRef | null) => Promise<Known | null>;
 
 export class Principals {
   readonly #pool: Pool;
   readonly #clock: Clock;
-  /** By the public characters of the key, so that the hot path need not read them as a number. */
-  readonly #cache = new Map<string, Cached>();
+  /** By `placeOf`, so that the hot path need not read the public characters of a key as a number. */
+  readonly #cache = new Map<string, Known>();
   readonly #unknown = new Map<bigint, number>();
-  readonly #loading = new Map<bigint, Promise<Cached | null>>();
+  readonly #loading = new Map<string, Promise<Known | null>>();
 
   constructor(pool: Pool, clock: Clock) {
     this.#pool = pool;
@@ -82,112 +42,117 @@ export class Principals {
   /**
    * The principal of a presented key, or `null` when it is malformed, unknown or its secret is wrong: callers answer all
    * three alike. A revoked or expired key is returned, marked `keyEnded`, so that the caller can confirm it with `reload`.
-   * Synchronous when it is cached, for the hot path.
+   * `actsFor` is the header that a service key must have, and no other may: throws `invalid_request` where it is not so, and
+   * `not_found` where it names nobody. Synchronous when it is cached, for the hot path.
    */
-  find(text: string): Principal | null | Promise<Principal | null> {
+  find(text: string, actsFor: string | undefined): Principal | null | Promise<Principal | null> {
     const presented = parseKey(text);
-    if (presented === null) {
-      timingSafeEqual(NO_HASH, NO_HASH);
-      return null;
-    }
-    const cached = this.#cache.get(presented.name);
+    if (presented === null) return nobody();
+    const cached = this.#cache.get(placeOf(presented.name, actsFor));
     if (cached !== undefined) return verified(cached, presented.secretHash);
-    return this.#loadKnown(keyIdOf(presented.name)).then((loaded) => verified(loaded, presented.secretHash));
+    return this.#open(keyIdOf(presented.name), actsFor, presented.secretHash, this.#load);
+  }
+
+  /** As `find`, by a read that begins with this call; a wrong secret of a key that is cached costs none. */
+  async findFresh(text: string, actsFor: string | undefined): Promise<Principal | null> {
+    const presented = parseKey(text);
+    if (presented === null) return nobody();
+    const cached = this.#cache.get(placeOf(presented.name, actsFor));
+    if (cached !== undefined && verified(cached, presented.secretHash) === null) return null;
+    return this.#open(keyIdOf(presented.name), actsFor, presented.secretHash, this.#read);
   }
 
   /**
    * Reads a principal afresh: after `stale_policy`, and before a denial from the cache is sent. Joins no read that began
-   * before, which could be older than what made it stale.
+   * before, which could be older than what made it stale. Throws as `find` does.
    */
-  async reload(principal: Principal): Promise<Principal | null> {
-    return (await this.#read(principal.key))?.principal ?? null;
+  reload(principal: Principal): Promise<Principal | null> {
+    return this.#open(principal.presented, principal.actsFor ?? undefined, 'verified', this.#read);
   }
 
-  async #loadKnown(key: bigint | null): Promise<Cached | null> {
-    if (key === null) return null;
-    const unknownUntil = this.#unknown.get(key);
-    if (unknownUntil !== undefined && unknownUntil > this.#clock.now()) return null;
-    return this.#load(key);
+  async #open(key: bigint | null, actsFor: string | undefined, secret: Secret, load: Load): Promise<Principal | null> {
+    const unknownUntil = key === null ? Number.POSITIVE_INFINITY : this.#unknown.get(key);
+    if (key === null || (unknownUntil !== undefined && unknownUntil > this.#clock.now())) return null;
+    const ref = actsFor === undefined ? null : parseAccountRef(actsFor);
+    if (actsFor === undefined || ref !== null) {
+      const known = await load(key, ref);
+      if (known !== null) return verified(known, secret);
+    }
+    return this.#openUncommon(key, actsFor, ref, secret, load);
   }
 
-  /** Concurrent loads of one key share a read. */
-  #load(key: bigint): Promise<Cached | null> {
-    const running = this.#loading.get(key);
+  /** There is no such principal yet: the key is a service key at its first request for an account, or the wrong kind of key. */
+  async #openUncommon(
+    key: bigint,
+    actsFor: string | undefined,
+    ref: AccountRef | null,
+    secret: Secret,
+    load: Load,
+  ): Promise<Principal | null> {
+    const service = await findServiceSecret(this.#pool, key);
+    if (service === null) {
+      const own = actsFor === undefined ? null : await load(key, null);
+      if (own === null) remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
+      const principal = verified(own, secret);
+      if (principal === null || principal.keyEnded) return principal;
+      throw wrongHeader('only a service key names the account it acts for. Leave the header out');
+    }
+    if (!isRight(service, secret) || service.ended) return null;
+    if (actsFor === undefined) throw wrongHeader('a service key must name the account it acts for: acct_… or ext:…');
+    if (ref === null) throw wrongHeader('it must be acct_… or ext: and an external id, percent-encoded');
+    if (!(await openServiceAccount(this.#pool, this.#clock, key, ref))) {
+      throw new TollgateError('not_found', {
+        param: ACCOUNT_HEADER,
+        message: `There is no account "${ref.text}". Create it first, or use a service key that may create accounts.`,
+      });
+    }
+    return verified(await load(key, ref), secret);
+  }
+
+  /** Concurrent loads of one principal share a read. */
+  readonly #load = (key: bigint, ref: AccountRef | null): Promise<Known | null> => {
+    const place = placeOf(keyNameOf(key), ref?.text);
+    const running = this.#loading.get(place);
     if (running !== undefined) return running;
-    const loading = this.#read(key).finally(() => this.#loading.delete(key));
-    this.#loading.set(key, loading);
+    const loading = this.#read(key, ref).finally(() => this.#loading.delete(place));
+    this.#loading.set(place, loading);
     return loading;
-  }
+  };
 
-  async #read(key: bigint): Promise<Cached | null> {
-    let row = await this.#select(key);
-    // Time alone has changed what the account may do. Once it is done it is not due again before the next instant.
-    if (row?.policy_due) {
-      await promptly(this.#pool.query('SELECT policy_advance($1)', [row.account_id]));
-      row = await this.#select(key);
-    }
-    const name = keyNameOf(key);
-    this.#cache.delete(name);
-    if (row === undefined) {
-      remember(this.#unknown, key, this.#clock.now() + UNKNOWN_MS, UNKNOWN_LIMIT);
-      return null;
-    }
-    const cached = { principal: toPrincipal(row), secretHash: row.secret_hash };
-    remember(this.#cache, name, cached, CACHE_LIMIT);
-    return cached;
-  }
-
-  async #select(key: bigint): Promise<Row | undefined> {
-    const reading = this.#pool.query<Row>({
-      name: 'principal',
-      text: `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, k.models, k.ip_ranges, k.limits, w.policy_version,
-               w.status <> 0 AS suspended, s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended, e.due AS policy_due,
-               e.statements, o.prices, o.prices_at
-             FROM api_keys k JOIN wallets w USING (account_id) JOIN spenders s USING (account_id, key_id),
-               LATERAL entitlements_now(k.account_id) e, LATERAL (
-                 SELECT jsonb_agg(jsonb_build_object('model', p.model, 'version', p.version, 'price', p.price))
-                     FILTER (WHERE p.is_last AND p.price IS NOT NULL) AS prices,
-                   min(p.catalog) FILTER (WHERE p.waits) AS prices_at
-                 FROM (
-                   SELECT t.model, t.version, t.price, c.version AS catalog, t.effective_at >= c.next_change_at AS waits,
-                     t.version = max(t.version) FILTER (WHERE t.effective_at < c.next_change_at)
-                       OVER (PARTITION BY t.model) AS is_last
-                   FROM price_overrides t, catalog_state c WHERE t.account_id = k.account_id) p) o
-             WHERE k.key_id = $1`,
-      values: [key],
-    });
-    return (await promptly(reading)).rows[0];
-  }
-}
-
-function toPrincipal(row: Row): Principal {
-  return {
-    account: row.account_id,
-    key: row.key_id,
-    policyVersion: row.policy_version,
-    suspended: row.suspended,
-    keyEnded: row.key_ended,
-    scopes: row.scopes,
-    statements: (row.statements ?? []).map(readStatement),
-    keyModels: row.models,
-    ipRanges: row.ip_ranges,
-    keyLimits: row.limits,
-    prices: pricesOf(row),
-    pricesAt: row.prices_at,
+  readonly #read = async (key: bigint, ref: AccountRef | null): Promise<Known | null> => {
+    const known = await readPrincipal(this.#pool, key, ref);
+    const place = placeOf(keyNameOf(key), ref?.text);
+    this.#cache.delete(place);
+    if (known !== null) remember(this.#cache, place, known, CACHE_LIMIT);
+    return known;
   };
 }
 
-const NO_PRICES: Principal['prices'] = new Map();
+/** Where a principal is kept: by the public characters of its key and, of a service key, by the account as it is named. */
+function placeOf(name: string, actsFor: string | undefined): string {
+  return actsFor === undefined ? name : `${name} ${actsFor}`;
+}
 
-function pricesOf({ prices }: Row): Principal['prices'] {
-  if (prices === null) return NO_PRICES;
-  return new Map(prices.map(({ model, version, price }) => [model, readOverride(price, { kind: 'account', version })]));
+function nobody(): null {
+  timingSafeEqual(NO_HASH, NO_HASH);
+  return null;
 }
 
 /** Compares in constant time, also when there is nothing to compare with. */
-function verified(cached: Cached | null, secretHash: Buffer): Principal | null {
-  const same = timingSafeEqual(cached?.secretHash ?? NO_HASH, secretHash);
-  return cached !== null && same ? cached.principal : null;
+function verified(known: Known | null, secret: Secret): Principal | null {
+  const same = isRight(known, secret);
+  return known !== null && same ? known.principal : null;
+}
+
+function isRight(known: { secretHash: Buffer } | null, secret: Secret): boolean {
+  return secret === 'verified' || timingSafeEqual(known?.secretHash ?? NO_HASH, secret);
+}
+
+function wrongHeader(message: string): TollgateError {
+  return new TollgateError('invalid_request', {
+    param: ACCOUNT_HEADER,
+    message: `Invalid header '${ACCOUNT_HEADER}': ${message}.`,
+  });
 }
 
 /** Adds to a bounded map; the entry that has been in it longest makes room. */

@@ -3,9 +3,7 @@ import { z } from 'zod';
 import type { Account, AccountChange, NewAccount } from '../accounts/accounts.ts';
 import type { Correction, NewAdjustment, NewRefund } from '../accounts/corrections.ts';
 import type { NewGrant } from '../accounts/credits.ts';
-import { type ApiKey, DEFAULT_SCOPES, type KeyChange, type NewKey } from '../accounts/keys.ts';
-import { SCOPES } from '../accounts/principals.ts';
-import { invalidField, readInput } from '../errors-input.ts';
+import { readInput } from '../errors-input.ts';
 import { LOT_KINDS, type LotKind } from '../ledger/outcomes.ts';
 import { presentBudget, presentEntry, presentLot } from '../ledger/present.ts';
 import type { Lot } from '../ledger/read.ts';
@@ -21,7 +19,8 @@ const MOST_PAID_MINOR = 999_999_999_999;
 const CURRENCY = 'must be the three letters of a currency';
 
 const PERIOD = 'must be "day", "month" or "total"';
-const budget = z
+/** The budget of an account or a key; `null`: none. */
+export const budget = z
   .strictObject(
     { credits: credits(0n), period: z.enum(['day', 'month', 'total'], PERIOD) },
     'must be an object such as {"credits":"50","period":"day"}',
@@ -48,16 +47,6 @@ const accountChange = z.strictObject({
   ...account,
   status: z.enum(['active', 'suspended'], 'must be "active" or "suspended"').optional(),
 });
-const newKey = z.strictObject({
-  name: text(200).nullable().default(null),
-  scopes: z
-    .array(z.enum(SCOPES, `must be one of ${SCOPES.join(', ')}`), `must be a list of ${SCOPES.join(', ')}`)
-    .min(1, 'must not be empty')
-    .default([...DEFAULT_SCOPES]),
-  expires_at: instant.nullable().default(null),
-  budget: budget.default(null),
-});
-const keyChange = z.strictObject({ budget: budget.optional() });
 const newGrant = z.strictObject({
   credits: credits(1n),
   kind: z.enum(KINDS, `must be one of ${KINDS.join(', ')}`),
@@ -112,20 +101,9 @@ export function readAccountChange(input: unknown): AccountChange {
   return given({ ...body, externalId });
 }
 
-/** The fields that were given; `null` takes one away. */
-export function readKeyChange(input: unknown): KeyChange {
-  return given(readInput(keyChange, input));
-}
-
-function given(fields: Record<string, unknown>): Record<string, unknown> {
+/** The fields that are there. */
+export function given(fields: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
-}
-
-/** `now`: a key that has expired by then is refused. */
-export function readNewKey(input: unknown, now: number): NewKey {
-  const { name, scopes, expires_at: expiresAt, budget } = readInput(newKey, input);
-  if (expiresAt !== null && expiresAt.getTime() <= now) throw invalidField('expires_at', 'must be in the future');
-  return { name, scopes: [...new Set(scopes)], expiresAt, budget };
 }
 
 /** Credits to grant. What was paid for them is given whole or not at all. */
@@ -161,25 +139,6 @@ export function presentAccount(shown: Account) {
     metadata: shown.metadata,
     created_at: shown.createdAt.toISOString(),
   };
-}
-
-/** A key as it can always be shown. */
-export function presentKey(key: ApiKey) {
-  return {
-    id: publicId('key', key.id),
-    name: key.name,
-    scopes: key.scopes,
-    budget: key.budget === null ? null : presentBudget(key.budget),
-    created_at: key.createdAt.toISOString(),
-    expires_at: key.expiresAt?.toISOString() ?? null,
-    revoked_at: key.revokedAt?.toISOString() ?? null,
-  };
-}
-
-/** A key as it is shown once: with the key itself. */
-export function presentNewKey(made: ApiKey & { text: string }) {
-  const { id, ...rest } = presentKey(made);
-  return { id, key: made.text, ...rest };
 }
 
 /** The lot of a grant, with why it was made and what was paid for it. */

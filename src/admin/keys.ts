@@ -1,12 +1,11 @@
-/** API keys of an account: made and shown once, listed without their secrets, given another budget, revoked. */
+/** API keys of an account: made and shown once, listed without their secrets, narrowed, replaced, revoked. */
 import type { FastifyInstance } from 'fastify';
 import { findAccount } from '../accounts/accounts.ts';
-import { changeKey, createKey, listKeys, revokeKey } from '../accounts/keys.ts';
+import { changeKey, createKey, listKeys, revokeKey, rotateKey } from '../accounts/keys.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
-import { parsePublicId } from '../lib/ids.ts';
-import { presentKey, presentNewKey, readKeyChange, readNewKey } from './forms.ts';
-import { type AdminDeps, accountOf, type ById, integerCursor, noSuch } from './shared.ts';
+import { presentKey, presentNewKey, readKeyChange, readNewKey, readOverlap } from './key-forms.ts';
+import { type AdminDeps, accountOf, type ById, integerCursor, keyOf, noSuch } from './shared.ts';
 
 interface ByKey {
   Params: { id: string; key: string };
@@ -33,6 +32,13 @@ export function registerKeys(scope: FastifyInstance, { pool, clock }: AdminDeps)
     return presentKey(key);
   });
 
+  scope.post<ByKey>('/accounts/:id/keys/:key/rotate', async (request, reply) => {
+    const overlap = readOverlap(request.body);
+    const made = await rotateKey(pool, clock, accountOf(request), keyOf(request), overlap);
+    if (made === null) throw noSuch('key', request.params.key);
+    return reply.status(201).send(presentNewKey(made));
+  });
+
   scope.delete<ByKey>('/accounts/:id/keys/:key', async (request) => {
     if (!(await revokeKey(pool, accountOf(request), keyOf(request)))) throw noSuch('key', request.params.key);
     return { id: request.params.key, revoked: true };
@@ -43,11 +49,4 @@ export function registerKeys(scope: FastifyInstance, { pool, clock }: AdminDeps)
     if (account === null) throw noSuch('account', request.params.id);
     return account.id;
   }
-}
-
-/** The key that a path names. Throws `not_found` on what is no key's id. */
-function keyOf(request: { params: ByKey['Params'] }): bigint {
-  const key = parsePublicId('key', request.params.key);
-  if (key === null) throw noSuch('key', request.params.key);
-  return key;
 }

@@ -9,6 +9,7 @@ import { registerKeys } from './keys.ts';
 import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
 import { registerRequests } from './requests.ts';
+import { registerServiceKeys } from './service-keys.ts';
 import type { AdminDeps } from './shared.ts';
 import { registerUsage } from './usage.ts';
 
@@ -35,6 +36,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerAccounts(scope, deps);
       registerAccountPrices(scope, deps);
       registerKeys(scope, deps);
+      registerServiceKeys(scope, deps);
       registerCredits(scope, deps);
       registerRequests(scope, deps);
       registerUsage(scope, deps);

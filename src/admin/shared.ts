@@ -27,6 +27,13 @@ export function accountOf(request: { params: ById['Params'] }): bigint {
   return id;
 }
 
+/** The key that a path names as `:key`. Throws `not_found` on what is no key's id. */
+export function keyOf(request: { params: { key: string } }): bigint {
+  const key = parsePublicId('key', request.params.key);
+  if (key === null) throw noSuch('key', request.params.key);
+  return key;
+}
+
 /** The error for what a path names and nobody has. */
 export function noSuch(what: 'account' | 'key' | 'request' | 'model' | 'price', name: string): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });

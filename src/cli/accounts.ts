@@ -9,14 +9,8 @@ import {
 } from '../accounts/accounts.ts';
 import { grantCredits } from '../accounts/credits.ts';
 import { createKey } from '../accounts/keys.ts';
-import {
-  presentAccount,
-  presentGrant,
-  presentNewKey,
-  readNewAccount,
-  readNewGrant,
-  readNewKey,
-} from '../admin/forms.ts';
+import { presentAccount, presentGrant, readNewAccount, readNewGrant } from '../admin/forms.ts';
+import { presentNewKey, readNewKey } from '../admin/key-forms.ts';
 import { TollgateError } from '../errors.ts';
 import { systemClock } from '../lib/clock.ts';
 import { parsePublicId, publicId } from '../lib/ids.ts';
@@ -66,15 +60,14 @@ export const keyCreate: Command = {
     name: { value: 'NAME', help: 'for people: shown in lists' },
     scopes: { value: 'SCOPES', help: 'with commas between; inference,read by default' },
     'expires-at': { value: 'TIME', help: 'such as 2030-01-31T00:00:00Z; never by default' },
+    models: { value: 'GLOBS', help: 'the only models it may use, with commas between: gpt-*,demo/*' },
+    'ip-ranges': { value: 'RANGES', help: 'where it may be used from, with commas between: 10.0.0.0/8,2001:db8::1' },
     budget,
   },
   run: ({ values }) =>
     withPool(async (pool) => {
-      const { account: owner, scopes, ...rest } = values;
-      const key = readNewKey(
-        { ...withBudget(rest), ...(scopes === undefined ? {} : { scopes: scopes.split(',') }) },
-        systemClock.now(),
-      );
+      const { account: owner, ...rest } = values;
+      const key = readNewKey(withLists(withBudget(rest), 'scopes', 'models', 'ip_ranges'), systemClock.now());
       const { id } = await accountNamed(pool, owner!);
       const json = presentNewKey(await createKey(pool, systemClock, id, key));
       return { json, text: `Created key ${json.id}. Keep it well, it is not shown again:\n\n  ${json.key}\n` };
@@ -115,6 +108,15 @@ function withBudget({ budget: written, ...rest }: Values): Record<string, unknow
   if (written === undefined) return rest;
   const slash = written.lastIndexOf('/');
   return { ...rest, budget: { credits: written.slice(0, slash), period: written.slice(slash + 1) } };
+}
+
+/** The values with each of these a list, where it was given. */
+function withLists(values: Record<string, unknown>, ...names: string[]): Record<string, unknown> {
+  return { ...values, ...Object.fromEntries(names.flatMap((name) => listOf(name, values[name]))) };
+}
+
+function listOf(name: string, written: unknown): [string, string[]][] {
+  return typeof written === 'string' ? [[name, written.split(',')]] : [];
 }
 
 /** The account that the command line names. Throws `not_found` with what to do. */

@@ -5,9 +5,9 @@ import { authenticateReader } from '../accounts/authenticate.ts';
 import type { Principals } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import { RateLimit } from '../lib/rate-limit.ts';
 import { balanceView, forCustomers, ledgerView, requestsView, requestView } from '../metering/account-views.ts';
 import { usageBody, usageView } from '../metering/usage-view.ts';
-import { RateLimit } from './rate-limit.ts';
 
 export interface CustomerDeps {
   pool: Pool;
@@ -20,12 +20,12 @@ const CALLS_PER_MINUTE = 120;
 
 export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps): Promise<void> {
   const { pool, creditsPerUsd } = deps;
-  const limit = new RateLimit(CALLS_PER_MINUTE, 60_000, deps.clock);
+  const limit = new RateLimit<string>(CALLS_PER_MINUTE, 60_000, deps.clock);
 
-  /** The account of the key, read afresh; takes one call of its limit. */
+  /** The account of the key, read afresh; takes one call of its limit, which a service key has for each account. */
   const accountOf = async (request: FastifyRequest): Promise<bigint> => {
-    const { account, key } = await authenticateReader(request.headers, deps.principals, 'read');
-    const retryAfterMs = limit.take(key);
+    const { account, key } = await authenticateReader(request, deps.principals, 'read');
+    const retryAfterMs = limit.take(`${key} ${account}`);
     if (retryAfterMs > 0) throw new TollgateError('rate_limit_exceeded', { retryAfterMs });
     return account;
   };

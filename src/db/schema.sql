@@ -53,8 +53,10 @@ CREATE TABLE api_keys (
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   expires_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  replaced_by bigint,
   CONSTRAINT api_keys_pkey PRIMARY KEY (key_id),
   CONSTRAINT api_keys_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id),
+  CONSTRAINT api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES api_keys(key_id),
   CONSTRAINT key_hash_is_sha256 CHECK ((octet_length(secret_hash) = 32)),
   CONSTRAINT key_scopes_are_known CHECK ((scopes <@ ARRAY['inference'::text, 'read'::text, 'consume'::text, 'billing'::text]))
 );
@@ -256,6 +258,22 @@ CREATE TABLE price_overrides (
   CONSTRAINT price_overrides_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
 );
 
+CREATE TABLE service_keys (
+  key_id bigint NOT NULL,
+  name text NOT NULL,
+  scopes text[] NOT NULL,
+  create_accounts boolean NOT NULL,
+  secret_hash bytea NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  expires_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  replaced_by bigint,
+  CONSTRAINT service_keys_pkey PRIMARY KEY (key_id),
+  CONSTRAINT service_key_hash_is_sha256 CHECK ((octet_length(secret_hash) = 32)),
+  CONSTRAINT service_key_scopes_are_known CHECK ((scopes <@ ARRAY['inference'::text, 'read'::text, 'consume'::text, 'billing'::text])),
+  CONSTRAINT service_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES service_keys(key_id)
+);
+
 CREATE TABLE spenders (
   account_id bigint NOT NULL,
   key_id bigint NOT NULL,
@@ -415,7 +433,8 @@ CREATE OR REPLACE FUNCTION tollgate.catalog_next_change(p_after timestamp with t
  STABLE
 AS $function$
   SELECT least((SELECT min(effective_at) FROM catalog_entries WHERE effective_at > p_after),
-    (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after), 'infinity')
+    (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after),
+    (SELECT min(expires_at) FROM service_keys WHERE expires_at > p_after), 'infinity')
 $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.entitlement_put(p_account bigint, p_id bigint, p_source text, p_key text, p_reference text, p_value jsonb, p_from timestamp with time zone, p_until timestamp with time zone, p_reason text, p_author text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
@@ -603,6 +622,35 @@ BEGIN
   PERFORM FROM entries WHERE account_id = r.account_id AND id = r.request_id;
   IF FOUND THEN RETURN 'lost'; END IF;
   RETURN CASE WHEN r.claimed_at <= p_now - interval '10 seconds' THEN 'claimed' ELSE 'in_use' END;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.key_rotate(p_account bigint, p_key bigint, p_new bigint, p_hash bytea, p_overlap integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz;
+  k api_keys;
+BEGIN
+  PERFORM FROM wallets WHERE account_id = p_account FOR UPDATE;
+  v_now := coalesce(p_at, clock_timestamp());
+  SELECT * INTO k FROM api_keys WHERE account_id = p_account AND key_id = p_key;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF k.revoked_at IS NOT NULL OR k.expires_at <= v_now OR k.replaced_by IS NOT NULL THEN RETURN false; END IF;
+  PERFORM policy_advance(p_account, v_now);
+  PERFORM ledger_budget_turn(p_account, p_key, v_now);
+  INSERT INTO api_keys (key_id, account_id, name, scopes, secret_hash, models, ip_ranges, limits, expires_at)
+    VALUES (p_new, p_account, k.name, k.scopes, p_hash, k.models, k.ip_ranges, k.limits, k.expires_at);
+  INSERT INTO spenders (account_id, key_id, expires_at, budget, period, period_start, spent)
+    SELECT account_id, p_new, expires_at, budget, period, period_start, held + spent FROM spenders
+      WHERE account_id = p_account AND key_id = p_key;
+  UPDATE spenders SET state = 1 WHERE account_id = p_account AND key_id = p_key;
+  -- One that this key replaced, and that has not ended, presents the new one from now on.
+  UPDATE api_keys SET replaced_by = p_new WHERE account_id = p_account AND (key_id = p_key OR replaced_by = p_key);
+  UPDATE api_keys SET expires_at = least(expires_at, v_now + make_interval(secs => p_overlap)) WHERE key_id = p_key;
+  UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
+    WHERE account_id = p_account;
+  RETURN true;
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_adjust(INOUT w wallets, p_id uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
@@ -1509,7 +1557,9 @@ CREATE OR REPLACE FUNCTION tollgate.policy_next_change(p_account bigint, p_after
  STABLE
 AS $function$
   SELECT least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
-    (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after), 'infinity')
+    (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after),
+    (SELECT min(expires_at) FROM api_keys WHERE account_id = p_account AND replaced_by IS NOT NULL AND expires_at > p_after),
+    'infinity')
 $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
@@ -1528,6 +1578,65 @@ AS $function$
 BEGIN
   RAISE EXCEPTION 'the ledger is append-only: % of % is refused; correct it with a new entry', TG_OP, TG_TABLE_NAME
     USING ERRCODE = 'restrict_violation';
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.service_account(p_key bigint, p_account bigint, p_external text, p_new bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := coalesce(p_at, clock_timestamp());
+  v_may_create boolean;
+  v_account bigint;
+BEGIN
+  SELECT create_accounts INTO v_may_create FROM service_keys
+    WHERE key_id = p_key AND revoked_at IS NULL AND (expires_at > v_now) IS NOT FALSE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  SELECT account_id INTO v_account FROM accounts WHERE account_id = p_account OR external_id = p_external;
+  IF NOT FOUND THEN
+    IF p_external IS NULL OR NOT v_may_create THEN RETURN NULL; END IF;
+    INSERT INTO accounts (account_id, external_id, name) VALUES (p_new, p_external, left(p_external, 200))
+      ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING;
+    IF FOUND THEN
+      INSERT INTO wallets (account_id) VALUES (p_new);
+    END IF;
+    -- Somebody may have been faster: its account is there now.
+    SELECT account_id INTO v_account FROM accounts WHERE external_id = p_external;
+    IF NOT FOUND THEN RETURN NULL; END IF;
+  END IF;
+  INSERT INTO spenders (account_id, key_id) VALUES (v_account, p_key) ON CONFLICT DO NOTHING;
+  RETURN v_account;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.service_key_revoke(p_key bigint)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := catalog_lock();
+BEGIN
+  UPDATE service_keys SET revoked_at = coalesce(revoked_at, v_now) WHERE key_id = p_key;
+  IF NOT FOUND THEN RETURN false; END IF;
+  PERFORM catalog_changed(v_now);
+  RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.service_key_rotate(p_key bigint, p_new bigint, p_hash bytea, p_overlap integer)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_now timestamptz := catalog_lock();
+  k service_keys;
+BEGIN
+  SELECT * INTO k FROM service_keys WHERE key_id = p_key FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF k.revoked_at IS NOT NULL OR k.expires_at <= v_now OR k.replaced_by IS NOT NULL THEN RETURN false; END IF;
+  INSERT INTO service_keys (key_id, name, scopes, create_accounts, secret_hash)
+    VALUES (p_new, k.name, k.scopes, k.create_accounts, p_hash);
+  UPDATE service_keys SET replaced_by = p_new, expires_at = v_now + make_interval(secs => p_overlap) WHERE key_id = p_key;
+  PERFORM catalog_changed(v_now);
+  RETURN true;
 END $function$;
 
 CREATE AGGREGATE total(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0');

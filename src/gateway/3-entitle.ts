@@ -8,6 +8,7 @@ import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { refuseUnpriced } from '../metering/request-asks.ts';
+import { accept } from './1-authenticate.ts';
 import { type Context, need } from './context.ts';
 
 /** Policy may change again while it is read again, but not for ever. */
@@ -21,7 +22,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   context.catalog = catalogs.current;
   const principal = need(context, 'principal');
   if (isBehind(principal, context.catalog))
-    throw new TollgateError('overloaded', { cause: 'prices of the account are old' });
+    throw new TollgateError('overloaded', { cause: 'what is known of the account is old' });
   const name = need(context, 'request').model;
   const decision = accessOf(context.catalog, principal).model(name);
   if (!decision.allowed) throw decision.code === 'model_not_found' ? notFound(name) : notEntitled('model', decision);
@@ -31,9 +32,9 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   context.model = model;
 }
 
-/** Whether prices of the account that waited may be due: the catalog is newer than what they are of. */
-function isBehind({ pricesAt }: Principal, catalog: Catalog): boolean {
-  return pricesAt !== null && pricesAt < catalog.version;
+/** Whether prices of the account that waited may be due, or its service key may have ended: the catalog is newer than it. */
+function isBehind({ catalogAt }: Principal, catalog: Catalog): boolean {
+  return catalogAt !== null && catalogAt < catalog.version;
 }
 
 /** The same after policy and catalog were read again: after a denial, and when the ledger called them stale. */
@@ -44,9 +45,7 @@ export async function entitleAfresh(context: Context, catalogs: CatalogCache, pr
   for (let tries = 0; principal !== null && isBehind(principal, catalogs.current) && tries < STALE_RETRIES; tries++) {
     principal = await principals.reload(principal);
   }
-  if (principal === null || principal.keyEnded) throw new TollgateError('invalid_api_key');
-  if (principal.suspended) throw new TollgateError('account_suspended');
-  context.principal = principal;
+  context.principal = accept(principal, 'inference', context.caller);
   entitle(context, catalogs);
 }
 

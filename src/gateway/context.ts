@@ -7,6 +7,7 @@
  *      └── refused ◀─────┘              └ sent, then broken or abandoned ──7──▶ settled by estimate
  */
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
+import type { Caller } from '../accounts/authenticate.ts';
 import type { Principal } from '../accounts/principals.ts';
 import type { Catalog, Model } from '../catalog/types.ts';
 import type { Hold } from '../ledger/operations.ts';
@@ -36,6 +37,7 @@ export interface Context {
   readonly publicId: string;
   readonly endpoint: Endpoint;
   readonly startedAt: number;
+  readonly caller: Caller;
   readonly headers: IncomingHttpHeaders;
   readonly response: ServerResponse;
   /** Set by the socket: the client went away before it had the whole answer. */
@@ -86,7 +88,7 @@ export function openContext(
   publicId: string,
   endpoint: Endpoint,
   startedAt: number,
-  headers: IncomingHttpHeaders,
+  caller: Caller,
   response: ServerResponse,
 ): Context {
   return {
@@ -94,7 +96,8 @@ export function openContext(
     publicId,
     endpoint,
     startedAt,
-    headers,
+    caller,
+    headers: caller.headers,
     response,
     clientGone: false,
     principal: null,

@@ -12,6 +12,7 @@ import { formatCredits } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { responseHeaders } from '../upstream/headers.ts';
+import { accept } from './1-authenticate.ts';
 import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
@@ -82,11 +83,10 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
 async function precedingRefusal(context: Context, error: unknown, deps: GatewayDeps): Promise<unknown> {
   if (context.request !== null || !(error instanceof TollgateError) || error.status !== 400) return error;
   try {
-    const principal = await deps.principals.reload(need(context, 'principal'));
-    if (principal === null || principal.keyEnded) return new TollgateError('invalid_api_key');
-    return principal.suspended ? new TollgateError('account_suspended') : error;
-  } catch (unavailable) {
-    return unavailable;
+    accept(await deps.principals.reload(need(context, 'principal')), 'inference', context.caller);
+    return error;
+  } catch (refusal) {
+    return refusal;
   }
 }
 

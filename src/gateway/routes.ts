@@ -65,7 +65,7 @@ function authentication(deps: GatewayDeps, scope: Scope) {
       done();
     };
     try {
-      const principal = authenticate(request.headers, deps.principals, scope);
+      const principal = authenticate(request, deps.principals, scope);
       if (principal instanceof Promise) principal.then(accept, done);
       else accept(principal);
     } catch (error) {
@@ -80,7 +80,7 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
   reply.hijack();
   const response = reply.raw;
   const id = parsePublicUuid('req', request.id)!;
-  const context = openContext(id, request.id, endpoint, deps.clock.now(), request.headers, response);
+  const context = openContext(id, request.id, endpoint, deps.clock.now(), request, response);
   context.principal = request.principal;
   response.on('close', () => {
     if (response.writableFinished) return;
@@ -93,7 +93,7 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
 /** What the key may use now: read afresh, because no hold will verify it. */
 async function modelsOf(request: FastifyRequest, deps: GatewayDeps) {
   const [principal] = await Promise.all([
-    authenticateReader(request.headers, deps.principals, 'inference', 'read'),
+    authenticateReader(request, deps.principals, 'inference', 'read'),
     deps.catalogs.refresh(),
   ]);
   return accessOf(deps.catalogs.current, principal).models();

@@ -155,13 +155,18 @@ test('a key is shown once, with its scopes; lists never show it', async () => {
     key: expect.stringMatching(/^sk-tg-[0-9a-z]{13}-[0-9A-Za-z]{39}$/),
     name: null,
     scopes: ['inference', 'read'],
+    models: null,
+    ip_ranges: null,
+    limits: null,
     budget: null,
     created_at: expect.any(String),
     expires_at: null,
     revoked_at: null,
+    replaced_by: null,
   });
   const expiresAt = '2100-01-01T00:00:00.000Z';
-  const given = { name: 'ci', scopes: ['read', 'read'], expires_at: '2100-01-01T02:00:00+02:00' };
+  const terms = { models: ['gpt-*'], ip_ranges: ['10.0.0.0/8', '::1'], limits: { rpm: 3, max_output_tokens: 0 } };
+  const given = { name: 'ci', scopes: ['read', 'read'], expires_at: '2100-01-01T02:00:00+02:00', ...terms };
   await nextMillisecond();
   const other = await rig.admin('POST', path, given);
   expect(other.body).toMatchObject({ name: 'ci', scopes: ['read'], expires_at: expiresAt });
@@ -172,18 +177,24 @@ test('a key is shown once, with its scopes; lists never show it', async () => {
         id: other.body.id,
         name: 'ci',
         scopes: ['read'],
+        ...terms,
         budget: null,
         expires_at: expiresAt,
         revoked_at: null,
+        replaced_by: null,
         created_at: expect.any(String),
       },
       {
         id: plain.body.id,
         name: null,
         scopes: ['inference', 'read'],
+        models: null,
+        ip_ranges: null,
+        limits: null,
         budget: null,
         expires_at: null,
         revoked_at: null,
+        replaced_by: null,
         created_at: expect.any(String),
       },
     ],
@@ -200,8 +211,19 @@ test.each([
   ['expires_at', { expires_at: '2020-01-01T00:00:00Z' }],
   ['expires_at', { expires_at: '2100-01-01' }],
   ['expires_at', { expires_at: '2100-01-01T00:00:00' }],
-  ['models', { models: ['*'] }],
-  ['ip_ranges', { ip_ranges: ['10.0.0.0/8'] }],
+  ['models', { models: [] }],
+  ['models', { models: 'gpt-*' }],
+  ['models.1', { models: ['*', ''] }],
+  ['models', { models: new Array(101).fill('m') }],
+  ['ip_ranges', { ip_ranges: [] }],
+  ['ip_ranges.0', { ip_ranges: ['10.0.0.0/33'] }],
+  ['ip_ranges.0', { ip_ranges: ['../'] }],
+  ['limits', { limits: [] }],
+  ['limits.rpm', { limits: { rpm: -1 } }],
+  ['limits.tpm', { limits: { tpm: 1.5 } }],
+  ['limits.concurrency', { limits: { concurrency: 1e19 } }],
+  ['limits.seats', { limits: { seats: 1 } }],
+  ['name', { name: 'x'.repeat(1_000_000) }],
 ])('POST keys refuses a bad %s by name (%j)', async (param, given) => {
   const { body: account } = await rig.admin('POST', '/accounts', { name: 'Keys' });
   const { status, body } = await rig.admin('POST', `/accounts/${account.id}/keys`, given);

@@ -2,7 +2,7 @@
 import OpenAI from 'openai';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { changeAccount } from '../../src/accounts/accounts.ts';
-import { changeKey, createKey, DEFAULT_SCOPES } from '../../src/accounts/keys.ts';
+import { changeKey, createKey, PLAIN_KEY } from '../../src/accounts/keys.ts';
 import type { BudgetTerms } from '../../src/ledger/wallets.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { formatCredits, parseCredits } from '../../src/lib/money.ts';
@@ -100,7 +100,7 @@ it('a key with a day for ten holds lets ten of two hundred through, and as many 
 it('an account with a budget lets ten through over all its keys', async () => {
   const account = await createTestAccount(world, '1000');
   await setAccountBudget(account, { credits: BigInt(FIT) * HOLD, period: 'total' });
-  const terms = { name: null, scopes: DEFAULT_SCOPES, expiresAt: null, budget: day(1_000n * HOLD) };
+  const terms = { ...PLAIN_KEY, budget: day(1_000n * HOLD) };
   const other = await createKey(world.pool, systemClock, account.account, terms);
   const [error] = await burst([account.key, other.text], FIT);
   expect(error!.message).toContain('The budget of this account is');

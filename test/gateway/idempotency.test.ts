@@ -2,7 +2,7 @@
 import OpenAI from 'openai';
 import { describe, expect, it } from 'vitest';
 import { changeAccount } from '../../src/accounts/accounts.ts';
-import { createKey, DEFAULT_SCOPES, revokeKey } from '../../src/accounts/keys.ts';
+import { createKey, PLAIN_KEY, revokeKey } from '../../src/accounts/keys.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { chargedTo, client, createTestAccount, get } from '../support/gateway.ts';
 import { at, chat, error, hold, stream } from '../support/scripted-upstream.ts';
@@ -147,8 +147,7 @@ describe('the key is refused', () => {
 
   it('never by what another API key claimed, of the same account or of another', async () => {
     await (await ask(bodyOf(false))).text();
-    const made = { name: null, scopes: DEFAULT_SCOPES, expiresAt: null, budget: null };
-    const second = await createKey(world.pool, systemClock, account.account, made);
+    const second = await createKey(world.pool, systemClock, account.account, PLAIN_KEY);
     const other = await createTestAccount(world, '1000');
     for (const key of [second.text, other.key]) {
       const response = await ask(bodyOf(false, { n: 3 }), {}, key);

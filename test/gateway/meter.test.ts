@@ -21,7 +21,7 @@ const INPUT = Math.ceil(REQUEST.length / 4);
 function contextOf(style: string): Context {
   const response = new ServerResponse(new IncomingMessage(new Socket()));
   const endpoint = { name: style, upstreamPath: '/', dialect: dialectOf(style)! };
-  const context = openContext(uuidv7(systemClock), 'req_1', endpoint, 0, {}, response);
+  const context = openContext(uuidv7(systemClock), 'req_1', endpoint, 0, { headers: {}, ip: '127.0.0.1' }, response);
   parse(context, Buffer.from(REQUEST));
   context.model = { name: 'm', routes: [], contextWindow: null, maxOutputTokens: 1_000 } as Partial<Model> as Model;
   return context;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import OpenAI from 'openai';
 import type pg from 'pg';
 import { createAccount } from '../../src/accounts/accounts.ts';
-import { createKey, DEFAULT_SCOPES } from '../../src/accounts/keys.ts';
+import { createKey, PLAIN_KEY } from '../../src/accounts/keys.ts';
 import { loadSettings } from '../../src/catalog/file.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
@@ -165,12 +165,7 @@ export async function createTestAccount(
     },
     'test',
   );
-  const key = await createKey(world.pool, systemClock, account.id, {
-    name: null,
-    scopes: DEFAULT_SCOPES,
-    expiresAt: null,
-    budget: null,
-  });
+  const key = await createKey(world.pool, systemClock, account.id, PLAIN_KEY);
   if (credits !== '0') await grantCredits(world, account.id, credits);
   return { account: account.id, accountId: publicId('acct', account.id), key: key.text, keyId: key.id };
 }

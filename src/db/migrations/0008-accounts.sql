@@ -25,7 +25,23 @@ CREATE TABLE api_keys (
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   expires_at  timestamptz,
   revoked_at  timestamptz,
+  replaced_by bigint REFERENCES api_keys,             -- until it ends it is another way to present that key: key_rotate
   CONSTRAINT key_hash_is_sha256 CHECK (octet_length(secret_hash) = 32),
   CONSTRAINT key_scopes_are_known CHECK (scopes <@ ARRAY['inference', 'read', 'consume', 'billing'])
 );
 CREATE INDEX api_keys_of_account ON api_keys (account_id, key_id);
+
+-- Keys that act for whichever account a request names: they are the host application's own.
+CREATE TABLE service_keys (
+  key_id          bigint PRIMARY KEY,
+  name            text NOT NULL,
+  scopes          text[] NOT NULL,
+  create_accounts boolean NOT NULL,                   -- whether an external id that nobody has becomes an account
+  secret_hash     bytea NOT NULL,
+  created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at      timestamptz,                        -- of one that was replaced
+  revoked_at      timestamptz,
+  replaced_by     bigint REFERENCES service_keys,
+  CONSTRAINT service_key_hash_is_sha256 CHECK (octet_length(secret_hash) = 32),
+  CONSTRAINT service_key_scopes_are_known CHECK (scopes <@ ARRAY['inference', 'read', 'consume', 'billing'])
+);

@@ -19,10 +19,12 @@ CREATE INDEX price_overrides_waiting ON price_overrides (effective_at);
 CREATE TRIGGER price_overrides_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON price_overrides
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
--- When, after an instant, the next version becomes effective. One that was replaced meanwhile counts too: it costs a reading.
+-- When, after an instant, the next version becomes effective, or a service key ends: no account's policy version tells of that.
+-- A version that was replaced meanwhile counts too: it costs a reading.
 CREATE FUNCTION catalog_next_change(p_after timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT least((SELECT min(effective_at) FROM catalog_entries WHERE effective_at > p_after),
-    (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after), 'infinity')
+    (SELECT min(effective_at) FROM price_overrides WHERE effective_at > p_after),
+    (SELECT min(expires_at) FROM service_keys WHERE expires_at > p_after), 'infinity')
 $$;
 
 -- Puts in force what is due. Gateways do so when they read the catalog, which the first hold after the instant makes them do.

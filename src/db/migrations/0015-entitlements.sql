@@ -48,10 +48,12 @@ CREATE FUNCTION entitlements_at(p_account bigint, p_at timestamptz) RETURNS SETO
     ORDER BY version
 $$;
 
--- What time alone will change after an instant. A statement that was replaced meanwhile counts too: it costs a reading.
+-- What time alone will change after an instant: what is stated, and a key that was replaced ends. A statement that was replaced meanwhile counts too: it costs a reading.
 CREATE FUNCTION policy_next_change(p_account bigint, p_after timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
   SELECT least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
-    (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after), 'infinity')
+    (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after),
+    (SELECT min(expires_at) FROM api_keys WHERE account_id = p_account AND replaced_by IS NOT NULL AND expires_at > p_after),
+    'infinity')
 $$;
 
 -- Does what is due of an account by time alone: then what gateways know of it is old. They call it when they read it again, which

@@ -38,8 +38,10 @@ export async function claimKey(context: Context, deps: ClaimDeps): Promise<boole
   if (header === undefined) return true;
   const apiKey = presentedKey(context.headers);
   if (apiKey === null) throw new TollgateError('invalid_api_key');
-  const place = placeOf(context, apiKey, nameOf(header));
+  const name = nameOf(header);
   for (let tries = 0; ; tries++) {
+    // The key may have been replaced since: it then spends as the new one.
+    const place = placeOf(context, apiKey, name);
     const askedAt = deps.clock.now();
     const { policyVersion } = need(context, 'principal');
     const standing = await deps.claims.claim(place, policyVersion, need(context, 'catalog').version);
