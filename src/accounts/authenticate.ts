@@ -52,8 +52,10 @@ export async function authenticateReader(
 ): Promise<Principal> {
   const key = presentedKey(caller.headers);
   const fresh = key === null ? null : await principals.findFresh(key, actsFor(caller.headers));
-  const scope = scopes.find((one) => fresh?.scopes.includes(one)) ?? scopes[0];
-  return accept(fresh === null ? null : { ...fresh, suspended: false }, scope, caller);
+  if (fresh === null) throw new TollgateError('invalid_api_key');
+  const scope = scopes.find((one) => fresh.scopes.includes(one)) ?? scopes[0];
+  accept({ ...fresh, suspended: false }, scope, caller);
+  return fresh;
 }
 
 /**
