@@ -74,3 +74,22 @@ it.each([false, true])('one that waits for its next answer is none of these, ask
   await once(socket, 'close');
   expect(text).toMatch(/late$/);
 });
+
+it('the client is the last address that is no trusted proxy; others say in vain where theirs is', async () => {
+  const seenBy = async (trustedProxies: string[], peer: string, forwarded: string) => {
+    const proxied = createHttp({
+      maxBodyBytes: 1024,
+      ...timeouts,
+      trustedProxies,
+      clock: systemClock,
+      log: silentLogger,
+    });
+    proxied.get('/ip', (request) => request.ip);
+    const headers = { 'x-forwarded-for': forwarded };
+    return (await proxied.inject({ url: '/ip', remoteAddress: peer, headers })).body;
+  };
+  expect(await seenBy([], '10.0.0.1', '1.1.1.1')).toBe('10.0.0.1');
+  expect(await seenBy(['10.0.0.0/8'], '11.0.0.1', '1.1.1.1')).toBe('11.0.0.1');
+  expect(await seenBy(['10.0.0.0/8'], '::ffff:10.0.0.1', '6.6.6.6, 1.1.1.1, 10.0.0.2')).toBe('1.1.1.1');
+  expect(await seenBy(['10.0.0.0/8', '2001:db8::1'], '2001:db8::1', '6.6.6.6, 2001:db8::2')).toBe('2001:db8::2');
+});

@@ -10,6 +10,7 @@ import {
   type BudgetRow,
   type BudgetTerms,
   openWallet,
+  raisePolicyVersion,
   setBudget,
   setOverdraft,
   setWalletStatus,
@@ -152,6 +153,8 @@ export async function changeAccount(
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
     if (change.budget !== undefined) await setBudget(db, id, null, change.budget);
     if (change.status !== undefined) await setWalletStatus(db, id, change.status);
+    // Service keys name the account by it.
+    if (change.externalId !== undefined) await raisePolicyVersion(db, id);
     if (change.plan !== undefined && change.plan !== rows[0].plan) {
       await assignPlan(db, clock, id, change.plan, author);
     }

@@ -106,7 +106,8 @@ export class Principals {
         message: `There is no account "${ref.text}". Create it first, or use a service key that may create accounts.`,
       });
     }
-    return verified(await load(key, ref), secret);
+    // A load that began before may have found nobody.
+    return verified(await this.#read(key, ref), secret);
   }
 
   /** Concurrent loads of one principal share a read. */
