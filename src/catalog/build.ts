@@ -1,9 +1,10 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
-import { type ModelEntry, modelEntry, type PlanEntry, planEntry } from './file.ts';
+import { parseCredits } from '../lib/money.ts';
+import { ENTRY_SCHEMAS, type ModelEntry, type PlanEntry } from './file.ts';
 import { matcher, specificity } from './glob.ts';
 import { toOverride, type WrittenOverride } from './override.ts';
 import { type Price, readPrice, type WrittenPrice } from './price.ts';
-import type { Catalog, Model, Override, Plan } from './types.ts';
+import type { Catalog, Model, Operation, Override, Plan } from './types.ts';
 
 /** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
@@ -31,16 +32,20 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
   const models: Model[] = [];
   const plans = new Map<string, Plan>();
   let defaultPlan: Plan | null = null;
+  const operations = new Map<string, Operation>();
   const leftOut = new Map<string, string>();
   for (const { kind, name, version, body } of entries) {
-    if (kind !== 'model' && kind !== 'plan') continue;
-    const read = kind === 'model' ? modelEntry.safeParse(body) : planEntry.safeParse(body);
+    if (kind !== 'model' && kind !== 'plan' && kind !== 'operation') continue;
+    const read = ENTRY_SCHEMAS[kind].safeParse(body);
     if (!read.success) {
       leftOut.set(`${kind} ${name}`, `this release cannot read its version ${version}`);
     } else if ('routes' in read.data) {
       const model = toModel(name, version, read.data, options);
       if (model.routes.length > 0) models.push(model);
       else leftOut.set(`model ${name}`, `none of its providers is on: ${providersOf(read.data)}`);
+    } else if ('credits' in read.data) {
+      const { credits, feature = null } = read.data;
+      operations.set(name, { name, version, credits: parseCredits(credits)!, feature });
     } else {
       const plan = toPlan(name, version, read.data);
       plans.set(name, plan);
@@ -48,7 +53,8 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
     }
   }
   models.sort((a, b) => (a.name < b.name ? -1 : 1));
-  return { version, models: new Map(models.map((model) => [model.name, model])), plans, defaultPlan, leftOut };
+  const byName = new Map(models.map((model) => [model.name, model]));
+  return { version, models: byName, operations, plans, defaultPlan, leftOut };
 }
 
 function providersOf(entry: ModelEntry): string {

@@ -50,11 +50,22 @@ export interface Plan {
   overrideOf(model: string): Override | null;
 }
 
+/** What the host application charges for by a name and a number. */
+export interface Operation {
+  name: string;
+  version: number;
+  /** Nano-credits, each. */
+  credits: bigint;
+  /** The feature that an account must be entitled to; `null`: none. */
+  feature: string | null;
+}
+
 export interface Catalog {
   /** Rises with every change: what a hold is checked against. */
   version: bigint;
   /** By name, in its order. */
   models: ReadonlyMap<string, Model>;
+  operations: ReadonlyMap<string, Operation>;
   plans: ReadonlyMap<string, Plan>;
   /** Of accounts that have no plan of their own; `null`: those may use nothing. */
   defaultPlan: Plan | null;

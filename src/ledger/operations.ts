@@ -1,6 +1,7 @@
 /** The operations that `ledger_apply` takes, and how a batch of them travels: one array a column, one round trip. */
 import type { ClientBase, QueryArrayResult } from 'pg';
 import type { Uuid } from '../lib/ids.ts';
+import { type NamedOperation, namedTerms } from './named-operations.ts';
 import {
   ADJUSTMENT_BOOKS,
   type AdjustmentBook,
@@ -105,9 +106,20 @@ export interface Reverse {
   reason: string;
 }
 
-export type Operation = Hold | Extend | Settle | Release | Grant | Adjust | Reverse;
+export type Operation = Hold | Extend | Settle | Release | Grant | Adjust | Reverse | NamedOperation;
 
-const VERBS = { settle: 1, release: 2, grant: 3, hold: 4, extend: 5, adjust: 6, reverse: 7 } as const;
+const VERBS = {
+  settle: 1,
+  release: 2,
+  grant: 3,
+  hold: 4,
+  extend: 5,
+  adjust: 6,
+  reverse: 7,
+  consume: 8,
+  reserve: 9,
+  enlarge: 10,
+} as const;
 const EMPTY = Buffer.alloc(0);
 
 /** The bytes that travel with an operation: opaque ones as they are, terms as JSON. */
@@ -145,6 +157,8 @@ function payload(operation: Operation): Buffer {
       );
     case 'reverse':
       return Buffer.from(JSON.stringify({ reason: operation.reason }));
+    default:
+      return namedTerms(operation);
   }
 }
 
@@ -208,13 +222,14 @@ function toColumns(operations: readonly Operation[], data: Buffer[]): Columns {
       columns.orphan += comma + ON_ORPHAN[operation.onOrphan];
       columns.ttl += comma + (operation.ttlSeconds ?? 0);
     } else {
-      columns.key += `${comma}0`;
+      const asks = operation.verb === 'consume' || operation.verb === 'reserve' ? operation : null;
+      columns.key += comma + (asks?.key ?? 0);
       columns.least += comma + (operation.verb === 'extend' ? operation.least : 0);
       columns.floor += `${comma}0`;
-      columns.policy += `${comma}0`;
-      columns.catalog += `${comma}0`;
+      columns.policy += comma + (asks?.policyVersion ?? 0);
+      columns.catalog += comma + (asks?.catalogVersion ?? 0);
       columns.orphan += `${comma}0`;
-      columns.ttl += `${comma}0`;
+      columns.ttl += comma + (operation.verb === 'reserve' ? operation.ttlSeconds : 0);
     }
     comma = ',';
   }

@@ -1,5 +1,5 @@
 /**
- * What the ledger's verbs answer. The numbers are those of `src/db/migrations/0004-ledger-verbs.sql`; where several
+ * What the ledger's verbs answer. The numbers are those of `src/db/migrations/0004-ledger-verbs.sql` and 0018; where several
  * would fit, the first in this order is given:
  *
  *   hold     account_not_found · already_ended · exists_with_different_key · exists_with_different_amount · repeated ·
@@ -15,8 +15,12 @@
  *   adjust   account_not_found · exists_with_different_{amount, book} · repeated · credit_scale_differs · done
  *   reverse  account_not_found · still_open · hold_not_found · exists_with_different_amount · repeated ·
  *            exceeds_charge (or nothing was charged) · done
+ *   consume  account_not_found · repeated · exists_with_different_fields · what a hold answers that is refused · done
+ *   reserve  account_not_found · repeated · exists_with_different_fields · too_many_holds · what a hold answers that is refused · done
+ *   enlarge  account_not_found · repeated · exists_with_different_fields · hold_not_found · already_ended · what an extend
+ *            answers that is refused · done
  *
- * A denial leaves no row: a refused id may be used again.
+ * A denial leaves no row: a refused id, or name, may be used again.
  */
 export const OUTCOMES = {
   0: 'account_not_found',
@@ -31,6 +35,7 @@ export const OUTCOMES = {
   15: 'exists_with_different_starts_at',
   16: 'exists_with_different_priority',
   17: 'exists_with_different_book',
+  18: 'exists_with_different_fields',
   20: 'hold_not_found',
   30: 'stale_policy',
   31: 'account_suspended',
@@ -45,6 +50,7 @@ export const OUTCOMES = {
   53: 'already_expired',
   54: 'still_open',
   55: 'exceeds_charge',
+  56: 'too_many_holds',
 } as const;
 
 export type Outcome = (typeof OUTCOMES)[keyof typeof OUTCOMES];
@@ -53,8 +59,8 @@ export type Outcome = (typeof OUTCOMES)[keyof typeof OUTCOMES];
 export interface Result {
   outcome: Outcome;
   /**
-   * Nano-credits: what a hold was granted (after an extension, in all), what was charged, granted, adjusted or given back;
-   * `exceeds_charge` tells the charge; 0 where nothing was.
+   * Nano-credits: what a hold was granted (after an extension, in all), what was charged, granted, adjusted, given back or
+   * added to a hold; `exceeds_charge` tells the charge; 0 where nothing was.
    */
   amount: bigint;
   /** posted − held of the wallet after the operation, in nano-credits. */

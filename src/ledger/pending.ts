@@ -24,6 +24,11 @@ export interface Pending {
   reject: (error: Error) => void;
 }
 
+/** Whether it asks for credits: that is dropped once nobody waits for it, where all else is tried on. */
+export function isAsking({ operation: { verb } }: Pick<Pending, 'operation'>): boolean {
+  return verb === 'hold' || verb === 'consume' || verb === 'reserve';
+}
+
 /** Accounts that somebody has locked for long, and when one operation of each may try again, alone. */
 export type Stuck = Map<bigint, number>;
 

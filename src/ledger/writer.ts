@@ -8,11 +8,11 @@
  *                deadline │ └── connection lost, deadlock, timeout: every operation is idempotent, so it goes again ──┘
  *                         ▼         refused by the database, or a lock that lasts: each of the batch goes again alone;
  *                                   alone and refused → failed; alone and stuck → its account waits, all others go on
- *                     abandoned     a hold: released once its fate is known; the others: tried on as long as the process
- *                                   lives, what ends a hold from the journal also after it
+ *                     abandoned     a hold: released once its fate is known; what asks by a name: given up, whoever named it asks
+ *                                   again; the others: tried on as long as the process lives, an end from the journal also after it
  *
- * Order within a batch: all but holds, then holds, each in the order of arrival. Bounds: `maxQueued` operations in all,
- * `MAX_BATCH` a call; a hold or its extension waits `holdTimeoutMs`, what ends one `journalAfterMs`, the others `settleTimeoutMs`.
+ * Order within a batch: all but what asks for credits, then that, each in the order of arrival. Bounds: `maxQueued` operations in
+ * all, `MAX_BATCH` a call; what asks and what has a name waits `holdTimeoutMs`, an end `journalAfterMs`, the others `settleTimeoutMs`.
  */
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { TollgateError } from '../errors.ts';
@@ -23,23 +23,15 @@ import { isPoison, isStuck, type WriterConnection } from './connection.ts';
 import type { Journal } from './journal/journal.ts';
 import { type Ending, isEnding } from './journal/record.ts';
 import { LiveHolds } from './live-holds.ts';
-import {
-  type Adjust,
-  type Extend,
-  type Grant,
-  type Hold,
-  type Operation,
-  type Release,
-  type Reverse,
-  releaseOf,
-  type Settle,
-} from './operations.ts';
+import { type Hold, type Operation, type Release, releaseOf, type Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
-import { NEVER, type Pending, type Stuck, takeBatch } from './pending.ts';
+import { isAsking, NEVER, type Pending, type Stuck, takeBatch } from './pending.ts';
 
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
 const RETRY_MOST_MS = 500;
+/** What the owner does: it may take its time. */
+const PATIENT: ReadonlySet<Operation['verb']> = new Set(['grant', 'adjust', 'reverse'] as const);
 /** How long an account that is locked waits until one operation of it tries again, for at most `lock_timeout`. */
 const STUCK_MS = 1_000;
 /** How often is looked for such an account when nothing else waits. */
@@ -135,13 +127,21 @@ export class LedgerWriter {
   }
 
   /**
-   * Extends a hold, grants or corrects. Throws `overloaded` when too much waits, `ledger_unavailable` when no answer came
-   * within `settleTimeoutMs`, to an extension within `holdTimeoutMs`; it is tried on as long as the process lives.
+   * Extends a hold, grants, corrects, or does what an app named. Throws `overloaded` when too much waits, `ledger_unavailable` when
+   * no answer came in time; it may be done all the same, and what asks for no credits is tried on as long as the process lives.
    */
-  apply(operation: Extend | Grant | Adjust | Reverse): Promise<Result> {
+  apply(operation: Exclude<Operation, Hold | Settle | Release>): Promise<Result> {
     if (this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
-    const timeoutMs = operation.verb === 'extend' ? this.#holdTimeoutMs : this.#settleTimeoutMs;
-    return this.#enqueue(this.#urgent, operation, timeoutMs);
+    return this.#enqueue(
+      isAsking({ operation }) ? this.#holds : this.#urgent,
+      operation,
+      PATIENT.has(operation.verb) ? this.#settleTimeoutMs : this.#holdTimeoutMs,
+    );
+  }
+
+  /** Ends a hold that an app named, and whose end it repeats until it is answered: no journal keeps it. Throws as `apply` does. */
+  endNamed(operation: Ending): Promise<Result> {
+    return this.#enqueue(this.#urgent, operation, this.#holdTimeoutMs);
   }
 
   /**
@@ -226,13 +226,14 @@ export class LedgerWriter {
     }
     pending.resolve(result);
     if (!pending.abandoned) return;
-    if (operation.verb === 'hold') this.#releaseStray(operation);
+    this.#releaseStray(operation);
     if (isEnding(operation)) void this.#live.concludeKept(operation, result.outcome, pending.kept);
   }
 
   /** A hold nobody waits for any more: it may have been committed, so it is released; unknown is a fine answer too. */
-  #releaseStray(hold: Hold): void {
-    this.release(releaseOf(hold)).catch((error) =>
+  #releaseStray(operation: Operation): void {
+    if (operation.verb !== 'hold') return;
+    this.release(releaseOf(operation)).catch((error) =>
       this.#log.warn({ err: error }, 'a hold that timed out is not released yet'),
     );
   }
@@ -262,10 +263,10 @@ export class LedgerWriter {
     if (isStuck(error) && batch.length === 1)
       this.#stuck.set(batch[0]!.operation.account, this.#clock.now() + STUCK_MS);
     // An abandoned hold goes no further: a release in its place ends it, should it have been committed.
-    const holds = batch.filter((pending) => pending.operation.verb === 'hold');
-    this.#urgent.unshift(...batch.filter((pending) => pending.operation.verb !== 'hold'));
-    this.#holds.unshift(...holds.filter((pending) => !pending.abandoned));
-    for (const pending of holds) if (pending.abandoned) this.#releaseStray(pending.operation as Hold);
+    const asking = batch.filter(isAsking);
+    this.#urgent.unshift(...batch.filter((pending) => !isAsking(pending)));
+    this.#holds.unshift(...asking.filter((pending) => !pending.abandoned));
+    for (const pending of asking) if (pending.abandoned) this.#releaseStray(pending.operation);
     this.#log.warn({ err: error, operations: batch.length }, 'a ledger call failed and is retried');
     if (poison || isStuck(error)) return null;
     await sleep(this.#retryMs);
@@ -280,8 +281,8 @@ export class LedgerWriter {
       if (pending.deadline > now) return true;
       this.#abandon(pending);
       // Nobody waits for the answer any more, but what was served is charged, and what was held ends, however late.
-      if (pending.operation.verb !== 'hold') return true;
-      if (pending.sent) queueMicrotask(() => this.#releaseStray(pending.operation as Hold));
+      if (!isAsking(pending)) return true;
+      if (pending.sent) queueMicrotask(() => this.#releaseStray(pending.operation));
       else this.#live.forget(pending.operation.id);
       return false;
     };

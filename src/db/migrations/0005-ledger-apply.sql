@@ -9,9 +9,10 @@ END $$;
 -- `ledger_apply`: many operations in one round trip and one commit. It locks the accounts in sorted order; then one
 -- set-based statement does all operations of every account for which each is plain (holds that fit as a set, charges
 -- the head lot pays, nothing repeated, nothing due); the other accounts are done one operation at a time. Both ways give
--- what a sequence of single operations gives, in this order: per account all but holds, then holds.
+-- what a sequence of single operations gives, in this order: per account all but what asks for credits, then that.
 --
--- Arrays run in parallel, one element an operation: 1 settle, 2 release, 3 grant, 4 hold, 5 extend, 6 adjust, 7 reverse.
+-- Arrays run in parallel, one element an operation: 1 settle, 2 release, 3 grant, 4 hold, 5 extend, 6 adjust, 7 reverse, and of
+-- 0018 8 consume, 9 reserve, 10 enlarge.
 -- `p_data` holds the receipts, frozen facts and terms one after the other; `p_start` (from 1) and `p_length` say where. Answers come in any order:
 -- `ord` names the operation each belongs to. `available` and `held` are those of the wallet after that operation.
 -- `p_at` is for tests alone.
@@ -101,7 +102,7 @@ BEGIN
         p_start, p_length) WITH ORDINALITY
         AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, ttl, start, length, i)
       WHERE ord IS NULL OR i <> ALL (ord)
-      ORDER BY account_id, op = 4, i
+      ORDER BY account_id, op IN (4, 8, 9), i
   LOOP
     IF w.account_id IS DISTINCT FROM o.account_id THEN
       PERFORM ledger_store(w);
@@ -126,6 +127,14 @@ BEGIN
           SELECT * INTO r FROM ledger_adjust(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
         WHEN 7 THEN
           SELECT * INTO r FROM ledger_reverse(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 8 THEN
+          SELECT * INTO r FROM ledger_consume(w, o.id, o.key_id, o.amount, o.version, o.catalog,
+              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 9 THEN
+          SELECT * INTO r FROM ledger_reserve(w, o.id, o.key_id, o.amount, o.version, o.catalog, o.ttl,
+              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 10 THEN
+          SELECT * INTO r FROM ledger_enlarge(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
       END CASE;
       w := r.w;
     END IF;
