@@ -236,6 +236,21 @@ CREATE TABLE migrations (
   CONSTRAINT migrations_pkey PRIMARY KEY (id)
 );
 
+CREATE TABLE named_operations (
+  account_id bigint NOT NULL,
+  kind smallint NOT NULL,
+  name text NOT NULL,
+  id uuid NOT NULL,
+  amount bigint NOT NULL,
+  at timestamp with time zone NOT NULL,
+  expires_at timestamp with time zone,
+  fields jsonb NOT NULL,
+  CONSTRAINT named_operations_pkey PRIMARY KEY (account_id, kind, name),
+  CONSTRAINT named_operation_amount_is_in_range CHECK (((amount >= 0) AND (amount <= '1000000000000000000'::bigint))),
+  CONSTRAINT named_operation_expires_where_it_holds CHECK (((kind = 2) = (expires_at IS NOT NULL))),
+  CONSTRAINT named_operation_kind_is_known CHECK (((kind >= 1) AND (kind <= 3)))
+);
+
 CREATE TABLE owners (
   owner bigint NOT NULL,
   lease_until timestamp with time zone NOT NULL,
@@ -777,7 +792,7 @@ BEGIN
         p_start, p_length) WITH ORDINALITY
         AS u (op, account_id, id, key_id, amount, least, floor, version, catalog, on_orphan, ttl, start, length, i)
       WHERE ord IS NULL OR i <> ALL (ord)
-      ORDER BY account_id, op = 4, i
+      ORDER BY account_id, op IN (4, 8, 9), i
   LOOP
     IF w.account_id IS DISTINCT FROM o.account_id THEN
       PERFORM ledger_store(w);
@@ -802,6 +817,14 @@ BEGIN
           SELECT * INTO r FROM ledger_adjust(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
         WHEN 7 THEN
           SELECT * INTO r FROM ledger_reverse(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
+        WHEN 8 THEN
+          SELECT * INTO r FROM ledger_consume(w, o.id, o.key_id, o.amount, o.version, o.catalog,
+              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 9 THEN
+          SELECT * INTO r FROM ledger_reserve(w, o.id, o.key_id, o.amount, o.version, o.catalog, o.ttl,
+              substring(p_data FROM o.start FOR o.length), p_owner, v_now);
+        WHEN 10 THEN
+          SELECT * INTO r FROM ledger_enlarge(w, o.id, o.amount, substring(p_data FROM o.start FOR o.length), v_now);
       END CASE;
       w := r.w;
     END IF;
@@ -925,6 +948,29 @@ BEGIN
   IF h.budgeted THEN PERFORM ledger_budget_end(h, p_charge); END IF;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.ledger_consume(INOUT w wallets, p_id uuid, p_key bigint, p_amount bigint, p_version bigint, p_catalog bigint, p_terms bytea, p_owner bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  t jsonb := convert_from(p_terms, 'UTF8')::jsonb;
+  v_want bigint := CASE WHEN (t->>'may_owe')::boolean THEN 0 ELSE p_amount END;
+  r record;
+BEGIN
+  SELECT n.outcome, n.amount INTO outcome, amount FROM ledger_named(w.account_id, 1::smallint, t) n;
+  IF outcome IS NOT NULL THEN RETURN; END IF;
+  SELECT * INTO r FROM ledger_hold(w, p_id, p_key, v_want, v_want, 0::bigint, p_version, p_catalog, 0::smallint, 0, ''::bytea,
+      p_owner, p_now);
+  outcome := r.outcome;
+  amount := 0;
+  IF outcome <> 1 THEN RETURN; END IF;
+  SELECT * INTO r FROM ledger_settle(r.w, p_id, p_amount, convert_to(t->>'receipt', 'UTF8'), p_now);
+  w := r.w;
+  amount := p_amount;
+  INSERT INTO named_operations (account_id, kind, name, id, amount, at, fields)
+    VALUES (w.account_id, 1, t->>'name', p_id, p_amount, p_now, t->'fields');
+END $function$;
+
 CREATE OR REPLACE FUNCTION tollgate.ledger_end_owner(p_owner bigint, p_limit integer)
  RETURNS integer
  LANGUAGE plpgsql
@@ -959,6 +1005,28 @@ BEGIN
   END LOOP;
   DELETE FROM owners o WHERE o.owner = p_owner AND NOT EXISTS (SELECT FROM holds t WHERE t.owner = p_owner);
   RETURN v_ended;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_enlarge(INOUT w wallets, p_id uuid, p_amount bigint, p_terms bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  t jsonb := convert_from(p_terms, 'UTF8')::jsonb;
+  v_whole bigint;
+  r record;
+BEGIN
+  SELECT n.outcome, n.amount INTO outcome, amount FROM ledger_named(w.account_id, 3::smallint, t) n;
+  IF outcome IS NOT NULL THEN RETURN; END IF;
+  SELECT p_amount + h.amount INTO v_whole FROM holds h WHERE h.account_id = w.account_id AND h.id = p_id;
+  SELECT * INTO r FROM ledger_extend(w, p_id, v_whole, v_whole, p_now);
+  outcome := r.outcome;
+  amount := 0;
+  IF outcome <> 1 THEN RETURN; END IF;
+  w := r.w;
+  amount := p_amount;
+  INSERT INTO named_operations (account_id, kind, name, id, amount, at, fields)
+    VALUES (w.account_id, 3, t->>'name', p_id, p_amount, p_now, t->'fields');
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_expire_due(p_limit integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
@@ -1178,6 +1246,15 @@ BEGIN
     VALUES (w.account_id, h.id, 9, w.seq, 0, w.posted + w.dormant, 1, 2, h.key_id, h.expires_at, h.frozen || int8send(h.amount));
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.ledger_named(p_account bigint, p_kind smallint, t jsonb, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT (CASE WHEN n.fields = t->'fields' THEN 2 ELSE 18 END)::smallint, n.amount FROM named_operations n
+    WHERE n.account_id = p_account AND n.kind = p_kind AND n.name = t->>'name'
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.ledger_rebuild(p_account bigint, p_seq_found bigint, p_seq bigint, p_debt bigint, p_lot uuid[], p_remaining bigint[], p_repaid bigint[], p_expired bigint[], p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -1328,6 +1405,31 @@ BEGIN
   END IF;
   SELECT kind INTO v_kind FROM entries WHERE account_id = w.account_id AND id = p_id AND kind IN (2, 3, 4, 9);
   outcome := CASE WHEN v_kind IS NULL THEN 20 WHEN v_kind = 3 THEN 2 WHEN v_kind = 9 THEN 53 ELSE 50 END;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.ledger_reserve(INOUT w wallets, p_id uuid, p_key bigint, p_amount bigint, p_version bigint, p_catalog bigint, p_ttl integer, p_terms bytea, p_owner bigint, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  t jsonb := convert_from(p_terms, 'UTF8')::jsonb;
+  r record;
+BEGIN
+  SELECT n.outcome, n.amount INTO outcome, amount FROM ledger_named(w.account_id, 2::smallint, t) n;
+  IF outcome IS NOT NULL THEN RETURN; END IF;
+  amount := 0;
+  IF (SELECT count(*) FROM holds WHERE account_id = w.account_id AND expires_at < 'infinity') >= (t->>'most')::integer THEN
+    outcome := 56;
+    RETURN;
+  END IF;
+  SELECT * INTO r FROM ledger_hold(w, p_id, p_key, p_amount, p_amount, 0::bigint, p_version, p_catalog, 1::smallint, p_ttl,
+      convert_to(t->>'frozen', 'UTF8'), p_owner, p_now);
+  outcome := r.outcome;
+  IF outcome <> 1 THEN RETURN; END IF;
+  w := r.w;
+  amount := p_amount;
+  INSERT INTO named_operations (account_id, kind, name, id, amount, at, expires_at, fields)
+    VALUES (w.account_id, 2, t->>'name', p_id, p_amount, p_now, p_now + make_interval(secs => p_ttl), t->'fields');
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.ledger_reverse(INOUT w wallets, p_id uuid, p_amount bigint, p_reason bytea, p_now timestamp with time zone, OUT outcome smallint, OUT amount bigint)
@@ -1676,5 +1778,9 @@ CREATE TRIGGER entries_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entri
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_default FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER named_operations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.named_operations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER named_operations_are_not_truncated BEFORE TRUNCATE ON tollgate.named_operations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();

@@ -6,6 +6,7 @@ import type { Period } from '../../src/ledger/wallets.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import type { ModelAccount } from './model.ts';
 import { ACCOUNT_ITSELF } from './model-budgets.ts';
+import { consume, enlarge, reserve } from './named.ts';
 import { adjust, extend, grant, hold, KEY, OTHER_KEY, release, reverse, second, settle } from './rig.ts';
 
 export const REVOKED_KEY = 3n;
@@ -34,17 +35,20 @@ const wait = fc.oneof(
 );
 
 const of = <V extends string>(verb: V) => ({ verb: fc.constant(verb), account, slot, target });
-const holdOf = fc.record({
-  ...of('hold'),
-  want: amount,
-  least: fc.option(amount),
-  floor: amount,
+const asking = {
   key: fc.oneof(
     { weight: 12, arbitrary: fc.constant(KEY) },
     { weight: 3, arbitrary: fc.constant(OTHER_KEY) },
     { weight: 1, arbitrary: fc.constantFrom(REVOKED_KEY, EXPIRING_KEY) },
   ),
   stale: fc.nat({ max: 15 }).map((n) => n === 15),
+};
+const holdOf = fc.record({
+  ...of('hold'),
+  ...asking,
+  want: amount,
+  least: fc.option(amount),
+  floor: amount,
   ttlSeconds: fc.option(fc.integer({ min: 1, max: 9 }), { freq: 2 }),
   onOrphan: fc.constantFrom<OnOrphan>('charge_metered', 'charge_metered', 'release', 'charge_hold'),
 });
@@ -66,6 +70,9 @@ const adjustOf = fc.record({
   amount: fc.bigInt({ min: -12n, max: 12n }).filter((value) => value !== 0n),
   book: fc.constantFrom('adjustment' as const, 'clawback' as const),
 });
+const consumeOf = fc.record({ ...of('consume'), ...asking, amount, mayOwe: fc.constantFrom(false, false, true) });
+const reserveOf = fc.record({ ...of('reserve'), ...asking, amount, ttlSeconds: fc.integer({ min: 1, max: 9 }) });
+const enlargeOf = fc.record({ ...of('enlarge'), amount: fc.bigInt({ min: 1n, max: 9n }) });
 /** One that was asked before, as it was or with another value in one field. */
 const againOf = fc.record({
   verb: fc.constant('again' as const),
@@ -80,6 +87,9 @@ const operationOf = fc.oneof(
   { weight: 3, arbitrary: reverseOf },
   { weight: 4, arbitrary: grantOf },
   { weight: 2, arbitrary: adjustOf },
+  { weight: 4, arbitrary: consumeOf },
+  { weight: 2, arbitrary: reserveOf },
+  { weight: 2, arbitrary: enlargeOf },
   { weight: 3, arbitrary: againOf },
 );
 
@@ -140,11 +150,13 @@ export interface Book {
   newId(): Uuid;
 }
 
+const ASKING: readonly NewSpec['verb'][] = ['hold', 'consume', 'reserve'];
+
 function requestId(book: Book, spec: Exclude<NewSpec, { verb: 'grant' | 'adjust' }>): Uuid | null {
   const used = book.ids[spec.account]!;
   const model = book.models[spec.account]!;
   if (spec.target === 'any') return used[spec.slot % used.length]!;
-  if (spec.verb === 'hold') {
+  if (ASKING.includes(spec.verb)) {
     used.push(book.newId());
     return used.at(-1)!;
   }
@@ -186,11 +198,20 @@ function fresh(book: Book, spec: NewSpec, now: number): Operation | null {
   if (id === null) return null;
   switch (spec.verb) {
     case 'hold': {
-      const policyVersion = book.models[spec.account]!.policyVersion - (spec.stale ? 1n : 0n);
       const { key, floor, ttlSeconds, onOrphan, want } = spec;
+      const policyVersion = versionOf(book, spec);
       const more = { key, floor, ttlSeconds, onOrphan, policyVersion, least: atMost(spec.least, want) };
       return hold(account, id, want, more);
     }
+    case 'consume':
+    case 'reserve': {
+      const { amount, key } = spec;
+      const more = { id, key, name: `name ${spec.slot}`, policyVersion: versionOf(book, spec) };
+      if (spec.verb === 'consume') return consume(account, amount, { ...more, mayOwe: spec.mayOwe });
+      return reserve(account, amount, { ...more, ttlSeconds: spec.ttlSeconds });
+    }
+    case 'enlarge':
+      return enlarge(account, id, spec.amount, `name ${book.asked.length}`);
     case 'extend':
       return extend(account, id, spec.want, atMost(spec.least, spec.want));
     case 'settle':
@@ -201,6 +222,9 @@ function fresh(book: Book, spec: NewSpec, now: number): Operation | null {
       return reverse(account, id, spec.amount);
   }
 }
+
+const versionOf = (book: Book, { account, stale }: { account: number; stale: boolean }): bigint =>
+  book.models[account]!.policyVersion - (stale ? 1n : 0n);
 
 const atMost = (value: bigint | null, most: bigint): bigint => (value === null || value > most ? most : value);
 
@@ -216,6 +240,10 @@ function changed(operation: Operation, change: 'amount' | 'terms' | null): Opera
         return { ...operation, amount: operation.amount + 1n };
       case 'adjust':
         return { ...operation, amount: operation.amount * 2n };
+      case 'consume':
+      case 'reserve':
+      case 'enlarge':
+        return { ...operation, fields: { credits: 'others' } };
       case 'reverse':
         return { ...operation, amount: (operation.amount ?? 0n) + 1n };
     }

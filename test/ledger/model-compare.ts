@@ -12,6 +12,7 @@ export async function rowsOf(ledger: LedgerRig, account: bigint): Promise<unknow
   const result = await ledger.client.query(
     `SELECT to_jsonb(w) - 'account_id' AS wallet, ${rows('lots', 'lot_id')}, ${rows('holds', 'id', "- 'owner'")},
        ${rows('entries', 'seq', "- CASE WHEN kind = 6 THEN 'id' ELSE '' END")}, ${rows('adjustments', 'reference')},
+       ${rows('named_operations', 'kind, name')},
        ${rows('allocations', 'id, kind, lot_id')}, ${rows('spenders', 'key_id')}
      FROM wallets w WHERE account_id = $1`,
     [account],

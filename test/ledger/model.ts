@@ -2,48 +2,21 @@
  * The ledger once more, as simply as it can be said: one account in memory, one operation at a time, no batching, no
  * head lot, no projection. What it answers is what the real one must answer.
  */
+import type { NamedOperation } from '../../src/ledger/named-operations.ts';
 import type { Adjust, Extend, Grant, Hold, Operation, Release, Reverse, Settle } from '../../src/ledger/operations.ts';
-import type { OnOrphan, Outcome, Result } from '../../src/ledger/outcomes.ts';
+import type { Outcome, Result } from '../../src/ledger/outcomes.ts';
 import type { Period } from '../../src/ledger/wallets.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { ACCOUNT_ITSELF, ModelBudgets, periodFloor } from './model-budgets.ts';
+import type { Answer, Ended, ModelHold } from './model-holds.ts';
 import { ModelLots, max, min, type Shares } from './model-lots.ts';
+import { ModelNames } from './model-names.ts';
 
-export interface ModelHold {
-  key: bigint;
-  amount: bigint;
-  /** Of the amount. */
-  extended: bigint;
-  floor: bigint;
-  metered: bigint;
-  onOrphan: OnOrphan;
-  /** 0: nobody's, it ends by itself. */
-  owner: bigint;
-  /** Milliseconds. */
-  openedAt: number;
-  expiresAt: number;
-}
-
-interface Ended {
-  how: 'settled' | 'released' | 'recovered' | 'lapsed';
-  key: bigint;
-  at: number;
-  charged: bigint;
-  /** Whether what it cost is known for good. */
-  exact: boolean;
-  /** What each lot paid of it. */
-  paid: Shares;
-  /** What was charged when it was reversed, and how much of it came back. */
-  reversed: { of: bigint; amount: bigint } | null;
-  /** What came back before the exact cost was known: it is not given back again. */
-  least: bigint;
-}
-
-type Answer = [Outcome, bigint];
+const ASKING: readonly Operation['verb'][] = ['hold', 'consume', 'reserve'];
 
 export const inOrderOfEffect = (operations: readonly Operation[]): Operation[] => [
-  ...operations.filter((o) => o.verb !== 'hold'),
-  ...operations.filter((o) => o.verb === 'hold'),
+  ...operations.filter((o) => !ASKING.includes(o.verb)),
+  ...operations.filter((o) => ASKING.includes(o.verb)),
 ];
 
 export class ModelAccount {
@@ -57,6 +30,7 @@ export class ModelAccount {
   readonly holds = new Map<Uuid, ModelHold>();
   readonly ended = new Map<Uuid, Ended>();
   readonly adjustments = new Map<string, Adjust>();
+  readonly named = new ModelNames();
 
   get held(): bigint {
     return [...this.holds.values()].reduce((sum, hold) => sum + hold.amount, 0n);
@@ -141,7 +115,30 @@ export class ModelAccount {
         return this.#adjust(operation, now);
       case 'reverse':
         return this.#reverse(operation);
+      default:
+        return this.named.answer(operation, () => this.#firstOf(operation, now, owner));
     }
+  }
+
+  /** What comes of a name that is new. */
+  #firstOf(asked: NamedOperation, now: number, owner: bigint): Outcome {
+    const { id, amount } = asked;
+    if (asked.verb === 'enlarge') {
+      const whole = (this.holds.get(id)?.amount ?? 0n) + amount;
+      return this.#extend({ verb: 'extend', account: asked.account, id, want: whole, least: whole }, now)[0];
+    }
+    const owes = asked.verb === 'consume' && asked.mayOwe;
+    const want = owes ? 0n : amount;
+    const ends = asked.verb === 'reserve' ? asked : { ttlSeconds: null, frozen: Buffer.alloc(0) };
+    const terms = {
+      want,
+      least: want,
+      floor: 0n,
+      onOrphan: asked.verb === 'reserve' ? 'release' : 'charge_metered',
+    } as const;
+    const [outcome] = this.#hold({ ...asked, ...ends, ...terms, verb: 'hold' }, now, owner);
+    if (outcome === 'done' && asked.verb === 'consume') this.#settle({ ...asked, verb: 'settle' }, now);
+    return outcome;
   }
 
   #hold(asked: Hold, now: number, owner: bigint): Answer {

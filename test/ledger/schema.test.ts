@@ -17,7 +17,7 @@ const OF_A_JOB = ['wallets_due', 'wallets_policy_due'];
 async function tables(): Promise<string[]> {
   const { rows } = await ledger.client.query<{ name: string }>(
     `SELECT relname AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'tollgate'::regnamespace
-       AND (relname IN ('wallets', 'spenders', 'lots', 'holds', 'allocations', 'adjustments', 'owners', 'credit_scale')
+       AND (relname IN ('wallets', 'spenders', 'lots', 'holds', 'allocations', 'adjustments', 'named_operations', 'owners', 'credit_scale')
          OR relname LIKE 'entries%') ORDER BY 1`,
   );
   return rows.map((row) => row.name);

@@ -15,6 +15,7 @@ import type { Result } from '../../../src/ledger/outcomes.ts';
 import { LedgerWriter } from '../../../src/ledger/writer.ts';
 import { systemClock } from '../../../src/lib/clock.ts';
 import { silentLogger } from '../../../src/observe/log.ts';
+import { consume } from '../../ledger/named.ts';
 import { grant, hold, type LedgerRig, newId, OWNER, openLedger, release, settle } from '../../ledger/rig.ts';
 import {
   type Fate,
@@ -62,6 +63,10 @@ const verbs: Record<string, Prepare> = {
     const id = await opened(account);
     await ledger.one(settle(account, id, 70n));
     return (writer) => writer.apply({ verb: 'reverse', account, id, amount: null, reason: 'a test' });
+  },
+  consume: async (account) => {
+    const operation = consume(account, 70n);
+    return (writer) => writer.apply(operation);
   },
   'replay of a settle': async (account) => {
     const operation = settle(account, await opened(account), 70n);
