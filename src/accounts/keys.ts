@@ -19,7 +19,7 @@ import {
   toBudget,
 } from '../ledger/wallets.ts';
 import type { Clock } from '../lib/clock.ts';
-import { mintId } from '../lib/ids.ts';
+import { mintId, publicId } from '../lib/ids.ts';
 import { mintKey } from './key-format.ts';
 import type { Scope } from './principal.ts';
 
@@ -138,11 +138,20 @@ export async function listKeys(
   return rows.map(toKey);
 }
 
-/** Changes the fields given; effective at the next request on every gateway. `null`: the account has no such key. */
+/**
+ * Changes the fields given; effective at the next request on every gateway. `null`: the account has no such key. Throws
+ * `conflict` for one that was replaced.
+ */
 export async function changeKey(pool: Pool, account: bigint, key: bigint, change: KeyChange): Promise<ApiKey | null> {
   return transaction(pool, async (db) => {
     const found = await findKey(db, account, key);
     if (found === null) return null;
+    if (found.replacedBy !== null) {
+      const next = publicId('key', found.replacedBy);
+      throw new TollgateError('conflict', {
+        message: `This key was replaced by "${next}", whose terms hold for both.`,
+      });
+    }
     const { models, ipRanges, limits } = { ...found, ...change };
     await raisePolicyVersion(db, account);
     await db.query('UPDATE api_keys SET models = $2, ip_ranges = $3, limits = $4 WHERE key_id = $1', [

@@ -21,18 +21,21 @@ export function isNetwork(text: string): boolean {
   return networkOf(text) !== null;
 }
 
-/** Whether an address is in one of the networks, which must be such. Text that is no address is in none. */
+/**
+ * Whether an address is in one of the networks, which must be such. Text that is no address is in none; a port, which some proxies
+ * write behind it, is no part of it.
+ */
 export function inNetworks(networks: readonly string[]): (address: string | undefined) => boolean {
   const known = networks.flatMap((text) => networkOf(text) ?? []);
   return (address) => {
-    const number = numberOf(address ?? '');
+    const number = numberOf(withoutPort(address));
     return number !== null && known.some(({ prefix, rest }) => number >> rest === prefix);
   };
 }
 
 /** Names what is likely one client: an IPv4 address, or the /64 of an IPv6 one. */
 export function siteOf(address: string | undefined): string {
-  const number = numberOf(address ?? '');
+  const number = numberOf(withoutPort(address));
   if (number === null) return '';
   const isV4 = number >> 32n === MAPPED >> 32n;
   return (isV4 ? number : number >> BigInt(BITS - SITE_BITS)).toString(16);
@@ -46,6 +49,10 @@ function networkOf(text: string): Network | null {
   if (number === null || shared > width) return null;
   const rest = BigInt(width - shared);
   return { prefix: number >> rest, rest };
+}
+
+function withoutPort(address = ''): string {
+  return /^(?:\[(.*)\]|([\d.]+)):\d+$/.exec(address)?.slice(1).join('') ?? address;
 }
 
 /** `null`: not an address. The zone of a link-local one is no part of it. */

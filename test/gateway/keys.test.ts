@@ -143,6 +143,7 @@ it('a new key has the terms of the one it replaces, and both spend one budget', 
   const { data } = (await admin(here, 'GET', `${old.path}/keys`)) as { data: { id: string; replaced_by: string }[] };
   expect(data.find(({ id }) => id === old.id)!.replaced_by).toBe(next.id);
   await expect(admin(here, 'POST', `${old.keyPath}/rotate`, {})).rejects.toThrow('409');
+  await expect(admin(here, 'PATCH', old.keyPath, { models: null })).rejects.toThrow('409');
   await expect(admin(here, 'POST', `${old.path}/keys/key_0000000000001/rotate`, {})).rejects.toThrow('404');
 });
 

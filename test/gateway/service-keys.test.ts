@@ -2,6 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ACCOUNT_HEADER } from '../../src/accounts/account-ref.ts';
+import { mintKey } from '../../src/accounts/key-format.ts';
+import { parsePublicId } from '../../src/lib/ids.ts';
 import { admin, type Json } from '../support/admin.ts';
 import {
   chargedTo,
@@ -102,7 +104,7 @@ it('a key of an account may not name one, not even its own', async () => {
 
 it('an external id that nobody has is made by the keys that may, and by no wrong secret', async () => {
   expect(await answerOf(here, service.key, 'ext:nobody')).toBe('404 not_found tollgate-account');
-  const wrong = `${maker.key.slice(0, -7)}${maker.key.endsWith('0') ? '1' : '0'}`;
+  const { text: wrong } = mintKey(parsePublicId('key', maker.id)!);
   expect(await answerOf(here, wrong, 'ext:nobody')).toBe('401 invalid_api_key null');
   const { rows } = await world.pool.query("SELECT FROM accounts WHERE external_id = 'nobody'");
   expect(rows).toEqual([]);
