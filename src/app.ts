@@ -5,7 +5,8 @@ import { adminCheck } from './accounts/admin-key.ts';
 import { Principals } from './accounts/principals.ts';
 import { registerAdmin } from './admin/routes.ts';
 import { CatalogCache } from './catalog/cache.ts';
-import { loadCatalog } from './catalog/store.ts';
+import { catalogAt, loadCatalog } from './catalog/store.ts';
+import type { Catalog } from './catalog/types.ts';
 import type { Config } from './config.ts';
 import { registerCustomer } from './customer/routes.ts';
 import { promptly } from './db/pool.ts';
@@ -70,7 +71,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   registerHealth(http, options, parts);
   const { admin } = config.server;
   const adminHttp = typeof admin === 'object' ? createServer(options, failedKeys) : http;
-  if (admin !== 'off') await registerOwnersPlane(adminHttp, options, gateway);
+  if (admin !== 'off') await registerOwnersPlane(adminHttp, options, parts);
   const servers = [...new Set([http, adminHttp])];
   let endPartitions: () => void = () => {};
   let endFolding: () => Promise<void> = async () => {};
@@ -118,6 +119,7 @@ interface Parts {
   journal: Journal;
   takeover: Takeover;
   gateway: GatewayDeps;
+  catalogAt: (at: string) => Promise<Catalog>;
 }
 
 async function createParts(options: AppOptions): Promise<Parts> {
@@ -126,14 +128,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const owner = mintId(clock);
   const settings = config.providers.map((provider) => ({ ...provider, apiKey: provider.apiKey?.reveal() }));
   const providers = createProviders(settings, { log, clock });
-  const built = { providers: new Set(providers.keys()), markup: config.credits.markup };
-  const readCatalog = () => promptly(loadCatalog(pool, built));
-  const catalogs = new CatalogCache(await readCatalog(), readCatalog);
-  // Of one reason at once: without its key, a provider's many models are a line and not dozens.
-  const leftOut = Map.groupBy(catalogs.current.leftOut, ([, reason]) => reason);
-  for (const [reason, entries] of leftOut) {
-    log.info({ entries: entries.map(([entry]) => entry), reason }, 'catalog entries are not served');
-  }
+  const { catalogs, catalogAt } = await openCatalogs(options, new Set(providers.keys()));
   const connection = new WriterConnection(options.databaseUrl, owner, log);
   const heart = new DedicatedConnection(options.databaseUrl, 'tollgate-heartbeat', log);
   const { dataDir } = config;
@@ -178,7 +173,20 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),
   };
-  return { owner, connection, heart, leases, journal, takeover, gateway };
+  return { owner, connection, heart, leases, journal, takeover, gateway, catalogAt };
+}
+
+/** The catalog as it is, and as it was at an instant. Logs what of it is not served. */
+async function openCatalogs({ config, pool, log }: AppOptions, providers: ReadonlySet<string>) {
+  const built = { providers, markup: config.credits.markup };
+  const read = () => promptly(loadCatalog(pool, built));
+  const catalogs = new CatalogCache(await read(), read);
+  // Of one reason at once: without its key, a provider's many models are a line and not dozens.
+  const leftOut = Map.groupBy(catalogs.current.leftOut, ([, reason]) => reason);
+  for (const [reason, entries] of leftOut) {
+    log.info({ entries: entries.map(([entry]) => entry), reason }, 'catalog entries are not served');
+  }
+  return { catalogs, catalogAt: (at: string) => promptly(catalogAt(pool, at, built)) };
 }
 
 /** What is not answered by now is on the disk, and the next gateway's. */
@@ -205,9 +213,10 @@ function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, part
 }
 
 /** What only the owner may see: on the data plane's port, or on one of its own. */
-async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, gateway: GatewayDeps): Promise<void> {
+async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, parts: Parts): Promise<void> {
   const { pool, adminKey, config } = options;
-  await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup });
+  const { gateway, catalogAt } = parts;
+  await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup, catalogAt });
   const check = adminCheck(adminKey);
   http.get('/metrics', async (request, reply) => {
     check(request.headers.authorization);

@@ -178,12 +178,12 @@ async function assignPlan(
 }
 
 /** Throws `invalid_request` unless the catalog has the plan: an account on one that is not there may use nothing. */
-export async function requirePlan(pool: Pool, plan: string): Promise<void> {
+export async function requirePlan(pool: Pool, plan: string, param = 'plan'): Promise<void> {
   const [latest] = await entryVersions(pool, 'plan', plan);
   if (latest === undefined || latest.deleted) {
     throw new TollgateError('invalid_request', {
-      param: 'plan',
-      message: "Invalid value for 'plan': the catalog has no such plan.",
+      param,
+      message: `Invalid value for '${param}': the catalog has no such plan.`,
     });
   }
 }

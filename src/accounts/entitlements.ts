@@ -2,7 +2,12 @@
  * Statements of what an account may do: how they are kept. Nothing is changed in place; a statement takes the place of the
  * one before it in its slot (0015-entitlements.sql). What they come to is said by `entitlements/`, purely.
  */
-import type { ClientBase } from 'pg';
+import { isDeepStrictEqual } from 'node:util';
+import type { ClientBase, Pool } from 'pg';
+import { transaction } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
+import type { Clock } from '../lib/clock.ts';
+import { mintId } from '../lib/ids.ts';
 
 /** Where a statement comes from, strongest first. */
 export const SOURCES = ['block', 'override', 'grant', 'subscription', 'plan'] as const;
@@ -100,8 +105,154 @@ export async function putStatement(
   return rows[0] === undefined ? null : toStatement(rows[0]);
 }
 
-/** The statements in force at an instant, as they were known then, in the order in which they were made. */
-export async function statementsAt(db: Pick<ClientBase, 'query'>, account: bigint, at: Date): Promise<Statement[]> {
+/**
+ * The statements in force at an instant, as they were known then, in the order in which they were made. `at`: with its offset, in
+ * microseconds, which a `Date` has not.
+ */
+export async function statementsAt(db: Pick<ClientBase, 'query'>, account: bigint, at: string): Promise<Statement[]> {
   const { rows } = await db.query<Row>(`SELECT ${COLUMNS} FROM entitlements_at($1, $2)`, [account, at]);
   return rows.map(toStatement);
+}
+
+/** SQL that writes an instant as RFC 3339, with its microseconds. */
+export const isoText = (instant: string): string =>
+  `to_char(${instant} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
+/** The database's instant, as text in microseconds. */
+export async function databaseNow(db: Pick<ClientBase, 'query'>): Promise<string> {
+  const { rows } = await db.query<{ now: string }>(`SELECT ${isoText('clock_timestamp()')} AS now`);
+  return rows[0]!.now;
+}
+
+/** What has become of a statement: it is in force, waits, is over, or a newer one of its slot stands for it; or it withdraws those before it. */
+export type StatementState = 'in_force' | 'waits' | 'over' | 'replaced' | 'withdrawal';
+export type KeptStatement = Statement & { state: StatementState };
+
+/** Tells statements of one account apart; see `Statement`. */
+export type Slot = Pick<Statement, 'source' | 'key' | 'reference'>;
+
+/** In force or waiting, of one account: those in force ride with its principals. */
+const MOST_LIVE = 200;
+
+/** The statements of an account ($1) known at an instant ($2; null: now), each with its state then. */
+const KEPT = `(SELECT e.*, CASE WHEN value IS NULL THEN 'withdrawal' WHEN replaced_from <= greatest(valid_from, at) THEN 'replaced'
+      WHEN valid_until <= at THEN 'over' WHEN valid_from > at THEN 'waits' ELSE 'in_force' END AS state
+    FROM (SELECT *, min(valid_from) OVER (PARTITION BY source, key, reference ORDER BY version DESC
+          ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS replaced_from
+        FROM entitlements WHERE account_id = $1 AND ($2::timestamptz IS NULL OR created_at <= $2)) e,
+      (SELECT coalesce($2, clock_timestamp()) AS at) t) kept`;
+
+/** What was stated of an account and known at an instant (`null`: now), newest first, at most `limit`. */
+export async function keptStatements(
+  db: Pick<ClientBase, 'query'>,
+  account: bigint,
+  { at, limit }: { at: string | null; limit: number },
+): Promise<KeptStatement[]> {
+  const { rows } = await db.query<Row & { state: StatementState }>(
+    `SELECT ${COLUMNS}, state FROM ${KEPT} ORDER BY version DESC LIMIT $3`,
+    [account, at, limit],
+  );
+  return rows.map(({ state, ...row }) => ({ ...toStatement(row), state }));
+}
+
+/**
+ * Sets an override, in the place of the one before it. Effective at the next request on every gateway, or when its time begins.
+ * Throws `not_found` without the account, `conflict` when it has too many statements.
+ */
+export async function setOverride(
+  pool: Pool,
+  clock: Clock,
+  account: bigint,
+  made: NewStatement,
+): Promise<KeptStatement> {
+  return transaction(pool, async (db) => {
+    const kept = await lockSlot(db, account, made);
+    return state(db, clock, account, made, kept);
+  });
+}
+
+/**
+ * Adds a statement with a reference of its own; again with the same fields it answers the one that was made, `created: false`,
+ * whatever has become of that. Throws `reference_reused` naming the first field that differs, `not_found` without the account, and
+ * `conflict` when it has too many statements.
+ */
+export async function addStatement(
+  pool: Pool,
+  clock: Clock,
+  account: bigint,
+  made: NewStatement,
+): Promise<{ statement: KeptStatement; created: boolean }> {
+  return transaction(pool, async (db) => {
+    const kept = await lockSlot(db, account, made);
+    const first = kept.findLast(({ value }) => value !== null);
+    if (first === undefined) return { statement: await state(db, clock, account, made, kept), created: true };
+    const differs = differingField(first, made);
+    if (differs === null) return { statement: first, created: false };
+    throw new TollgateError('reference_reused', {
+      param: differs,
+      message: `A ${made.source} of ${JSON.stringify(made.key)} with this reference exists with another ${differs}. Use another reference, or withdraw it first.`,
+    });
+  });
+}
+
+/**
+ * Withdraws what a slot says, now and later: a statement of its own. `null`: it says nothing. Throws `not_found` without the account.
+ */
+export async function withdrawStatement(
+  pool: Pool,
+  clock: Clock,
+  account: bigint,
+  slot: Slot,
+  by: Pick<Statement, 'reason' | 'author'>,
+): Promise<KeptStatement | null> {
+  return transaction(pool, async (db) => {
+    const kept = await lockSlot(db, account, slot);
+    if (!kept.some(isLive)) return null;
+    return state(db, clock, account, { ...slot, ...by, value: null, from: null, until: null }, kept);
+  });
+}
+
+const isLive = ({ state }: KeptStatement): boolean => state === 'in_force' || state === 'waits';
+
+/** Waits for whoever changes the account, and reads all of a slot, newest first. */
+async function lockSlot(db: ClientBase, account: bigint, { source, key, reference }: Slot): Promise<KeptStatement[]> {
+  const { rowCount } = await db.query('SELECT FROM wallets WHERE account_id = $1 FOR UPDATE', [account]);
+  if (rowCount === 0) throw new TollgateError('not_found', { message: 'There is no such account.' });
+  const { rows } = await db.query<Row & { state: StatementState }>(
+    `SELECT ${COLUMNS}, state FROM ${KEPT} WHERE source = $3 AND key = $4 AND reference = $5 ORDER BY version DESC`,
+    [account, null, source, key, reference],
+  );
+  return rows.map(({ state, ...row }) => ({ ...toStatement(row), state }));
+}
+
+async function state(
+  db: ClientBase,
+  clock: Clock,
+  account: bigint,
+  made: NewStatement,
+  kept: readonly KeptStatement[],
+): Promise<KeptStatement> {
+  const replaces = made.from === null && kept.some(isLive);
+  if (!replaces) {
+    const { rows } = await db.query<{ live: number }>(
+      `SELECT count(*)::integer AS live FROM ${KEPT} WHERE state IN ('in_force', 'waits')`,
+      [account, null],
+    );
+    if (rows[0]!.live >= MOST_LIVE) {
+      const message = `An account can have ${MOST_LIVE} statements in force or waiting. Withdraw some, or give it a plan instead.`;
+      throw new TollgateError('conflict', { message });
+    }
+  }
+  const put = (await putStatement(db, account, mintId(clock), made))!;
+  const waits = made.from !== null && put.from > put.createdAt;
+  return { ...put, state: made.value === null ? 'withdrawal' : waits ? 'waits' : 'in_force' };
+}
+
+/** The field in which a statement differs from what is to be made; `null`: none does. One that was to begin at once began as it was made. */
+function differingField(first: Statement, made: NewStatement): string | null {
+  const from = made.from ?? first.createdAt;
+  if (!isDeepStrictEqual(first.value, made.value)) return 'value';
+  if (first.from.getTime() !== from.getTime()) return 'valid_from';
+  if (first.until?.getTime() !== made.until?.getTime()) return 'valid_until';
+  return first.reason === made.reason ? null : 'reason';
 }

@@ -5,7 +5,7 @@ import type { Override } from '../catalog/types.ts';
 import { promptly } from '../db/pool.ts';
 import { inNetworks } from '../lib/networks.ts';
 import type { AccountRef } from './account-ref.ts';
-import { readStatement, type Statement, type WrittenStatement } from './entitlements.ts';
+import { isoText, readStatement, type Statement, type WrittenStatement } from './entitlements.ts';
 
 export const SCOPES = ['inference', 'read', 'consume', 'billing'] as const;
 export type Scope = (typeof SCOPES)[number];
@@ -24,6 +24,8 @@ export interface Principal {
   /** Revoked or expired, by the database's clock when it was read. */
   keyEnded: boolean;
   scopes: readonly Scope[];
+  /** The database's instant as of which it was read: text, in microseconds. */
+  readAt: string;
   /** What the account may do, as stated and in force when it was read. */
   statements: readonly Statement[];
   /** Globs of the models that the key may use, of those its account may; `null`: all of them. */
@@ -59,6 +61,7 @@ interface Row {
   limits: Record<string, number> | null;
   policy_version: bigint;
   policy_due: boolean;
+  read_at: string;
   statements: WrittenStatement[] | null;
   suspended: boolean;
   key_ended: boolean;
@@ -83,7 +86,7 @@ const select = (
   keys: string,
 ): string => `SELECT k.account_id, k.key_id, k.secret_hash, k.scopes, k.models, k.ip_ranges, k.limits,
     w.policy_version, w.status <> 0 AS suspended, k.ended OR s.state <> 0 OR s.expires_at <= clock_timestamp() AS key_ended,
-    e.due AS policy_due, e.statements, o.prices, CASE WHEN k.is_service OR o.wait THEN c.version END AS catalog_at,
+    e.due AS policy_due, ${isoText('e.at')} AS read_at, e.statements, o.prices, CASE WHEN k.is_service OR o.wait THEN c.version END AS catalog_at,
     c.version + (clock_timestamp() >= c.next_change_at)::integer AS catalog_version
   FROM (${keys}) k JOIN wallets w USING (account_id) JOIN spenders s USING (account_id, key_id) CROSS JOIN catalog_state c,
     LATERAL entitlements_now(k.account_id) e, LATERAL (
@@ -130,6 +133,7 @@ function toPrincipal(row: Row, presented: bigint, ref: AccountRef | null): Princ
     suspended: row.suspended,
     keyEnded: row.key_ended,
     scopes: row.scopes,
+    readAt: row.read_at,
     statements: (row.statements ?? []).map(readStatement),
     keyModels: row.models,
     mayComeFrom: row.ip_ranges === null ? null : inNetworks(row.ip_ranges),

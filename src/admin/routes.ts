@@ -5,6 +5,7 @@ import { parseJson } from '../lib/http-json.ts';
 import { registerAccountPrices } from './account-prices.ts';
 import { registerAccounts } from './accounts.ts';
 import { registerCredits } from './credits.ts';
+import { registerEntitlements } from './entitlements.ts';
 import { registerKeys } from './keys.ts';
 import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
@@ -35,6 +36,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       });
       registerAccounts(scope, deps);
       registerAccountPrices(scope, deps);
+      registerEntitlements(scope, deps);
       registerKeys(scope, deps);
       registerServiceKeys(scope, deps);
       registerCredits(scope, deps);

@@ -1,5 +1,6 @@
 /** What the handlers of the admin API share: their parts, and the things that paths name. */
 import type { LedgerDeps } from '../accounts/credits.ts';
+import type { Catalog } from '../catalog/types.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicId } from '../lib/ids.ts';
 
@@ -8,6 +9,8 @@ export interface AdminDeps extends LedgerDeps {
   adminKey: string | null;
   /** What a price is of its cost where the catalog states none; scaled by 10⁶. */
   markup: bigint;
+  /** The catalog as it was in force at an instant, which is text in microseconds. */
+  catalogAt: (at: string) => Promise<Catalog>;
 }
 
 /** A route whose path names an account, or a request, as `:id`. */
@@ -35,7 +38,10 @@ export function keyOf(request: { params: { key: string } }): bigint {
 }
 
 /** The error for what a path names and nobody has. */
-export function noSuch(what: 'account' | 'key' | 'request' | 'model' | 'price', name: string): TollgateError {
+export function noSuch(
+  what: 'account' | 'key' | 'request' | 'model' | 'price' | 'entitlement',
+  name: string,
+): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });
 }
 

@@ -206,6 +206,22 @@ export async function loadCatalog(pool: Pool, options: BuildOptions): Promise<Ca
   return buildCatalog(rows[0]!.catalog_version, entries, options);
 }
 
+/**
+ * The catalog as it was in force at an instant: what explains a decision that was made then. Its version is 0: no hold may be judged
+ * by it. `at`: with its offset, in microseconds, which a `Date` has not.
+ */
+export async function catalogAt(pool: Pool, at: string, options: BuildOptions): Promise<Catalog> {
+  const { rows } = await pool.query<KeptEntry & { deleted: boolean }>(
+    'SELECT kind, name, version, body, deleted FROM catalog_at($1)',
+    [at],
+  );
+  return buildCatalog(
+    0n,
+    rows.filter(({ deleted }) => !deleted),
+    options,
+  );
+}
+
 /** A version to be written. */
 export interface NewVersion extends FileEntry {
   version: number;

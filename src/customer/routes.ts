@@ -5,9 +5,10 @@ import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { RateLimit } from '../lib/rate-limit.ts';
 import { registerCalls } from './calls.ts';
+import { type EntitlementDeps, entitlementCalls } from './entitlements.ts';
 import { type MoneyDeps, moneyCalls } from './money.ts';
 
-export interface CustomerDeps extends MoneyDeps {
+export interface CustomerDeps extends MoneyDeps, EntitlementDeps {
   principals: Principals;
   clock: Clock;
 }
@@ -16,7 +17,7 @@ const CALLS_PER_MINUTE = 120;
 const MAX_BODY_BYTES = 1024 * 1024;
 
 export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps): Promise<void> {
-  const calls = [...moneyCalls(deps)];
+  const calls = [...moneyCalls(deps), ...entitlementCalls(deps)];
   const limit = new RateLimit<string>(CALLS_PER_MINUTE, 60_000, deps.clock);
   await app.register(
     async (scope) => {

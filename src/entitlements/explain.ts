@@ -90,6 +90,7 @@ function nameOf({ statement, name, source }: Voice): string {
 function thingOf({ kind, name, model }: Question): string {
   if (kind === 'config') return `the configuration ${quoted(name)}`;
   if (kind === 'limit' && model !== null) return `a limit ${quoted(name)} of the model ${quoted(model)}`;
+  if (kind === 'model' && name.includes('*')) return `the models ${quoted(name)}`;
   return `${kind === 'limit' ? 'a' : 'the'} ${kind} ${quoted(name)}`;
 }
 
@@ -127,7 +128,7 @@ export function deniedByKey(id: string, globs: readonly string[], name: string):
     allowed: false,
     value: false,
     code: 'model_not_entitled',
-    reason: `This account may use the model ${quoted(name)}, but this API key is for ${named}.`,
+    reason: `This account may use the model ${quoted(name)}, but this API key may use ${named}.`,
     source: { kind: 'key', id, reason: null },
     validUntil: null,
   };

@@ -13,7 +13,7 @@ import type { Catalog, Model, Override, Plan } from '../catalog/types.ts';
 import { publicId } from '../lib/ids.ts';
 import { deniedByKey, noModel, sentence } from './explain.ts';
 import type { Access, Decision, LimitDecision, ModelDecision } from './types.ts';
-import { type Question, type Said, saysOf, type Voice, voicesOf } from './voices.ts';
+import { type Kind, keyOf, type Question, rulesOf, type Said, saysOf, type Voice, voicesOf } from './voices.ts';
 
 /** Whose access it is. An account itself has no key: `keyModels` and `keyLimits` are null then. */
 export type Who = Pick<Principal, 'key' | 'statements' | 'keyModels' | 'keyLimits' | 'prices'>;
@@ -31,8 +31,8 @@ export function accessOf(catalog: Catalog, principal: Who): Access {
 
 function resolve(catalog: Catalog, principal: Who): Access {
   const voices = voicesOf(catalog, principal.statements);
-  const ask = (kind: Question['kind'], name: string, model: string | null = null) =>
-    decide(catalog, voices, { kind, name, model });
+  const ask = (kind: Kind, name: string, model: string | null = null, glob: string | null = null) =>
+    decide(catalog, voices, { kind, name, model, glob });
   const modelLimit: Access['modelLimit'] = (name, model) => {
     const { decision, glob } = ask('limit', name, model);
     return { ...(decision as LimitDecision), glob };
@@ -43,6 +43,8 @@ function resolve(catalog: Catalog, principal: Who): Access {
     const { glob: _, ...ofModel } = modelLimit(name, model);
     return ofModel.value !== null && (own.value === null || ofModel.value < own.value) ? ofModel : own;
   };
+  const binding: Access['binding'] = (name, ofModel) =>
+    leastOf(limit(name, ofModel).value, principal.keyLimits?.[name] ?? null);
   const narrow = narrowed(principal);
   const model = remembered(catalog, (name): ModelDecision => {
     const known = catalog.models.get(name);
@@ -53,21 +55,32 @@ function resolve(catalog: Catalog, principal: Who): Access {
     if (denied !== null) return denied;
     const own = pricedFor({ model: known, plan: payingPlan(voices, name) }, principal.prices);
     if (own === null) return noModel(name);
-    const most = leastOf(limit('max_output_tokens', name).value, principal.keyLimits?.max_output_tokens ?? null);
+    const most = binding('max_output_tokens', name);
     return { ...decision, value: true, allowed: true, model: most === null ? own : capped(own, most) };
   });
   return {
     model,
     modelLimit,
     limit,
+    binding,
     feature: (name) => ask('feature', name).decision as Decision<boolean>,
     config: (name) => ask('config', name).decision,
-    models: () =>
-      [...catalog.models.keys()].flatMap((name) => {
-        const decision = model(name);
-        return decision.allowed ? [decision.model] : [];
-      }),
+    models: () => [...catalog.models.keys()].flatMap((name) => allowedModel(model(name))),
+    spoken: () => [
+      ...rulesOf(voices).map(({ kind, name, glob }) => ({
+        key: keyOf(kind, name, glob),
+        decision: ask(kind, name, null, glob).decision,
+      })),
+      ...[...catalog.models.keys()]
+        .map((name) => ({ key: keyOf('model', name, name), decision: model(name) }))
+        // Names of models that nobody gave the account are not for it to see.
+        .filter(({ decision }) => decision.allowed || decision.source.kind === 'key'),
+    ],
   };
+}
+
+function allowedModel(decision: ModelDecision): Model[] {
+  return decision.allowed ? [decision.model] : [];
 }
 
 /** Decisions on models that the catalog has are kept; other names are the client's, as many as it likes. */
@@ -130,7 +143,7 @@ function goesBefore(one: Said, other: Said, { kind }: Question): boolean {
   return at >= 0 && a[at]! > b[at]!;
 }
 
-function orderOf({ by, says, value }: Said, kind: Question['kind']): number[] {
+function orderOf({ by, says, value }: Said, kind: Kind): number[] {
   if (by.source === 'block' || by.source === 'override') return [says];
   if (kind === 'config') return [];
   // What lasts longest is what is told of several that say the same.

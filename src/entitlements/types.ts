@@ -38,6 +38,10 @@ export interface Access {
   /** The limit of the account's use of all models of one glob together, by which `model` is bound: `limit:<name>@<glob>`. */
   modelLimit(name: string, model: string): LimitDecision & { glob: string | null };
   config(name: string): Decision;
+  /** The least of a limit of the account and of that of the key itself: what binds one request. `null`: nothing limits it. */
+  binding(name: string, model?: string): number | null;
   /** The models that the key may use, by name. */
   models(): Model[];
+  /** All that is spoken of, by its key: the models that may be used, the rules that deny some, features, limits, configurations. */
+  spoken(): { key: string; decision: Decision }[];
 }

@@ -20,11 +20,13 @@ export interface Voice {
   matches: (model: string) => boolean;
 }
 
-/** What is asked: of a model, of a limit of the use of a model (`model`), or of a name. */
+/** What is asked: of a name; of a limit for the use of a `model`; or of one rule as it is written, with its `glob`. */
 export interface Question {
   kind: Kind;
+  /** Of the model, feature, limit or configuration; of a rule for models, its glob. */
   name: string;
   model: string | null;
+  glob: string | null;
 }
 
 /** What one voice says of one thing. */
@@ -82,16 +84,14 @@ export function saysOf(voice: Voice, question: Question): Said | null {
   return voice.kind === null ? planSays(voice, question) : statementSays(voice, question);
 }
 
-function statementSays(voice: Voice, { kind, name, model }: Question): Said | null {
+function statementSays(voice: Voice, { kind, name, model, glob: asked }: Question): Said | null {
   const { glob, statement } = voice;
-  if (voice.kind !== kind) return null;
-  if (kind !== 'model' && voice.name !== name) return null;
-  const isOfModel = model !== null;
-  if (isOfModel !== (glob !== null) || (isOfModel && !voice.matches(model))) return null;
+  if (voice.kind !== kind || (kind !== 'model' && voice.name !== name)) return null;
+  if (model === null ? glob !== asked : !voice.matches(model)) return null;
   return { by: voice, value: statement!.value, glob, says: glob === null ? 0 : specificity(glob) };
 }
 
-function planSays(voice: Voice, { kind, name, model }: Question): Said | null {
+function planSays(voice: Voice, { kind, name, model, glob: asked }: Question): Said | null {
   const { plan } = voice;
   if (plan === null) return null;
   const said = (value: unknown, glob: string | null = null): Said => ({
@@ -100,10 +100,13 @@ function planSays(voice: Voice, { kind, name, model }: Question): Said | null {
     glob,
     says: glob === null ? 0 : specificity(glob),
   });
-  if (kind === 'model') return plan.allowsModel(name) ? said(true) : null;
+  if (kind === 'model') return model !== null && plan.allowsModel(model) ? said(true) : null;
   if (kind === 'feature') return plan.features.has(name) ? said(true) : null;
   if (kind === 'config') return null;
-  if (model === null) return plan.limits.has(name) ? said(plan.limits.get(name)) : null;
+  if (model === null) {
+    const written = asked === null ? name : `${name}@${asked}`;
+    return plan.limits.has(written) ? said(plan.limits.get(written), asked) : null;
+  }
   let most: Said | null = null;
   for (const [written, value] of plan.limits) {
     const { limit, glob } = splitLimit(written);
@@ -112,4 +115,30 @@ function planSays(voice: Voice, { kind, name, model }: Question): Said | null {
     if (most === null || one.says > most.says) most = one;
   }
   return most;
+}
+
+/** The key that a rule is written with. */
+export function keyOf(kind: Kind, name: string, glob: string | null): string {
+  return kind === 'limit' && glob !== null ? `limit:${name}@${glob}` : `${kind}:${name}`;
+}
+
+/**
+ * What voices speak of, each once: features, limits, configurations, and of models the rules that deny some. Those that allow
+ * models are told by the models themselves.
+ */
+export function rulesOf(voices: readonly Voice[]): Pick<Question, 'kind' | 'name' | 'glob'>[] {
+  const rules = new Map<string, Pick<Question, 'kind' | 'name' | 'glob'>>();
+  const add = (kind: Kind, name: string, glob: string | null): void => {
+    rules.set(keyOf(kind, name, glob), { kind, name, glob });
+  };
+  for (const { kind, name, glob, plan, statement } of voices) {
+    if (kind === null) {
+      for (const feature of plan?.features ?? []) add('feature', feature, null);
+      for (const written of plan?.limits.keys() ?? []) {
+        const { limit, glob: models } = splitLimit(written);
+        add('limit', limit, models);
+      }
+    } else if (kind !== 'model' || statement?.value === false) add(kind, name, glob);
+  }
+  return [...rules.values()];
 }

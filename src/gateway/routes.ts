@@ -4,6 +4,7 @@
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal, Scope } from '../accounts/principals.ts';
+import { catalogFor } from '../entitlements/catalog-for.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
@@ -92,11 +93,8 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
 
 /** What the key may use now: read afresh, because no hold will verify it. */
 async function modelsOf(request: FastifyRequest, deps: GatewayDeps) {
-  const [principal] = await Promise.all([
-    authenticateReader(request, deps.principals, 'inference', 'read'),
-    deps.catalogs.refresh(),
-  ]);
-  return accessOf(deps.catalogs.current, principal).models();
+  const principal = await authenticateReader(request, deps.principals, 'inference', 'read');
+  return accessOf(await catalogFor(deps.catalogs, principal), principal).models();
 }
 
 function presentModel(model: { name: string; routes: readonly { provider: string }[] }) {

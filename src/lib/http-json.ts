@@ -10,9 +10,21 @@ import { parseCredits } from './money.ts';
 export function parseJson(body: Buffer): unknown {
   if (body.length === 0) return {};
   if (!isUtf8(body)) throw new SyntaxError('the body is not UTF-8');
-  return JSON.parse(body.toString(), (_key, value: unknown, context?: { source?: string }) =>
-    typeof value === 'number' && String(value) !== context?.source ? context?.source : value,
-  );
+  try {
+    return JSON.parse(body.toString(), (_key, value: unknown, context?: { source?: string }) =>
+      typeof value === 'number' && String(value) !== context?.source ? context?.source : value,
+    );
+  } catch (error) {
+    // Thousands of brackets within one another are more than the stack holds.
+    throw error instanceof RangeError ? new SyntaxError('the body is nested too deeply', { cause: error }) : error;
+  }
+}
+
+/** Whether Postgres can keep a value as JSON: no text in it holds NUL, or half of a surrogate pair. */
+export function isStorable(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\0') && value.isWellFormed();
+  if (typeof value !== 'object' || value === null) return true;
+  return Object.entries(value).every(([key, inner]) => isStorable(key) && isStorable(inner));
 }
 
 /** Text that Postgres can keep as it is: no NUL, no half of a surrogate pair. */

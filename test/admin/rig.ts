@@ -2,7 +2,9 @@
 import type { FastifyInstance } from 'fastify';
 import { Principals } from '../../src/accounts/principals.ts';
 import { registerAdmin } from '../../src/admin/routes.ts';
+import { CatalogCache } from '../../src/catalog/cache.ts';
 import { readPrice } from '../../src/catalog/price.ts';
+import { catalogAt, loadCatalog } from '../../src/catalog/store.ts';
 import { registerCustomer } from '../../src/customer/routes.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
@@ -17,6 +19,7 @@ import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 export const ADMIN_KEY = 'test-admin-key-of-32-characters-or-more';
 const CREDITS_PER_USD = 1000n;
+const BUILT = { providers: new Set(['on']), markup: 1_000_000n };
 /** Newer than any policy or catalog: holds are not told stale_policy. */
 const NEWEST = 1_000_000n;
 
@@ -50,13 +53,23 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
   const limits = { maxBodyBytes: 33_554_432, headersTimeoutMs: 20_000, requestTimeoutMs: 300_000 };
   const http = createHttp({ ...limits, clock: systemClock, log: silentLogger });
   const adminKey = options.adminKey === undefined ? ADMIN_KEY : options.adminKey;
+  const readCatalog = () => loadCatalog(pool, BUILT);
   await registerCustomer(http, {
     pool,
+    catalogs: new CatalogCache(await readCatalog(), readCatalog),
     principals: new Principals(pool, clock),
     clock,
     creditsPerUsd: CREDITS_PER_USD,
   });
-  await registerAdmin(http, { pool, writer, clock, adminKey, creditsPerUsd: CREDITS_PER_USD, markup: 1_000_000n });
+  await registerAdmin(http, {
+    pool,
+    writer,
+    clock,
+    adminKey,
+    creditsPerUsd: CREDITS_PER_USD,
+    markup: 1_000_000n,
+    catalogAt: (at) => catalogAt(pool, at, BUILT),
+  });
 
   const call = async (method: string, url: string, key: string | null, body?: unknown): Promise<Answer> => {
     const response = await http.inject({

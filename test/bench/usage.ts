@@ -248,6 +248,7 @@ async function serve(pool: pg.Pool, url: string, close: (() => Promise<unknown>)
     clock: systemClock,
     adminKey: ADMIN_KEY,
     creditsPerUsd: CREDITS_PER_USD,
+    catalogAt: () => Promise.reject(new Error('usage needs no catalog')),
     markup: 1_000_000n,
   });
   return http;

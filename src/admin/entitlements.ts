@@ -1,0 +1,86 @@
+/**
+ * What an account may do, and why: as it is or as it was at an instant, and the statements that make it so. Overrides replace one
+ * another by their key; blocks, grants and subscriptions are told apart by a reference of their own.
+ */
+import type { FastifyInstance } from 'fastify';
+import { findAccount, requirePlan } from '../accounts/accounts.ts';
+import {
+  addStatement,
+  databaseNow,
+  keptStatements,
+  setOverride,
+  statementsAt,
+  withdrawStatement,
+} from '../accounts/entitlements.ts';
+import { answer } from '../entitlements/check.ts';
+import { presentAnswer, presentSpoken } from '../entitlements/present.ts';
+import { accessOf } from '../entitlements/resolve.ts';
+import { readCursor } from '../errors-input.ts';
+import { toPage } from '../lib/http-json.ts';
+import { publicId } from '../lib/ids.ts';
+import { presentStatement, readNewStatement, readOverride, readQuery, readSlot } from './entitlement-forms.ts';
+import { type AdminDeps, accountOf, actorOf, type ById, noSuch } from './shared.ts';
+
+/** Keys may hold slashes, as names of models do, so they are the rest of the path. */
+interface ByKey {
+  Params: ById['Params'] & { '*': string };
+}
+
+const PATH = '/accounts/:id/entitlements';
+/** Of its history, as many of the newest as one answer holds; those before them are found by an earlier `at`. */
+const MOST_STATEMENTS = 500;
+
+export function registerEntitlements(scope: FastifyInstance, { pool, clock, catalogAt }: AdminDeps): void {
+  scope.get<ById>(PATH, async (request) => {
+    const account = accountOf(request);
+    const { limit, cursor, at: given, asked } = readQuery(request.query);
+    const found = await findAccount(pool, account);
+    if (found === null) throw noSuch('account', request.params.id);
+    const at = given ?? (await databaseNow(pool));
+    const [catalog, statements] = await Promise.all([catalogAt(at), statementsAt(pool, account, at)]);
+    // Of the account as it is stated: keys narrow it, and have no history. Nor has the state of the account.
+    const suspended = given === null && found.status === 'suspended';
+    const who = { account, key: 0n, statements, keyModels: null, keyLimits: null, prices: NO_PRICES, suspended };
+    const head = { account_id: publicId('acct', account), at };
+    if (asked !== null) return { ...head, ...presentAnswer(answer(catalog, who, asked)) };
+    const spoken = presentSpoken(
+      accessOf(catalog, who),
+      readCursor(cursor, (position) => position),
+    );
+    const kept = await keptStatements(pool, account, { at: given, limit: MOST_STATEMENTS });
+    return {
+      ...head,
+      ...toPage(
+        spoken,
+        limit,
+        (one) => one,
+        ({ key }) => key,
+      ),
+      statements: kept.map(presentStatement),
+    };
+  });
+
+  scope.post<ById>(PATH, async (request, reply) => {
+    const account = accountOf(request);
+    const made = readNewStatement(request.body, clock.now(), actorOf(request));
+    if (made.key === 'plan') await requirePlan(pool, made.value as string, 'value');
+    const { statement, created } = await addStatement(pool, clock, account, made);
+    return reply.status(created ? 201 : 200).send(presentStatement(statement));
+  });
+
+  scope.put<ByKey>(`${PATH}/*`, async (request) => {
+    const account = accountOf(request);
+    const made = readOverride(request.params['*'], request.body, clock.now(), actorOf(request));
+    return presentStatement(await setOverride(pool, clock, account, made));
+  });
+
+  scope.delete<ByKey>(`${PATH}/*`, async (request) => {
+    const account = accountOf(request);
+    const { slot, reason } = readSlot(request.params['*'], request.query, request.body);
+    const withdrawn = await withdrawStatement(pool, clock, account, slot, { reason, author: actorOf(request) });
+    if (withdrawn === null) throw noSuch('entitlement', slot.key);
+    return presentStatement(withdrawn);
+  });
+}
+
+const NO_PRICES = new Map<string, never>();
