@@ -45,6 +45,14 @@ export interface Principal {
   catalogAt: bigint | null;
 }
 
+/**
+ * Whether a principal must be read again because the catalog is newer: prices of the account that waited may be due, or its
+ * service key may have ended.
+ */
+export function isBehind({ catalogAt }: Principal, catalogVersion: bigint): boolean {
+  return catalogAt !== null && catalogAt < catalogVersion;
+}
+
 /** A principal, and what the secret of its key must be. */
 export interface Known {
   principal: Principal;

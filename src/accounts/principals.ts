@@ -15,7 +15,7 @@ import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
 import { type Known, type Principal, readPrincipal } from './principal.ts';
 import { findServiceSecret, openServiceAccount } from './service-keys.ts';
 
-export { type Principal, SCOPES, type Scope } from './principal.ts';
+export { isBehind, type Principal, SCOPES, type Scope } from './principal.ts';
 
 const CACHE_LIMIT = 20_000;
 const UNKNOWN_LIMIT = 10_000;

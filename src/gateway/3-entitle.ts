@@ -1,9 +1,8 @@
 /** Step 3: may this principal use this model? A denial is confirmed with fresh policy and catalog before it is sent. */
 
-import type { Principal, Principals } from '../accounts/principals.ts';
+import { isBehind, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
-import type { Catalog } from '../catalog/types.ts';
 import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
@@ -21,7 +20,7 @@ const STALE_RETRIES = 3;
 export function entitle(context: Context, catalogs: CatalogCache): void {
   context.catalog = catalogs.current;
   const principal = need(context, 'principal');
-  if (isBehind(principal, context.catalog))
+  if (isBehind(principal, context.catalog.version))
     throw new TollgateError('overloaded', { cause: 'what is known of the account is old' });
   const name = need(context, 'request').model;
   const decision = accessOf(context.catalog, principal).model(name);
@@ -32,17 +31,16 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   context.model = model;
 }
 
-/** Whether prices of the account that waited may be due, or its service key may have ended: the catalog is newer than it. */
-function isBehind({ catalogAt }: Principal, catalog: Catalog): boolean {
-  return catalogAt !== null && catalogAt < catalog.version;
-}
-
 /** The same after policy and catalog were read again: after a denial, and when the ledger called them stale. */
 export async function entitleAfresh(context: Context, catalogs: CatalogCache, principals: Principals): Promise<void> {
   const [read] = await Promise.all([principals.reload(need(context, 'principal')), catalogs.refresh()]);
   let principal = read;
   // The catalog may have put in force what was waiting while the principal was read.
-  for (let tries = 0; principal !== null && isBehind(principal, catalogs.current) && tries < STALE_RETRIES; tries++) {
+  for (
+    let tries = 0;
+    principal !== null && isBehind(principal, catalogs.current.version) && tries < STALE_RETRIES;
+    tries++
+  ) {
     principal = await principals.reload(principal);
   }
   context.principal = accept(principal, 'inference', context.caller);
