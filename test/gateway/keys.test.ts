@@ -7,6 +7,7 @@ import {
   closeWorld,
   createTestAccount,
   createWorld,
+  eventually,
   expectSettled,
   get,
   post,
@@ -14,6 +15,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
+import { chat } from '../support/scripted-upstream.ts';
 
 const BODY = JSON.stringify({ model: 'plain', max_tokens: 20, messages: [{ role: 'user', content: 'hi' }] });
 /** From this machine a client may say that it comes from elsewhere: it is a trusted proxy. */
@@ -155,6 +157,28 @@ it('a new key has the terms of the one it replaces, and both spend one budget', 
   await expect(admin(here, 'POST', `${old.keyPath}/rotate`, {})).rejects.toThrow('409');
   await expect(admin(here, 'PATCH', old.keyPath, { models: null })).rejects.toThrow('409');
   await expect(admin(here, 'POST', `${old.path}/keys/key_0000000000001/rotate`, {})).rejects.toThrow('404');
+});
+
+it('a budget for ten holds lets no more through when its key is replaced in the middle of them', async () => {
+  // What one request holds: its bytes as input tokens at 0.001 credits, and 20 output tokens at 0.002.
+  const holds = (count: number) => ((count * (BODY.length + 40)) / 1000).toFixed(3);
+  const old = await known();
+  await admin(here, 'PATCH', old.keyPath, { budget: { credits: holds(10), period: 'day' } });
+  world.upstream.script('held');
+  const statuses: number[] = [];
+  const burst = (key: string) =>
+    Array.from({ length: 20 }, async (_, i) => statuses.push((await post([here, there][i % 2]!, key, BODY)).status));
+  // Two charges of 0.018 credits are less than one hold: what the key has spent already takes one of the ten.
+  const forwarded = world.upstream.requests.length;
+  const answers = burst(old.key);
+  const next = (await admin(there, 'POST', `${old.keyPath}/rotate`, { overlap_seconds: 60 })) as { key: string };
+  answers.push(...burst(old.key), ...burst(next.key));
+  await eventually(() => statuses.length === 51, 'all others are refused');
+  expect(world.upstream.requests.length - forwarded).toBe(9);
+  world.upstream.release();
+  await Promise.all(answers);
+  expect(statuses.filter((status) => status === 200).length).toBe(9);
+  world.upstream.script(chat());
 });
 
 it('a key that was replaced twice still presents the newest one', async () => {
