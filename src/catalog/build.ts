@@ -90,7 +90,11 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
   };
 }
 
-function toPlan(name: string, version: number, { models, features, limits = {}, prices = {} }: PlanEntry): Plan {
+function toPlan(
+  name: string,
+  version: number,
+  { models, features, limits = {}, prices = {}, public: isPublic = true }: PlanEntry,
+): Plan {
   const source = { kind: 'plan' as const, plan: name, version };
   // The name itself first, then the glob that says the most.
   const overrides = Object.entries(prices)
@@ -104,6 +108,7 @@ function toPlan(name: string, version: number, { models, features, limits = {}, 
   return {
     name,
     version,
+    isPublic,
     allowsModel: matcher(models),
     features: new Set(features),
     limits: new Map(Object.entries(limits)),

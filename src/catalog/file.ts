@@ -135,6 +135,8 @@ export const modelEntry = z
 
 export const planEntry = z.strictObject({
   default: z.boolean().optional(),
+  /** Whether those who are not on it may hear of it. */
+  public: z.boolean().optional(),
   models: z.array(text).default([]),
   features: z.array(text).default([]),
   /** By the names of models, `*` for any text: what the plan asks instead of the model's own price. */

@@ -42,6 +42,8 @@ export interface Model {
 export interface Plan {
   name: string;
   version: number;
+  /** Whether those who are not on it may hear of it. */
+  isPublic: boolean;
   allowsModel(name: string): boolean;
   features: ReadonlySet<string>;
   /** By name: rpm, tpm, concurrency, max_output_tokens and the app's own; `rpm@<glob>` binds the use of those models. */

@@ -76,7 +76,7 @@ function nothingSaid(question: Question, voices: readonly Voice[], catalog: Cata
 function hintOf({ kind, name }: Question, catalog: Catalog): string {
   const includes = (plan: Plan): boolean =>
     kind === 'model' ? plan.allowsModel(name) : kind === 'feature' && plan.features.has(name);
-  const plan = [...catalog.plans.values()].find(includes);
+  const plan = [...catalog.plans.values()].find((one) => one.isPublic && includes(one));
   return plan === undefined ? '' : ` The plan ${quoted(plan.name)} does.`;
 }
 

@@ -17,7 +17,8 @@ const PRO = plan('pro', { models: ['gpt-*'], features: ['images'], limits: { rpm
 const FREE = plan('free', { default: true, models: ['demo/*'], limits: { rpm: 60 } });
 const built = (entries: object[]) =>
   buildCatalog(1n, entries as never, { providers: new Set(['on']), markup: 1_000_000n });
-const CATALOG = built([...MODELS, FREE, PRO]);
+const SECRET = plan('secret', { public: false, models: ['*'], features: ['images'] });
+const CATALOG = built([...MODELS, SECRET, FREE, PRO]);
 const WITHOUT_DEFAULT = built([...MODELS, PRO]);
 
 const UNTIL = new Date('2026-12-31T00:00:00Z');
