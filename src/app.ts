@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
 import { adminCheck } from './accounts/admin-key.ts';
+import { keepPoliciesAdvanced } from './accounts/plans.ts';
 import { Principals } from './accounts/principals.ts';
 import { registerAdmin } from './admin/routes.ts';
 import { CatalogCache } from './catalog/cache.ts';
@@ -75,6 +76,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const servers = [...new Set([http, adminHttp])];
   let endPartitions: () => void = () => {};
   let endFolding: () => Promise<void> = async () => {};
+  let endAdvancing: () => Promise<void> = async () => {};
 
   return {
     owner,
@@ -84,6 +86,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       await leases.start();
       endPartitions = keepPartitions(pool, log);
       endFolding = keepUsageFolded(pool, log);
+      endAdvancing = keepPoliciesAdvanced(pool, log);
       gateway.claims.start();
       if (typeof admin === 'object') await adminHttp.listen(admin);
       return http.listen({ host: config.server.host, port: config.server.port });
@@ -91,7 +94,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     drain: async (limitMs) => {
       gateway.draining.value = true;
       endPartitions();
-      const folded = endFolding();
+      const jobs = Promise.all([endFolding(), endAdvancing()]);
       const closed = Promise.all(servers.map((server) => server.close()));
       await gateway.inFlight.drain(limitMs);
       // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
@@ -103,7 +106,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       clearTimeout(patience);
       await gateway.claims.stop();
       await closeLedger(parts);
-      await folded;
+      await jobs;
       await gateway.tokens.close();
       await Promise.all([...gateway.providers.values()].map((provider) => provider.close()));
       log.debug('all parts are closed');

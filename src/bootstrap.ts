@@ -61,6 +61,7 @@ async function demoAccount({ pool, clock }: { pool: Pool; clock: Clock }): Promi
     externalId: DEMO_ID,
     email: null,
     plan: null,
+    planQuantity: 1,
     overdraft: 0n,
     budget: null,
     metadata: {},

@@ -20,7 +20,7 @@ import { migrate } from './db/migrate.ts';
 import { assertServer, createPool } from './db/pool.ts';
 import { forgetOwner, formerOwners, recordOwner } from './ledger/former-owners.ts';
 import { endOwner } from './ledger/owners.ts';
-import { assertCreditScale } from './ledger/wallets.ts';
+import { stateCreditScale } from './ledger/wallets.ts';
 import { type Clock, skewedClock, systemClock } from './lib/clock.ts';
 import { createLogger, type Logger } from './observe/log.ts';
 
@@ -64,7 +64,7 @@ interface Parts {
 
 async function open({ config, entries }: { config: Config; entries: FileEntry[] }, parts: Parts): Promise<Running> {
   const { pool, log, clock, embedded, databaseUrl } = parts;
-  await assertCreditScale(pool, BigInt(config.credits.perUsd));
+  await stateCreditScale(pool, BigInt(config.credits.perUsd));
   const { applied, skipped, questions } = await applyCatalog(pool, entries, { force: false, prune: false });
   if (applied.length > 0) log.info({ applied }, 'applied the catalog file');
   if (skipped.length > 0)

@@ -19,6 +19,7 @@ import {
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 import { putStatement } from './entitlements.ts';
+import { advancePolicy, grantIncluded } from './plans.ts';
 
 export type AccountStatus = 'active' | 'suspended';
 
@@ -27,6 +28,8 @@ export interface NewAccount {
   externalId: string | null;
   email: string | null;
   plan: string | null;
+  /** How many times its plan's credits it gets: seats, for one. */
+  planQuantity: number;
   /** Nano-credits. */
   overdraft: bigint;
   /** `null`: none. */
@@ -47,14 +50,15 @@ interface Row extends BudgetRow {
   name: string;
   email: string | null;
   plan: string | null;
+  plan_quantity: number;
   metadata: Record<string, string>;
   created_at: Date;
   overdraft: bigint;
   status: number;
 }
 
-const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.metadata, a.created_at, w.overdraft, w.status,
-    ${BUDGET_COLUMNS}
+const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.plan_quantity, a.metadata, a.created_at, w.overdraft,
+    w.status, ${BUDGET_COLUMNS}
   FROM accounts a JOIN wallets w USING (account_id) LEFT JOIN spenders s ON s.account_id = a.account_id AND s.key_id = 0`;
 
 function toAccount(row: Row): Account {
@@ -64,6 +68,7 @@ function toAccount(row: Row): Account {
     name: row.name,
     email: row.email,
     plan: row.plan,
+    planQuantity: row.plan_quantity,
     metadata: row.metadata,
     createdAt: row.created_at,
     overdraft: row.overdraft,
@@ -85,21 +90,30 @@ export async function createAccount(
   const id = mintId(clock);
   const created = await transaction(pool, async (db) => {
     const { rowCount } = await db.query(
-      `INSERT INTO accounts (account_id, external_id, name, email, plan, metadata) VALUES ($1, $2, $3, $4, $5, $6)
+      `INSERT INTO accounts (account_id, external_id, name, email, plan, metadata, plan_quantity) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING`,
-      [id, account.externalId, account.name, account.email, account.plan, JSON.stringify(account.metadata)],
+      [
+        id,
+        account.externalId,
+        account.name,
+        account.email,
+        account.plan,
+        JSON.stringify(account.metadata),
+        account.planQuantity,
+      ],
     );
     if (rowCount === 0) return false;
     await openWallet(db, id, account.overdraft);
     if (account.budget !== null) await setBudget(db, id, null, account.budget);
     if (account.plan !== null) await assignPlan(db, clock, id, account.plan, author);
+    else await grantIncluded(db, id);
     return true;
   });
   if (created) return { account: (await findAccount(pool, id))!, created: true };
   const existing = (await findAccountByExternalId(pool, account.externalId!))!;
   const { budget } = existing;
   const terms = { ...existing, budget: budget === null ? null : { credits: budget.limit, period: budget.period } };
-  const differs = (['name', 'email', 'plan', 'overdraft', 'budget', 'metadata'] as const).find(
+  const differs = (['name', 'email', 'plan', 'planQuantity', 'overdraft', 'budget', 'metadata'] as const).find(
     (field) => !isDeepStrictEqual(terms[field], account[field]),
   );
   if (differs !== undefined) {
@@ -146,9 +160,12 @@ export async function changeAccount(
     const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE OF a, w`, [id]);
     if (rows[0] === undefined) return;
     const next = { ...toAccount(rows[0]), ...change };
+    // A period that has ended is granted by what it was.
+    await advancePolicy(db, id);
     await db.query(
-      'UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6 WHERE account_id = $1',
-      [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId],
+      `UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6, plan_quantity = $7
+         WHERE account_id = $1`,
+      [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId, next.planQuantity],
     );
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
     if (change.budget !== undefined) await setBudget(db, id, null, change.budget);
@@ -157,7 +174,7 @@ export async function changeAccount(
     if (change.externalId !== undefined) await raisePolicyVersion(db, id);
     if (change.plan !== undefined && change.plan !== rows[0].plan) {
       await assignPlan(db, clock, id, change.plan, author);
-    }
+    } else if (next.planQuantity > rows[0].plan_quantity) await grantIncluded(db, id);
   }).catch((error) => {
     if ((error as { constraint?: unknown }).constraint !== 'account_external_id_is_unique') throw error;
     throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });

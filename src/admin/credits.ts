@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { findAccount } from '../accounts/accounts.ts';
 import { adjustCredits } from '../accounts/corrections.ts';
 import { grantCredits } from '../accounts/credits.ts';
+import { advancePolicy } from '../accounts/plans.ts';
 import { balanceView, forAdmins, ledgerView, requestsView } from '../metering/account-views.ts';
 import { presentCorrection, presentGrant, readNewAdjustment, readNewGrant } from './forms.ts';
 import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
@@ -23,6 +24,7 @@ export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
   });
 
   scope.get<ById>('/accounts/:id/balance', async (request) => {
+    await advancePolicy(pool, accountOf(request));
     const balance = await balanceView(pool, accountOf(request));
     if (balance === null) throw noSuch('account', request.params.id);
     return balance;

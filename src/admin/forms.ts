@@ -30,6 +30,7 @@ const account = {
   external_id: text(255).nullable().optional(),
   email: z.email('must be an email address').max(320, 'must have at most 320 characters').nullable().optional(),
   plan: text(200).nullable().optional(),
+  plan_quantity: whole(1, 100_000).optional(),
   overdraft: credits(0n).optional(),
   budget: budget.optional(),
   metadata: z
@@ -89,6 +90,7 @@ export function readNewAccount(input: unknown): NewAccount {
     externalId: body.external_id ?? null,
     email: body.email ?? null,
     plan: body.plan ?? null,
+    planQuantity: body.plan_quantity ?? 1,
     overdraft: body.overdraft ?? 0n,
     budget: body.budget ?? null,
     metadata: body.metadata ?? {},
@@ -97,8 +99,8 @@ export function readNewAccount(input: unknown): NewAccount {
 
 /** The fields that were given; `null` takes one away. */
 export function readAccountChange(input: unknown): AccountChange {
-  const { external_id: externalId, ...body } = readInput(accountChange, input);
-  return given({ ...body, externalId });
+  const { external_id: externalId, plan_quantity: planQuantity, ...body } = readInput(accountChange, input);
+  return given({ ...body, externalId, planQuantity });
 }
 
 /** The fields that are there. */
@@ -133,6 +135,7 @@ export function presentAccount(shown: Account) {
     external_id: shown.externalId,
     email: shown.email,
     plan: shown.plan,
+    plan_quantity: shown.planQuantity,
     status: shown.status,
     overdraft: formatCredits(shown.overdraft),
     budget: shown.budget === null ? null : presentBudget(shown.budget),

@@ -12,6 +12,7 @@ import { createKey } from '../accounts/keys.ts';
 import { presentAccount, presentGrant, readNewAccount, readNewGrant } from '../admin/forms.ts';
 import { presentNewKey, readNewKey } from '../admin/key-forms.ts';
 import { TollgateError } from '../errors.ts';
+import { stateCreditScale } from '../ledger/wallets.ts';
 import { systemClock } from '../lib/clock.ts';
 import { parsePublicId, publicId } from '../lib/ids.ts';
 import type { Command, Option } from './command.ts';
@@ -38,8 +39,9 @@ export const accountCreate: Command = {
     budget,
   },
   run: ({ values }) =>
-    withPool(async (pool) => {
+    withPool(async (pool, { config }) => {
       const given = readNewAccount(withBudget(values));
+      await stateCreditScale(pool, BigInt(config.credits.perUsd));
       if (given.plan !== null) await requirePlan(pool, given.plan);
       const made = await createAccount(pool, systemClock, given, 'cli');
       const json = presentAccount(made.account);

@@ -12,11 +12,13 @@ CREATE TABLE accounts (
   name text NOT NULL,
   email text,
   plan text,
+  plan_quantity integer DEFAULT 1 NOT NULL,
   metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT accounts_pkey PRIMARY KEY (account_id),
   CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
-  CONSTRAINT account_name_is_short CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+  CONSTRAINT account_name_is_short CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+  CONSTRAINT account_plan_quantity_is_in_range CHECK (((plan_quantity >= 1) AND (plan_quantity <= 100000)))
 );
 
 CREATE TABLE adjustments (
@@ -91,6 +93,7 @@ CREATE TABLE catalog_state (
 CREATE TABLE credit_scale (
   only_row boolean DEFAULT true NOT NULL,
   credits_per_usd bigint NOT NULL,
+  fixed boolean DEFAULT true NOT NULL,
   CONSTRAINT credit_scale_pkey PRIMARY KEY (only_row),
   CONSTRAINT credit_scale_is_in_range CHECK (((credits_per_usd >= 1) AND (credits_per_usd <= 10000))),
   CONSTRAINT credit_scale_is_one_row CHECK (only_row)
@@ -258,6 +261,22 @@ CREATE TABLE owners (
   CONSTRAINT owners_pkey PRIMARY KEY (owner)
 ) WITH (fillfactor=50);
 
+CREATE TABLE plan_periods (
+  account_id bigint NOT NULL,
+  plan text NOT NULL,
+  starts_at timestamp with time zone NOT NULL,
+  ends_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
+  anchor timestamp with time zone NOT NULL,
+  n integer NOT NULL,
+  credits bigint NOT NULL,
+  lot_id uuid NOT NULL,
+  CONSTRAINT plan_periods_pkey PRIMARY KEY (account_id, plan, starts_at),
+  CONSTRAINT period_follows_its_clock CHECK (((n >= 0) AND (anchor <= starts_at))),
+  CONSTRAINT period_grants_something CHECK ((credits > 0)),
+  CONSTRAINT period_starts_before_it_ends CHECK ((starts_at < ends_at)),
+  CONSTRAINT plan_periods_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
+);
+
 CREATE TABLE price_overrides (
   account_id bigint NOT NULL,
   model text NOT NULL,
@@ -406,6 +425,15 @@ BEGIN
   UPDATE catalog_state SET next_change_at = catalog_next_change(p_now);
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.catalog_body(p_kind text, p_name text)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT CASE WHEN NOT deleted THEN body END FROM catalog_entries, catalog_state
+    WHERE kind = p_kind AND name = p_name AND effective_at < next_change_at ORDER BY catalog_entries.version DESC LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.catalog_changed(p_now timestamp with time zone)
  RETURNS void
  LANGUAGE plpgsql
@@ -452,6 +480,17 @@ AS $function$
     (SELECT min(expires_at) FROM service_keys WHERE expires_at > p_after), 'infinity')
 $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.default_plan()
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT name FROM (
+    SELECT DISTINCT ON (e.name) e.* FROM catalog_entries e, catalog_state s
+      WHERE e.kind = 'plan' AND e.effective_at < s.next_change_at ORDER BY e.name, e.version DESC) p
+    WHERE NOT deleted AND body->'default' = 'true' ORDER BY created_at DESC LIMIT 1
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.entitlement_put(p_account bigint, p_id bigint, p_source text, p_key text, p_reference text, p_value jsonb, p_from timestamp with time zone, p_until timestamp with time zone, p_reason text, p_author text, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS SETOF entitlements
  LANGUAGE plpgsql
@@ -471,6 +510,7 @@ BEGIN
     VALUES (p_account, coalesce(v_last.version, 0) + 1, p_id, p_source, p_key, p_reference, p_value, coalesce(p_from, v_now),
       coalesce(p_until, 'infinity'), p_reason, p_author, v_now)
     RETURNING *;
+  IF p_source = 'plan' THEN PERFORM plan_advance(p_account, v_now, true); END IF;
   UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
     WHERE account_id = p_account;
 END $function$;
@@ -1466,7 +1506,10 @@ CREATE OR REPLACE FUNCTION tollgate.ledger_scale_is(p_per_usd bigint)
  LANGUAGE plpgsql
 AS $function$
 BEGIN
-  INSERT INTO credit_scale (credits_per_usd) VALUES (p_per_usd) ON CONFLICT DO NOTHING;
+  IF NOT EXISTS (SELECT FROM credit_scale WHERE fixed) THEN
+    INSERT INTO credit_scale AS s (credits_per_usd) VALUES (p_per_usd)
+      ON CONFLICT (only_row) DO UPDATE SET credits_per_usd = p_per_usd, fixed = true WHERE NOT s.fixed;
+  END IF;
   RETURN p_per_usd = (SELECT credits_per_usd FROM credit_scale);
 END $function$;
 
@@ -1631,12 +1674,125 @@ BEGIN
   RETURN v_made;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.months_after(p_anchor timestamp with time zone, p_n integer)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT (p_anchor AT TIME ZONE 'UTC' + make_interval(months => p_n)) AT TIME ZONE 'UTC'
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.period_floor(p_period smallint, p_at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
 AS $function$
   SELECT CASE p_period WHEN 1 THEN date_trunc('day', p_at, 'UTC') WHEN 2 THEN date_trunc('month', p_at, 'UTC') ELSE '-infinity' END
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.plan_advance(p_account bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_assigned boolean DEFAULT false)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  w wallets;
+  v_now timestamptz;
+  v_plan text;
+  v_body jsonb;
+  v_rolls_over boolean;
+  v_credits bigint;                                     -- of a period
+  v_granted bigint;                                     -- in the period that runs
+  last plan_periods;
+BEGIN
+  SELECT * INTO w FROM wallets WHERE account_id = p_account FOR UPDATE;
+  v_now := coalesce(p_at, clock_timestamp());
+  v_plan := plan_at(p_account, v_now);
+  v_body := catalog_body('plan', v_plan);
+  IF v_body->'included_credits' IS NULL OR coalesce(v_body->'stripe_prices', '[]') <> '[]' THEN RETURN; END IF;
+  v_rolls_over := v_body->'included_credits'->>'rollover' = 'all';
+  v_credits := (v_body->'included_credits'->>'credits')::numeric * 1000000000
+    * (SELECT plan_quantity FROM accounts WHERE account_id = p_account);
+  IF v_credits = 0 THEN RETURN; END IF;
+
+  IF v_body->'included_credits'->>'every' = 'once' THEN
+    IF NOT EXISTS (SELECT FROM plan_periods WHERE account_id = p_account AND plan = v_plan AND ends_at = 'infinity') THEN
+      PERFORM plan_grant(p_account, v_plan, v_now, 'infinity', v_now, 0, v_credits, v_rolls_over, v_now);
+    END IF;
+    RETURN;
+  END IF;
+
+  SELECT * INTO last FROM plan_periods WHERE account_id = p_account AND ends_at < 'infinity'
+    ORDER BY ends_at DESC, starts_at DESC LIMIT 1;
+  IF last.ends_at > v_now THEN
+    SELECT sum(credits) INTO v_granted FROM plan_periods WHERE account_id = p_account AND ends_at = last.ends_at;
+    IF p_assigned AND v_credits > v_granted THEN
+      PERFORM plan_grant(p_account, v_plan, v_now, last.ends_at, last.anchor, last.n, v_credits - v_granted, v_rolls_over, v_now);
+    END IF;
+  ELSIF w.policy_changes_at <= last.ends_at THEN
+    -- Its end is only noticed now. Periods that were missed since are gone with what would have been left of them, or roll over.
+    FOR n IN last.n + 1 .. last.n + 1200 LOOP
+      EXIT WHEN months_after(last.anchor, n) > v_now;
+      CONTINUE WHEN months_after(last.anchor, n + 1) <= v_now AND NOT v_rolls_over;
+      PERFORM plan_grant(p_account, v_plan, months_after(last.anchor, n), months_after(last.anchor, n + 1), last.anchor, n, v_credits,
+        v_rolls_over, v_now);
+    END LOOP;
+  ELSE
+    PERFORM plan_grant(p_account, v_plan, v_now, months_after(v_now, 1), v_now, 0, v_credits, v_rolls_over, v_now);
+  END IF;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.plan_at(p_account bigint, p_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce((SELECT value #>> '{}' FROM entitlements_at(p_account, p_at) WHERE source = 'plan' AND key = 'plan'), default_plan())
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.plan_grant(p_account bigint, p_plan text, p_starts timestamp with time zone, p_ends timestamp with time zone, p_anchor timestamp with time zone, p_n integer, p_credits bigint, p_rolls_over boolean, p_now timestamp with time zone)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_lot uuid := uuid_at(p_now);
+  v_outcome smallint;
+  v_terms bytea := convert_to(jsonb_build_object(
+    'kind', 11,
+    'reference', format('plan:%s:%s', p_plan, to_char(p_starts AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')),
+    'priority', 0,
+    'expires_at', CASE WHEN NOT p_rolls_over AND p_ends < 'infinity' THEN p_ends END,
+    'reason', format('Included in the plan "%s"', p_plan),
+    'per_usd', (SELECT credits_per_usd FROM credit_scale))::text, 'UTF8');
+BEGIN
+  SELECT a.outcome[1] INTO v_outcome FROM ledger_apply(ARRAY[3]::smallint[], ARRAY[p_account], ARRAY[v_lot], ARRAY[0]::bigint[],
+    ARRAY[p_credits], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::smallint[],
+    ARRAY[0], ARRAY[1], ARRAY[octet_length(v_terms)], v_terms, 0::bigint, p_now) a;
+  IF v_outcome <> 1 THEN
+    RAISE EXCEPTION 'the credits of plan % were not granted: outcome %', p_plan, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
+  INSERT INTO plan_periods (account_id, plan, starts_at, ends_at, anchor, n, credits, lot_id)
+    VALUES (p_account, p_plan, p_starts, p_ends, p_anchor, p_n, p_credits, v_lot);
+  UPDATE wallets SET policy_changes_at = least(policy_changes_at, p_ends) WHERE account_id = p_account;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.plans_begun(p_after bigint, p_limit integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS TABLE(account_id bigint, begun boolean)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  WITH included AS MATERIALIZED (
+    SELECT name, body->'included_credits'->>'every' = 'once' AS once
+      FROM (SELECT DISTINCT ON (e.name) e.* FROM catalog_entries e, catalog_state s
+        WHERE e.kind = 'plan' AND e.effective_at < s.next_change_at ORDER BY e.name, e.version DESC) p
+      WHERE NOT deleted AND body ? 'included_credits' AND coalesce(body->'stripe_prices', '[]') = '[]'
+  ), d AS MATERIALIZED (SELECT default_plan() AS name)
+  SELECT a.account_id, i.name IS NULL OR EXISTS (
+      SELECT FROM plan_periods p WHERE p.account_id = a.account_id
+        AND CASE WHEN i.once THEN p.plan = i.name AND p.ends_at = 'infinity'
+          ELSE p.ends_at < 'infinity' AND p.ends_at > coalesce(p_at, clock_timestamp()) END)
+    FROM (SELECT * FROM accounts WHERE account_id > p_after ORDER BY account_id LIMIT p_limit) a
+      CROSS JOIN d LEFT JOIN included i ON i.name = coalesce(a.plan, d.name)
+    ORDER BY a.account_id
 $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.policy_advance(p_account bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
@@ -1648,6 +1804,7 @@ DECLARE
 BEGIN
   PERFORM FROM wallets WHERE account_id = p_account AND policy_changes_at <= v_now FOR UPDATE;
   IF FOUND THEN
+    PERFORM plan_advance(p_account, v_now);
     UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
       WHERE account_id = p_account;
   END IF;
@@ -1655,14 +1812,16 @@ END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.policy_next_change(p_account bigint, p_after timestamp with time zone)
  RETURNS timestamp with time zone
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE
 AS $function$
-  SELECT least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
+BEGIN
+  RETURN least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
     (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after),
+    (SELECT min(ends_at) FROM plan_periods WHERE account_id = p_account AND ends_at > p_after),
     (SELECT min(expires_at) FROM api_keys WHERE account_id = p_account AND replaced_by IS NOT NULL AND expires_at > p_after),
-    'infinity')
-$function$;
+    'infinity');
+END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
  RETURNS trigger
@@ -1701,6 +1860,7 @@ BEGIN
       ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING;
     IF FOUND THEN
       INSERT INTO wallets (account_id) VALUES (p_new);
+      PERFORM plan_advance(p_new, v_now);
     END IF;
     -- Somebody may have been faster: its account is there now.
     SELECT account_id INTO v_account FROM accounts WHERE external_id = p_external;
@@ -1782,5 +1942,7 @@ CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_def
 CREATE TRIGGER named_operations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.named_operations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER named_operations_are_not_truncated BEFORE TRUNCATE ON tollgate.named_operations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER plan_periods_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.plan_periods FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();

@@ -149,15 +149,21 @@ export async function raisePolicyVersion(db: ClientBase, account: bigint): Promi
 }
 
 /**
- * Refuses to run with another value of a credit than the one the first grant was made at: every balance would change
- * its worth. Throws with what to do.
+ * Says what a credit is worth, which the first grant fixes. Refuses to run with another value than that: every balance would
+ * change its worth. Throws with what to do.
  */
-export async function assertCreditScale(db: Pick<ClientBase, 'query'>, creditsPerUsd: bigint): Promise<void> {
+export async function stateCreditScale(db: Pick<ClientBase, 'query'>, creditsPerUsd: bigint): Promise<void> {
+  await db.query(
+    `INSERT INTO credit_scale AS s (credits_per_usd, fixed) VALUES ($1, false)
+       ON CONFLICT (only_row) DO UPDATE SET credits_per_usd = $1 WHERE NOT s.fixed`,
+    [creditsPerUsd],
+  );
   const { rows } = await db.query<{ credits_per_usd: bigint }>('SELECT credits_per_usd FROM credit_scale');
-  if (rows[0] !== undefined && rows[0].credits_per_usd !== creditsPerUsd) {
+  const fixed = rows[0]!.credits_per_usd;
+  if (fixed !== creditsPerUsd) {
     throw new Error(
-      `credits.per_usd is ${creditsPerUsd}, but credits were granted at ${rows[0].credits_per_usd}, which cannot change: ` +
-        `set credits.per_usd to ${rows[0].credits_per_usd}, or start with an empty database.`,
+      `credits.per_usd is ${creditsPerUsd}, but credits were granted at ${fixed}, which cannot change: ` +
+        `set credits.per_usd to ${fixed}, or start with an empty database.`,
     );
   }
 }

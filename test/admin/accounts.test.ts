@@ -28,6 +28,7 @@ test('an account is created with what was given, and can be read back', async ()
     overdraft: '2.5',
     budget: null,
     plan: null,
+    plan_quantity: 1,
     status: 'active',
     created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
   });

@@ -159,6 +159,7 @@ export async function createTestAccount(
       externalId: null,
       email: null,
       plan,
+      planQuantity: 1,
       overdraft: 0n,
       budget: null,
       metadata: {},

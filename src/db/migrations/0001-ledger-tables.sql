@@ -162,10 +162,11 @@ CREATE TABLE owners (
   started_at  timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
--- The value of a credit, fixed by the first grant.
+-- The value of a credit: what the gateway that started last says, until the first grant fixes it.
 CREATE TABLE credit_scale (
   only_row        boolean PRIMARY KEY DEFAULT true,
   credits_per_usd bigint NOT NULL,
+  fixed           boolean NOT NULL DEFAULT true,
   CONSTRAINT credit_scale_is_one_row CHECK (only_row),
   CONSTRAINT credit_scale_is_in_range CHECK (credits_per_usd BETWEEN 1 AND 10000)
 );

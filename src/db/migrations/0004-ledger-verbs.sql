@@ -202,7 +202,10 @@ END $$;
 -- Fixes the value of a credit with the first credits given; whether it is this one.
 CREATE FUNCTION ledger_scale_is(p_per_usd bigint) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO credit_scale (credits_per_usd) VALUES (p_per_usd) ON CONFLICT DO NOTHING;
+  IF NOT EXISTS (SELECT FROM credit_scale WHERE fixed) THEN
+    INSERT INTO credit_scale AS s (credits_per_usd) VALUES (p_per_usd)
+      ON CONFLICT (only_row) DO UPDATE SET credits_per_usd = p_per_usd, fixed = true WHERE NOT s.fixed;
+  END IF;
   RETURN p_per_usd = (SELECT credits_per_usd FROM credit_scale);
 END $$;
 

@@ -7,9 +7,11 @@ CREATE TABLE accounts (
   name        text NOT NULL,
   email       text,
   plan        text,                                   -- null: the catalog's default plan
+  plan_quantity integer NOT NULL DEFAULT 1,           -- as many times its credits: seats, for one
   metadata    jsonb NOT NULL DEFAULT '{}',
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
+  CONSTRAINT account_plan_quantity_is_in_range CHECK (plan_quantity BETWEEN 1 AND 100000),
   CONSTRAINT account_name_is_short CHECK (length(name) BETWEEN 1 AND 200)
 );
 

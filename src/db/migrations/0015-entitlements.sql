@@ -48,13 +48,16 @@ CREATE FUNCTION entitlements_at(p_account bigint, p_at timestamptz) RETURNS SETO
     ORDER BY version
 $$;
 
--- What time alone will change after an instant: what is stated, and a key that was replaced ends. A statement that was replaced meanwhile counts too: it costs a reading.
-CREATE FUNCTION policy_next_change(p_account bigint, p_after timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-  SELECT least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
+-- What time alone will change after an instant: what is stated, credits that a plan includes, a key that was replaced. What was
+-- replaced meanwhile counts too: it costs a reading.
+CREATE FUNCTION policy_next_change(p_account bigint, p_after timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+BEGIN
+  RETURN least((SELECT min(valid_from) FROM entitlements WHERE account_id = p_account AND valid_from > p_after),
     (SELECT min(valid_until) FROM entitlements WHERE account_id = p_account AND valid_until > p_after),
+    (SELECT min(ends_at) FROM plan_periods WHERE account_id = p_account AND ends_at > p_after),
     (SELECT min(expires_at) FROM api_keys WHERE account_id = p_account AND replaced_by IS NOT NULL AND expires_at > p_after),
-    'infinity')
-$$;
+    'infinity');
+END $$;
 
 -- Does what is due of an account by time alone: then what gateways know of it is old. They call it when they read it again, which
 -- the first hold after the instant makes them do.
@@ -64,6 +67,7 @@ DECLARE
 BEGIN
   PERFORM FROM wallets WHERE account_id = p_account AND policy_changes_at <= v_now FOR UPDATE;
   IF FOUND THEN
+    PERFORM plan_advance(p_account, v_now);
     UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
       WHERE account_id = p_account;
   END IF;
@@ -90,6 +94,7 @@ BEGIN
     VALUES (p_account, coalesce(v_last.version, 0) + 1, p_id, p_source, p_key, p_reference, p_value, coalesce(p_from, v_now),
       coalesce(p_until, 'infinity'), p_reason, p_author, v_now)
     RETURNING *;
+  IF p_source = 'plan' THEN PERFORM plan_advance(p_account, v_now, true); END IF;
   UPDATE wallets SET policy_version = policy_version + 1, policy_changes_at = policy_next_change(p_account, v_now)
     WHERE account_id = p_account;
 END $$;

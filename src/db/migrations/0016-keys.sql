@@ -82,6 +82,7 @@ BEGIN
       ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING;
     IF FOUND THEN
       INSERT INTO wallets (account_id) VALUES (p_new);
+      PERFORM plan_advance(p_new, v_now);
     END IF;
     -- Somebody may have been faster: its account is there now.
     SELECT account_id INTO v_account FROM accounts WHERE external_id = p_external;
