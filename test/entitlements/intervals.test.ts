@@ -282,7 +282,16 @@ function compare(access: Access, all: readonly Made[], at: number): void {
 
 test(`decisions are those of the naive model at every edge, and are found again later (SEED=${SEED})`, async () => {
   const property = fc.asyncProperty(statements, async (drawn) => {
-    const given = { name: 'x', externalId: null, email: null, plan: null, overdraft: 0n, budget: null, metadata: {} };
+    const given = {
+      name: 'x',
+      externalId: null,
+      email: null,
+      plan: null,
+      planQuantity: 1,
+      overdraft: 0n,
+      budget: null,
+      metadata: {},
+    };
     const { account } = await createAccount(database.pool, systemClock, given, 'me');
     const half = Math.floor(drawn.length / 2);
     const first = await state(account.id, drawn.slice(0, half));
