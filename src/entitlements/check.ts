@@ -80,12 +80,10 @@ function fits(decision: Decision<number | null>, { limit, used, quantity }: Aske
       reason: `${reason} ${isOpen ? 'So nothing limits it.' : 'What nobody set is refused.'}`,
     };
   }
-  const allowed = used + quantity <= value;
-  return {
-    ...decision,
-    allowed,
-    reason: `${reason} ${used} used and ${quantity} more ${allowed ? 'fit' : 'do not fit'}.`,
-  };
+  const wanted = used + quantity;
+  const allowed = wanted <= value;
+  const more = wanted === 1 ? '' : ` ${used} used and ${quantity} more ${allowed ? 'fit' : 'do not fit'}.`;
+  return { ...decision, allowed, reason: reason + more };
 }
 
 function suspended(account: bigint, { limit, config }: Asked): Decision {
