@@ -35,6 +35,8 @@ export interface HttpOptions {
 
 const FAILED_KEYS_PER_MINUTE = 20;
 const MAX_HEADER_BYTES = 64 * 1024;
+/** Of a part of a path: an id of 255 characters, each as up to nine when it is percent-encoded. */
+const MAX_PARAM_CHARS = 255 * 9;
 /** Above the idle limits of load balancers, so that it is they who close. */
 const KEEP_ALIVE_MS = 75_000;
 /** Another than that one, by which it is told whether Node has set it. */
@@ -53,7 +55,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     exposeHeadRoutes: false,
     // A request that comes while we stop is answered by its route, in our own form.
     return503OnClosing: false,
-    routerOptions: { ignoreTrailingSlash: false, maxParamLength: 512 },
+    routerOptions: { ignoreTrailingSlash: false, maxParamLength: MAX_PARAM_CHARS },
     // A path that is no URL never reaches the handlers below.
     frameworkErrors: (thrown, request, reply) => answer(toPublicError(thrown), request, reply),
     clientErrorHandler: (error, socket) => answerBrokenClient(error, socket),

@@ -1,14 +1,16 @@
 /** The customer API, `/account/v1/*`: what an account may see and do by itself, with its own API keys. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Principals } from '../accounts/principals.ts';
+import type { ConsumptionDeps } from '../consumption/deps.ts';
 import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { RateLimit } from '../lib/rate-limit.ts';
 import { registerCalls } from './calls.ts';
+import { consumptionCalls } from './consumption.ts';
 import { type EntitlementDeps, entitlementCalls } from './entitlements.ts';
 import { type MoneyDeps, moneyCalls } from './money.ts';
 
-export interface CustomerDeps extends MoneyDeps, EntitlementDeps {
+export interface CustomerDeps extends MoneyDeps, EntitlementDeps, ConsumptionDeps {
   principals: Principals;
   clock: Clock;
 }
@@ -17,7 +19,7 @@ const CALLS_PER_MINUTE = 120;
 const MAX_BODY_BYTES = 1024 * 1024;
 
 export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps): Promise<void> {
-  const calls = [...moneyCalls(deps), ...entitlementCalls(deps)];
+  const calls = [...moneyCalls(deps), ...entitlementCalls(deps), ...consumptionCalls(deps)];
   const limit = new RateLimit<string>(CALLS_PER_MINUTE, 60_000, deps.clock);
   await app.register(
     async (scope) => {

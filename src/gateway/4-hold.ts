@@ -9,14 +9,14 @@
  *   else, if that could help: the prompt's tokens are counted, and less is wanted ──granted all──▶ held
  *   granted less, at least `least` ──▶ clamped, and ended where it does not keep to that          else ──▶ refused
  */
+import { creditRefusal, type RefusalDeps } from '../accounts/credit-refusals.ts';
 import type { Principal } from '../accounts/principals.ts';
 import { boundCharge, charge } from '../catalog/rating.ts';
 import { TollgateError } from '../errors.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Result } from '../ledger/outcomes.ts';
-import type { Budget } from '../ledger/wallets.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
-import { formatCredits, MAX_NANO } from '../lib/money.ts';
+import { MAX_NANO } from '../lib/money.ts';
 import { inputEstimate, requestBounds } from '../metering/bounds.ts';
 import { exactInputBound, fewestGenerated, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
@@ -36,15 +36,12 @@ const SHORT: ReadonlySet<Result['outcome']> = new Set([
   ...(['insufficient_credits', 'credits_held', 'account_budget_exceeded', 'key_budget_exceeded'] as const),
 ]);
 
-export interface HoldDeps {
+export interface HoldDeps extends RefusalDeps {
   writer: LedgerWriter;
   tokens: TokenCounter;
   creditsPerUsd: bigint;
-  insufficientStatus: number;
   /** Whether this gateway's lease is good: others would end its holds under it. */
   isLeased: () => boolean;
-  /** The budgets of an account and of one of its keys, as they stand. */
-  readBudgets: (account: bigint, key: bigint) => Promise<Budget[]>;
   /** Reads policy and catalog again, and entitles again: throws when that now denies. */
   entitleAfresh: (context: Context) => Promise<void>;
 }
@@ -67,7 +64,7 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
       mayCount = false;
       counted = await closerBound(context, deps, result.available);
     } else if (result.outcome !== 'done' && result.outcome !== 'repeated') {
-      throw await denial(result, asked, deps);
+      throw await creditRefusal(result, asked, deps);
     } else {
       context.hold = asked;
       context.held = result.amount;
@@ -227,56 +224,4 @@ function unheldLimit(context: Context): number | null {
 function affordable(context: Context, { output, costOf }: Bounds, granted: bigint): number {
   const { n } = need(context, 'request');
   return mostCovered(granted, Math.floor(output / n), (each) => costOf(each * n));
-}
-
-async function denial(result: Result, asked: Hold, deps: HoldDeps): Promise<TollgateError> {
-  const { available, held } = result;
-  switch (result.outcome) {
-    case 'key_budget_exceeded':
-      return overBudget(asked, asked.key, deps);
-    case 'account_budget_exceeded':
-      return overBudget(asked, null, deps);
-    case 'insufficient_credits':
-      return new TollgateError('insufficient_quota', {
-        status: deps.insufficientStatus,
-        message:
-          'You exceeded your current quota, please check your plan and billing details. This request needs up to ' +
-          `${formatCredits(asked.want)} credits (at least ${formatCredits(asked.least)}), available are ` +
-          `${formatCredits(available)}, held by running requests ${formatCredits(held)}.`,
-      });
-    case 'credits_held':
-      return new TollgateError('credits_held', {
-        message:
-          `This request needs up to ${formatCredits(asked.want)} credits. Available are ${formatCredits(available)}, and ` +
-          `${formatCredits(held)} are held by requests that are still running. Try again when some have ended.`,
-      });
-    case 'account_suspended':
-      return new TollgateError('account_suspended');
-    case 'key_inactive':
-    case 'account_not_found':
-      return new TollgateError('invalid_api_key');
-    case 'stale_policy':
-      return new TollgateError('overloaded', { cause: 'the policy changed with every attempt to read it' });
-    default:
-      return new TollgateError('internal_error', { cause: `a new hold answered ${result.outcome}` });
-  }
-}
-
-/** Says whose budget is used up: the key's, or that of its account (`null`). Read for it, since a denial is rare. */
-async function overBudget(asked: Hold, key: bigint | null, deps: HoldDeps): Promise<TollgateError> {
-  const status = deps.insufficientStatus;
-  // It is decided, whether or not it can be explained: a read that fails, or a budget that has just gone, changes nothing.
-  const budgets = await deps.readBudgets(asked.account, asked.key).catch(() => []);
-  const budget = budgets.find((one) => one.key === key);
-  if (budget === undefined) return new TollgateError('budget_exceeded', { status });
-  const { limit, period, spent, held, resetsAt } = budget;
-  const every = { day: ' a day', month: ' a month', total: ' in total' }[period];
-  return new TollgateError('budget_exceeded', {
-    status,
-    message:
-      `The budget of ${key === null ? 'this account' : 'this API key'} is ${formatCredits(limit)} credits${every}, of which ` +
-      `${formatCredits(spent)} are used and ${formatCredits(held)} held by running requests. This request needs up to ` +
-      `${formatCredits(asked.want)} credits (at least ${formatCredits(asked.least)}). ` +
-      (resetsAt === null ? 'This budget does not reset.' : `The budget resets at ${resetsAt.toISOString()}.`),
-  });
 }

@@ -93,3 +93,41 @@ export async function readNamed(
   );
   return rows[0] ?? null;
 }
+
+/** A hold that an app named, as it stands. Nano-credits. */
+export interface NamedHold {
+  id: Uuid;
+  status: 'open' | 'settled' | 'released' | 'expired';
+  /** What it holds now; once it has ended, what it held last as far as that is known. */
+  amount: bigint;
+  charged: bigint;
+  openedAt: Date;
+  expiresAt: Date;
+}
+
+interface HoldRow extends Omit<NamedHold, 'status'> {
+  isOpen: boolean;
+  ended: number | null;
+}
+
+const ENDED = new Map<number, NamedHold['status']>([
+  [2, 'settled'],
+  [3, 'released'],
+  [5, 'settled'],
+]);
+
+/** The hold that an account gave a name; `null`: none, or it was refused. One whose time is over is expired, noticed or not. */
+export async function readNamedHold(pool: Pool, account: bigint, name: string): Promise<NamedHold | null> {
+  const { rows } = await pool.query<HoldRow>(
+    `SELECT n.id, coalesce(h.amount, n.amount) AS amount, n.at AS "openedAt", n.expires_at AS "expiresAt",
+         coalesce(h.expires_at > clock_timestamp(), false) AS "isOpen", coalesce(e.charged, 0) AS charged, e.ended
+       FROM named_operations n LEFT JOIN holds h ON h.account_id = n.account_id AND h.id = n.id,
+         LATERAL (SELECT -total(t.amount) AS charged, (array_agg(t.kind ORDER BY t.seq DESC))[1] AS ended FROM entries t
+           WHERE t.account_id = n.account_id AND t.id = n.id AND t.kind IN (2, 3, 5, 9)) e
+      WHERE n.account_id = $1 AND n.kind = 2 AND n.name = $2`,
+    [account, name],
+  );
+  if (rows[0] === undefined) return null;
+  const { isOpen, ended, ...hold } = rows[0];
+  return { ...hold, status: isOpen ? 'open' : (ENDED.get(ended ?? 0) ?? 'expired') };
+}

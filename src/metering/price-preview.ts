@@ -105,8 +105,8 @@ class Tally {
   }
 
   add(found: Charge): void {
-    const { model, priceSource, settled } = decodeReceipt(found.receipt);
-    if (settled === null || model !== this.#asked.model) return;
+    const { model, fixed, priceSource, settled } = decodeReceipt(found.receipt);
+    if (settled === null || fixed || model !== this.#asked.model) return;
     if (priceSource) {
       this.#others++;
       return;

@@ -5,7 +5,7 @@ import type { PriceSource } from '../catalog/types.ts';
 import { fallbacksOf, isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import type { OnOrphan } from '../ledger/outcomes.ts';
 import { formatCredits } from '../lib/money.ts';
-import { type AttemptFacts, decodeReceipt, type Policy, type ReceiptFacts } from './receipt.ts';
+import { type AttemptFacts, decodeReceipt, NO_ENTRY, type Policy, type ReceiptFacts } from './receipt.ts';
 
 /** What the ledger knows of a request, for its receipt. */
 export interface ReceiptSource {
@@ -35,7 +35,12 @@ export interface Refund {
 }
 
 /** A line of a charge, with what chose its price where that is not the plain one. */
-export interface ReceiptLine extends ChargeLine {
+export interface ReceiptLine extends Omit<ChargeLine, 'unit' | 'unit_price_usd'> {
+  /** Of an operation, its name as `operation:<name>`; of an amount that the host application named, `credits`. */
+  unit: string;
+  /** `null`: it costs credits, each `unit_price_credits`. */
+  unit_price_usd: string | null;
+  unit_price_credits?: string;
   service_tier?: string;
   above_input_tokens?: number;
   size?: string;
@@ -54,9 +59,9 @@ export interface Receipt {
   status: ReceiptSource['status'];
   stream: boolean;
   usage: Record<string, number>;
-  usage_source: 'provider' | 'estimated' | 'recovered' | null;
-  /** Of the model's entry. */
-  price_version: number;
+  usage_source: ReceiptFacts['usageSource'] | 'recovered' | null;
+  /** Of the model's or the operation's entry; `null`: there is none. */
+  price_version: number | null;
   /** Whose price was charged. */
   price_source: 'model' | 'plan' | 'account';
   /** Where it was not the model's: the version of the account's own price, or the plan and its version. */
@@ -77,7 +82,11 @@ export interface Receipt {
 }
 
 /** Endpoints are kept by a short name, and shown as the path that was called. */
-const PATHS: Record<string, string> = { chat: '/v1/chat/completions' };
+const PATHS: Record<string, string> = {
+  chat: '/v1/chat/completions',
+  usage: '/account/v1/usage',
+  hold: '/account/v1/holds',
+};
 
 /** What was served and is told of: the facts of a settled request; `null` of any other. */
 export function servedFacts(source: ReceiptSource): ReceiptFacts | null {
@@ -99,9 +108,9 @@ export function presentReceipt(source: ReceiptSource, creditsPerUsd: bigint): Re
     provider_model: settled?.attempts.at(-1)?.model ?? null,
     status: source.status,
     stream: facts.stream,
-    usage: served === null ? {} : presentUsage(served.usage),
+    usage: served === null || served.fixed ? {} : presentUsage(served.usage),
     usage_source: source.status === 'recovered' ? 'recovered' : (served?.usageSource ?? null),
-    price_version: facts.priceVersion,
+    price_version: facts.priceVersion === NO_ENTRY ? null : facts.priceVersion,
     ...presentSource(facts.priceSource ?? null),
     service_tier: served?.terms?.serviceTier ?? null,
     lines: served === null ? [] : linesOf(served, creditsPerUsd),
@@ -124,7 +133,12 @@ function presentSource(source: PriceSource | null): Pick<Receipt, 'price_source'
   return { price_source: kind, price_override: override };
 }
 
-function linesOf({ usage, price, terms = {} }: ReceiptFacts, creditsPerUsd: bigint): ReceiptLine[] {
+function linesOf({ model, fixed, usage, price, terms = {} }: ReceiptFacts, creditsPerUsd: bigint): ReceiptLine[] {
+  if (fixed) {
+    const { credits, quantity } = fixed;
+    const each = { unit_price_usd: null, unit_price_credits: formatCredits(credits), per: 1 };
+    return [{ unit: model, quantity, ...each, credits: formatCredits(credits * BigInt(quantity)) }];
+  }
   const input = inputTokens(usage);
   const tier = price.tiers.findLast(({ aboveInputTokens }) => input > aboveInputTokens);
   return rate(usage, price, creditsPerUsd, terms).lines.map((line) => ({

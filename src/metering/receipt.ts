@@ -7,12 +7,14 @@
  *
  * Prices stand in full, so that the lines can be rebuilt exactly without the catalog. Policy and terms are left
  * out where there are none. Where the price is not the model's own, the price version is a list: the version of the model's entry,
- * that of the price, and the plan whose price it is, if it is not the account's.
+ * that of the price, and the plan whose price it is, if it is not the account's. What costs credits by its name, and not by a
+ * price, has those and how many instead of prices.
  */
-import { type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
+import { flatPrice, type Price, readPrice, type Terms, type WrittenPrice, writePrice } from '../catalog/price.ts';
 import type { PriceSource } from '../catalog/types.ts';
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import type { OnOrphan } from '../ledger/outcomes.ts';
+import { formatCredits, parseCredits } from '../lib/money.ts';
 
 export interface AttemptFacts {
   provider: string;
@@ -24,13 +26,23 @@ export interface AttemptFacts {
   ms: number;
 }
 
+/** What a thing costs that has no price by units: an operation of the host application, or an amount that it names. */
+export interface Fixed {
+  /** Nano-credits, each. */
+  credits: bigint;
+  quantity: number;
+}
+
 /** What the hold freezes, so that a recovered request has a receipt too. */
 export interface FrozenFacts {
   endpoint: string;
+  /** Of what has none: `operation:<name>`, or `credits`. */
   model: string;
   /** Of the model's entry: its cost, and its price unless `priceSource` has another. */
   priceVersion: number;
   price: Price;
+  /** What it costs in place of a price. */
+  fixed?: Fixed | null;
   /** Whose price it is, where it is not the model's own. */
   priceSource?: PriceSource | null;
   stream: boolean;
@@ -49,7 +61,8 @@ export interface ReceiptFacts extends FrozenFacts {
   /** Nano-credits. */
   held: bigint;
   usage: Usage;
-  usageSource: 'provider' | 'estimated';
+  /** `reported`: by the host application. */
+  usageSource: 'provider' | 'estimated' | 'reported';
   terms?: Terms | undefined;
   clampedTo: number | null;
   disconnect: 'aborted' | 'drained' | null;
@@ -57,7 +70,11 @@ export interface ReceiptFacts extends FrozenFacts {
   attempts: readonly AttemptFacts[];
 }
 
+/** The price version of what has no entry in the catalog: their versions begin at 1. */
+export const NO_ENTRY = 0;
 const VERSION = 1;
+/** By their first letters, which is how they are kept. */
+const SOURCES = { p: 'provider', e: 'estimated', r: 'reported' } as const;
 const PRICES = new WeakMap<Price, string>();
 
 /** A price table as JSON; it is the same for many requests, so it is written once. */
@@ -70,8 +87,24 @@ function pricesText(price: Price): string {
   return text;
 }
 
+function costText({ fixed, price }: FrozenFacts): string {
+  if (!fixed) return pricesText(price);
+  return JSON.stringify({ credits: formatCredits(fixed.credits), quantity: fixed.quantity } satisfies WrittenFixed);
+}
+
+interface WrittenFixed {
+  credits: string;
+  quantity: number;
+}
+
+function unpackCost(written: WrittenPrice | WrittenFixed): Pick<FrozenFacts, 'price' | 'fixed'> {
+  if (!('quantity' in written)) return { price: readPrice(written) };
+  const { credits, quantity } = written as WrittenFixed;
+  return { price: flatPrice({}), fixed: { credits: parseCredits(credits)!, quantity } };
+}
+
 function frozenText(f: FrozenFacts): string {
-  return `${VERSION},"${f.endpoint}",${JSON.stringify(f.model)},${versionText(f)},${pricesText(f.price)},${f.stream ? 1 : 0},${f.createdAt}`;
+  return `${VERSION},"${f.endpoint}",${JSON.stringify(f.model)},${versionText(f)},${costText(f)},${f.stream ? 1 : 0},${f.createdAt}`;
 }
 
 type PackedVersion = number | [model: number, override: number, plan?: string];
@@ -107,7 +140,7 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
   const rest = JSON.stringify([
     r.held.toString(),
     r.usage,
-    r.usageSource === 'provider' ? 'p' : 'e',
+    r.usageSource[0],
     r.clampedTo ?? 0,
     r.disconnect ?? 0,
     attempts,
@@ -142,12 +175,12 @@ type Packed = [
   endpoint: string,
   model: string,
   priceVersion: PackedVersion,
-  price: WrittenPrice,
+  cost: WrittenPrice | WrittenFixed,
   stream: number,
   createdAt: number,
   held?: string,
   usage?: Usage,
-  source?: 'p' | 'e',
+  source?: keyof typeof SOURCES,
   clamped?: number,
   disconnect?: 'aborted' | 'drained' | 0,
   attempts?: [provider: string, status: number | null, outcome: string, ms: number, model?: string][],
@@ -189,12 +222,11 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     attempts,
     ...last
   ] = packed;
-  const price = readPrice(written);
   const frozen: FrozenFacts = {
     endpoint,
     model,
     ...unpackVersion(packedVersion),
-    price,
+    ...unpackCost(written),
     stream: stream === 1,
     createdAt,
   };
@@ -203,7 +235,7 @@ export function decodeReceipt(bytes: Buffer): FrozenFacts & { settled: ReceiptFa
     ...frozen,
     held: BigInt(held),
     usage: usage ?? {},
-    usageSource: source === 'p' ? 'provider' : 'estimated',
+    usageSource: SOURCES[source ?? 'e'],
     ...unpackLast(last),
     clampedTo: clamped === 0 || clamped === undefined ? null : clamped,
     disconnect: disconnect === 0 || disconnect === undefined ? null : disconnect,

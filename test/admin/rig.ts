@@ -9,6 +9,7 @@ import { registerCustomer } from '../../src/customer/routes.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import type { OnOrphan } from '../../src/ledger/outcomes.ts';
+import { readBudgets } from '../../src/ledger/wallets.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { type Clock, systemClock } from '../../src/lib/clock.ts';
 import { mintId, parsePublicId, publicUuid, uuidv7 } from '../../src/lib/ids.ts';
@@ -60,6 +61,9 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
     principals: new Principals(pool, clock),
     clock,
     creditsPerUsd: CREDITS_PER_USD,
+    writer,
+    insufficientStatus: 429,
+    readBudgets: (account, key) => readBudgets(pool, account, key),
   });
   await registerAdmin(http, {
     pool,

@@ -11,6 +11,7 @@ const LAYERS = [
   ['catalog'],
   ['accounts'],
   ['entitlements', 'metering'],
+  ['consumption'],
   ['payments'],
   ['gateway', 'customer', 'admin', 'console', 'workers'],
   ['http', 'bootstrap'],
