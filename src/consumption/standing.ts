@@ -6,7 +6,7 @@
  *      └──booked                                                     └──stale_policy, a few times──▶ overloaded
  */
 import { accept, type Caller } from '../accounts/authenticate.ts';
-import type { Principal, Principals } from '../accounts/principals.ts';
+import { isBehind, type Principal, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Catalog } from '../catalog/types.ts';
 import { TollgateError } from '../errors.ts';
@@ -43,7 +43,7 @@ export async function judged<J, T>(
   let standing: Standing = { principal: asking.principal, catalog: deps.catalogs.current };
   for (let reads = 0; reads <= MOST_READS; reads++) {
     if (reads > 0) standing = await readAgain(deps, asking, standing.principal);
-    if (isBehind(standing)) continue;
+    if (isOld(standing)) continue;
     let judgement: J;
     try {
       judgement = judge(standing);
@@ -58,9 +58,8 @@ export async function judged<J, T>(
 }
 
 /** Whether one of them was read before a change that the other has. */
-function isBehind({ principal, catalog }: Standing): boolean {
-  const { catalogAt, catalogVersion } = principal;
-  return catalog.version < catalogVersion || (catalogAt !== null && catalogAt < catalog.version);
+function isOld({ principal, catalog }: Standing): boolean {
+  return catalog.version < principal.catalogVersion || isBehind(principal, catalog.version);
 }
 
 async function readAgain(deps: StandingDeps, asking: Asking, principal: Principal): Promise<Standing> {
