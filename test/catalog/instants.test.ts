@@ -67,6 +67,15 @@ async function at(instant: Date | null, model = name): Promise<Body & { version:
   return { ...rows[0]!.body, version: rows[0]!.version };
 }
 
+/** The same as it is found by whoever explains that instant, without moving any clock. */
+async function replayed(instant: Date | null): Promise<Body & { version: number }> {
+  const { rows } = await ledger.pool.query<{ body: Body; version: number }>(
+    `SELECT body, version FROM catalog_at(coalesce($1, clock_timestamp())) WHERE kind = 'model' AND name = $2`,
+    [instant, name],
+  );
+  return { ...rows[0]!.body, version: rows[0]!.version };
+}
+
 const load = () => loadCatalog(ledger.pool, { providers: new Set(['on']), markup: 1_000_000n });
 const listed = async () =>
   (await entryVersions(ledger.pool, 'model', name)).map((one) => [one.version, one.waits, one.body.price]);
@@ -210,8 +219,9 @@ test('whatever is set, in whatever order: at each instant that holds which was s
             .map((one) => sets.findLast((s) => s.moment === one && s[field] !== null)?.[field]);
           return told.findLast((one) => one !== undefined) ?? '9';
         };
-        const { price, cost } = await at(moment === null ? null : hours(moment));
-        expect([price?.input, cost?.input]).toEqual([last('price'), last('cost')]);
+        const inForce = await at(moment === null ? null : hours(moment));
+        expect([inForce.price?.input, inForce.cost?.input]).toEqual([last('price'), last('cost')]);
+        expect(await replayed(moment === null ? null : hours(moment))).toEqual(inForce);
       }
     }),
     { numRuns: 30 },
