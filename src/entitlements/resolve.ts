@@ -107,7 +107,7 @@ function decide(
   const value = said === null ? (isYesNo ? false : null) : said.value;
   const statement = said?.by.statement ?? null;
   const decision: Decision = {
-    // A configuration that is off is no less said; a limit of 0 is one.
+    // A limit of 0 is one that somebody set.
     allowed: isYesNo || kind === 'config' ? value !== null && value !== false : value !== null,
     value,
     reason: sentence(question, said, voices, catalog),

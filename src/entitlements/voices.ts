@@ -43,18 +43,9 @@ const NONE = (): boolean => false;
 /** All voices, strongest source first, within a source the newest first. */
 export function voicesOf(catalog: Catalog, statements: readonly Statement[]): Voice[] {
   const voices = statements.toReversed().map((statement) => voiceOf(catalog, statement));
-  if (!voices.some(({ source, kind }) => source === 'plan' && kind === null) && catalog.defaultPlan !== null) {
-    const { defaultPlan: plan } = catalog;
-    voices.push({
-      source: 'plan',
-      statement: null,
-      plan,
-      kind: null,
-      name: plan.name,
-      glob: null,
-      matches: NONE,
-    });
-  }
+  const isAssigned = voices.some(({ source, kind }) => source === 'plan' && kind === null);
+  const { defaultPlan } = catalog;
+  if (!isAssigned && defaultPlan !== null) voices.push(planVoice('plan', null, defaultPlan.name, defaultPlan));
   return SOURCES.flatMap((source) => voices.filter((voice) => voice.source === source));
 }
 
@@ -62,15 +53,18 @@ function voiceOf(catalog: Catalog, statement: Statement): Voice {
   const { source, key, value } = statement;
   if (key === 'plan') {
     const name = String(value);
-    const plan = catalog.plans.get(name) ?? null;
-    return { source, statement, plan, kind: null, name, glob: null, matches: NONE };
+    return planVoice(source, statement, name, catalog.plans.get(name) ?? null);
   }
   const colon = key.indexOf(':');
   const kind = key.slice(0, colon) as Kind;
-  const name = key.slice(colon + 1);
-  const { limit, glob } =
-    kind === 'model' ? { limit: name, glob: name } : kind === 'limit' ? splitLimit(name) : { limit: name, glob: null };
-  return { source, statement, plan: null, kind, name: limit, glob, matches: glob === null ? NONE : matcher([glob]) };
+  const written = key.slice(colon + 1);
+  const { limit: name, glob } =
+    kind === 'limit' ? splitLimit(written) : { limit: written, glob: kind === 'model' ? written : null };
+  return { source, statement, plan: null, kind, name, glob, matches: glob === null ? NONE : matcher([glob]) };
+}
+
+function planVoice(source: Source, statement: Statement | null, name: string, plan: Plan | null): Voice {
+  return { source, statement, plan, kind: null, name, glob: null, matches: NONE };
 }
 
 /** `rpm@gpt-*`: the limit and the models that it is of; `seats`: of the account as a whole. */
