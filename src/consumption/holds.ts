@@ -90,6 +90,9 @@ export async function settleHold(
       return present(name, { ...hold, status: 'settled', charged: result.amount });
     case 'exists_with_different_amount':
       throw conflict(`This hold was settled before, at ${formatCredits(result.amount)} credits.`, 'credits');
+    case 'hold_not_found':
+      // Its month is archived: docs/ledger-archive.md.
+      throw noHold(name);
     default:
       throw new TollgateError('internal_error', { cause: `settling a hold answered ${result.outcome}` });
   }
@@ -139,9 +142,14 @@ export async function extendHold(
 }
 
 async function findHold(pool: ConsumptionDeps['pool'], account: bigint, name: string): Promise<NamedHold> {
-  const hold = await promptly(readNamedHold(pool, account, name));
-  if (hold !== null) return hold;
-  throw new TollgateError('not_found', { message: `There is no hold ${JSON.stringify(name)}.` });
+  // No id has NUL, which the database would not take.
+  const hold = name.includes('\0') ? null : await promptly(readNamedHold(pool, account, name));
+  if (hold === null) throw noHold(name);
+  return hold;
+}
+
+function noHold(name: string): TollgateError {
+  return new TollgateError('not_found', { message: `There is no hold ${JSON.stringify(name)}.` });
 }
 
 function present(name: string, { status, amount, charged, expiresAt }: NamedHold): HoldAnswer {

@@ -177,7 +177,7 @@ test('a request’s own hold is out of reach, and so are those of another accoun
   const { data } = (await rig.as(one.key)('GET', '/requests')).body as { data: Json[] };
   const ids = data.map(({ request_id }) => String(request_id));
   const uuids = ids.map((id) => id.slice(4).replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-'));
-  for (const id of [...ids, ...uuids, ...ids.map((id) => id.replace('req', 'hold')), 'used', '%00', 'x'.repeat(300)]) {
+  for (const id of [...ids, ...uuids, ...ids.map((id) => id.replace('req', 'hold')), 'used', '\0', 'x'.repeat(300)]) {
     for (const verb of ['/settle', '/extend', '/release']) {
       const answer = await rig.as(one.key)('POST', path(id, verb), verb === '/release' ? {} : { credits: '1' });
       expect(errorOf(answer), id + verb).toBe('404 not_found');
