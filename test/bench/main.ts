@@ -1,9 +1,11 @@
 /**
  * `npm run bench`: what durable metering costs, as ratios of proxies that meter nothing. `npm run bench -- ledger`: what the
- * ledger alone does; `-- usage`: how long `GET usage` takes; `-- event-loop`: whether hostile prompts stall it. See docs/benchmark.md.
+ * ledger alone does; `-- usage`: how long `GET usage` takes; `-- event-loop`: whether hostile prompts stall it; `-- check`:
+ * how long an access check takes. See docs/benchmark.md.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { CheckBench, checkTable, FULL_CHECK, QUICK_CHECK } from './check.ts';
 import { EventLoopBench, eventLoopTable } from './event-loop/bench.ts';
 import { ledgerFaults } from './gate.ts';
 import { FULL as FULL_LEDGER, QUICK as QUICK_LEDGER, runBench } from './ledger/bench.ts';
@@ -15,11 +17,12 @@ import { Rig } from './rig.ts';
 import { CONNECTIONS, type Plan, runRounds, type Sample } from './rounds.ts';
 import { FULL_USAGE, QUICK_USAGE, textOf, UsageBench } from './usage.ts';
 
-const HELP = `npm run bench -- [ledger | usage | event-loop] [--quick] [--json]
+const HELP = `npm run bench -- [ledger | usage | event-loop | check] [--quick] [--json]
 
   ledger    measures the ledger alone, not the gateway: about 15 minutes, and 11 GB of disk
   usage     measures GET usage at 10,000,000 receipts (--quick: 1,000,000): about 10 minutes, and 11 GB of disk
   event-loop  measures how late the event loop is while prompts of a megabyte come: about a minute
+  check     measures POST entitlements/check beside /healthz: about a minute
   --quick   ends within 120 s: fewer and shorter rounds, 1,000 accounts only; no ledger of 10,000,000 entries
   --json    prints one object instead of the table
 
@@ -164,7 +167,23 @@ function benchEventLoop(_quick: boolean, json: boolean): Promise<number> {
   });
 }
 
-const BENCHES = { gateway: benchGateway, ledger: benchLedger, usage: benchUsage, 'event-loop': benchEventLoop };
+function benchCheck(quick: boolean, json: boolean): Promise<number> {
+  const bench = new CheckBench();
+  return attempt(bench, async () => {
+    const lines = await bench.run(quick ? QUICK_CHECK : FULL_CHECK, progress);
+    if (json) console.log(JSON.stringify({ lines }));
+    else console.log([machine(), checkTable(lines)].join('\n'));
+    return [];
+  });
+}
+
+const BENCHES = {
+  gateway: benchGateway,
+  ledger: benchLedger,
+  usage: benchUsage,
+  'event-loop': benchEventLoop,
+  check: benchCheck,
+};
 const { what, quick, json, help } = options();
 if (help) {
   console.log(HELP);
