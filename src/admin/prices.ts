@@ -2,7 +2,7 @@
 import type { Pool } from 'pg';
 import { z } from 'zod';
 import { type ModelEntry, modelEntry, priceEntry } from '../catalog/file.ts';
-import { questionPrice } from '../catalog/sanity.ts';
+import { type Question, questionPrice } from '../catalog/sanity.ts';
 import { type EntryChange, entryVersions, type KeptVersion } from '../catalog/store.ts';
 import { TollgateError } from '../errors.ts';
 import { invalidField, readInput } from '../errors-input.ts';
@@ -52,7 +52,11 @@ function withPrice(body: object, given: z.output<typeof newPrice>): ModelEntry {
 
 /** Throws `invalid_request` that asks about a price which is likely a slip, such as one 1,000 times what it was. */
 export function refuseDoubts(entry: Pick<ModelEntry, 'price' | 'cost'>, previous: object | null): void {
-  const { questions } = questionPrice(entry, previous);
+  refuseQuestions(questionPrice(entry, previous).questions);
+}
+
+/** Throws `invalid_request` that asks what is to be asked; nothing: there is nothing to ask. */
+export function refuseQuestions(questions: readonly Question[]): void {
   if (questions.length === 0) return;
   const asked = questions.map(({ param, message }) => `${param}: ${message}`).join('; ');
   throw new TollgateError('invalid_request', {

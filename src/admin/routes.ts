@@ -4,6 +4,7 @@ import { adminCheck } from '../accounts/admin-key.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { registerAccountPrices } from './account-prices.ts';
 import { registerAccounts } from './accounts.ts';
+import { registerCatalog } from './catalog.ts';
 import { registerCredits } from './credits.ts';
 import { registerEntitlements } from './entitlements.ts';
 import { registerKeys } from './keys.ts';
@@ -44,6 +45,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerUsage(scope, deps);
       registerLedger(scope, deps);
       registerModels(scope, deps);
+      registerCatalog(scope, deps);
     },
     { prefix: '/admin/v1' },
   );

@@ -1,10 +1,18 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
+import type { z } from 'zod';
 import { parseCredits } from '../lib/money.ts';
-import { ENTRY_SCHEMAS, type ModelEntry, type PlanEntry } from './file.ts';
+import {
+  ENTRY_SCHEMAS,
+  type EntryKind,
+  type ModelEntry,
+  type OperationEntry,
+  type PackEntry,
+  type PlanEntry,
+} from './file.ts';
 import { matcher, specificity } from './glob.ts';
 import { toOverride, type WrittenOverride } from './override.ts';
 import { type Price, readPrice, type WrittenPrice } from './price.ts';
-import type { Catalog, Model, Operation, Override, Plan } from './types.ts';
+import type { Catalog, Model, Operation, Override, Pack, Plan } from './types.ts';
 
 /** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
@@ -33,28 +41,42 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
   const plans = new Map<string, Plan>();
   let defaultPlan: Plan | null = null;
   const operations = new Map<string, Operation>();
+  const packs = new Map<string, Pack>();
   const leftOut = new Map<string, string>();
-  for (const { kind, name, version, body } of entries) {
-    if (kind !== 'model' && kind !== 'plan' && kind !== 'operation') continue;
-    const read = ENTRY_SCHEMAS[kind].safeParse(body);
-    if (!read.success) {
-      leftOut.set(`${kind} ${name}`, `this release cannot read its version ${version}`);
-    } else if ('routes' in read.data) {
-      const model = toModel(name, version, read.data, options);
+  /** The body of an entry, by the schema of its kind. */
+  const read = <K extends EntryKind>(kind: K, { name, version, body }: KeptEntry) => {
+    const result = ENTRY_SCHEMAS[kind].safeParse(body);
+    if (!result.success) leftOut.set(`${kind} ${name}`, `this release cannot read its version ${version}`);
+    return (result.data ?? null) as z.output<(typeof ENTRY_SCHEMAS)[K]> | null;
+  };
+  const add: Record<EntryKind, (entry: KeptEntry) => void> = {
+    model: (entry) => {
+      const body = read('model', entry);
+      if (body === null) return;
+      const model = toModel(entry.name, entry.version, body, options);
       if (model.routes.length > 0) models.push(model);
-      else leftOut.set(`model ${name}`, `none of its providers is on: ${providersOf(read.data)}`);
-    } else if ('credits' in read.data) {
-      const { credits, feature = null } = read.data;
-      operations.set(name, { name, version, credits: parseCredits(credits)!, feature });
-    } else {
-      const plan = toPlan(name, version, read.data);
-      plans.set(name, plan);
-      if (read.data.default) defaultPlan = plan;
-    }
-  }
+      else leftOut.set(`model ${entry.name}`, `none of its providers is on: ${providersOf(body)}`);
+    },
+    operation: (entry) => {
+      const body = read('operation', entry);
+      if (body !== null) operations.set(entry.name, toOperation(entry, body));
+    },
+    plan: (entry) => {
+      const body = read('plan', entry);
+      if (body === null) return;
+      const plan = toPlan(entry.name, entry.version, body);
+      plans.set(entry.name, plan);
+      if (body.default) defaultPlan = plan;
+    },
+    pack: (entry) => {
+      const body = read('pack', entry);
+      if (body !== null) packs.set(entry.name, toPack(entry, body));
+    },
+  };
+  for (const entry of entries) add[entry.kind as EntryKind]?.(entry);
   models.sort((a, b) => (a.name < b.name ? -1 : 1));
   const byName = new Map(models.map((model) => [model.name, model]));
-  return { version, models: byName, operations, plans, defaultPlan, leftOut };
+  return { version, models: byName, operations, plans, packs, defaultPlan, leftOut };
 }
 
 function providersOf(entry: ModelEntry): string {
@@ -90,10 +112,26 @@ function toModel(name: string, version: number, entry: ModelEntry, options: Buil
   };
 }
 
+function toOperation({ name, version }: KeptEntry, { credits, feature }: OperationEntry): Operation {
+  return { name, version, credits: parseCredits(credits)!, feature: feature ?? null };
+}
+
+function toPack({ name, version }: KeptEntry, entry: PackEntry): Pack {
+  return {
+    name,
+    version,
+    price: (entry.price as Pack['price'] | undefined) ?? null,
+    stripePrice: entry.stripe_price ?? null,
+    credits: parseCredits(entry.credits)!,
+    bonusCredits: parseCredits(entry.bonus_credits ?? '0')!,
+    expiresDays: entry.expires_days ?? null,
+  };
+}
+
 function toPlan(
   name: string,
   version: number,
-  { models, features, limits = {}, prices = {}, public: isPublic = true }: PlanEntry,
+  { models, features, limits = {}, prices = {}, public: isPublic = true, included_credits: included }: PlanEntry,
 ): Plan {
   const source = { kind: 'plan' as const, plan: name, version };
   // The name itself first, then the glob that says the most.
@@ -109,9 +147,14 @@ function toPlan(
     name,
     version,
     isPublic,
+    models,
     allowsModel: matcher(models),
     features: new Set(features),
     limits: new Map(Object.entries(limits)),
+    included:
+      included === undefined
+        ? null
+        : { credits: parseCredits(included.credits)!, every: included.every, rollover: included.rollover ?? 'none' },
     // Asked of models of the catalog alone, so that what is kept of the answers is bounded.
     overrideOf: (model) => {
       let override = found.get(model);

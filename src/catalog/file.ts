@@ -133,28 +133,44 @@ export const modelEntry = z
     when: ({ value }) => typeof value === 'object' && value !== null,
   });
 
+const MOST_PER_LIST = 500;
+const names = z
+  .array(text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`), 'must be a list of names')
+  .max(MOST_PER_LIST, `must have at most ${MOST_PER_LIST} names`)
+  .default([]);
+
 export const planEntry = z.strictObject({
   default: z.boolean().optional(),
   /** Whether those who are not on it may hear of it. */
   public: z.boolean().optional(),
-  models: z.array(text).default([]),
-  features: z.array(text).default([]),
+  models: names,
+  features: names,
   /** By the names of models, `*` for any text: what the plan asks instead of the model's own price. */
   prices: z
     .record(text, priceOverride)
     .refine((all) => Object.keys(all).length <= MOST_PLAN_PRICES, `must have at most ${MOST_PLAN_PRICES} prices`)
     .optional(),
-  limits: z.record(z.string(), whole(0, 1_000_000_000)).optional(),
+  /** By name: those of requests, which `name@<glob>` sets for the use of some models, and the app's own. */
+  limits: z
+    .record(
+      z.string().regex(/^[\w.:-]{1,64}(@[^\0]{1,150})?$/s, 'must be a name such as rpm, seats, or rpm@gpt-*'),
+      whole(0, 1_000_000_000),
+    )
+    .refine((all) => Object.keys(all).length <= MOST_PER_LIST, `must have at most ${MOST_PER_LIST} limits`)
+    .optional(),
   grace_days: whole(0, 365).optional(),
-  stripe_prices: z.array(text).optional(),
+  stripe_prices: names.removeDefault().optional(),
   included_credits: z
     .strictObject({ credits, every: z.enum(['month', 'period', 'once']), rollover: z.enum(['none', 'all']).optional() })
     .optional(),
 });
 
-const operationEntry = z.strictObject({ credits, feature: text.optional() });
+export const operationEntry = z.strictObject({
+  credits,
+  feature: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`).optional(),
+});
 
-const packEntry = z.strictObject({
+export const packEntry = z.strictObject({
   price: z.record(z.string().regex(/^[a-z]{3}$/, 'must be a currency such as usd'), usd).optional(),
   stripe_price: text.optional(),
   credits,
@@ -166,6 +182,8 @@ export const ENTRY_SCHEMAS = { model: modelEntry, operation: operationEntry, pla
 export type EntryKind = keyof typeof ENTRY_SCHEMAS;
 export type ModelEntry = z.output<typeof modelEntry>;
 export type PlanEntry = z.output<typeof planEntry>;
+export type OperationEntry = z.output<typeof operationEntry>;
+export type PackEntry = z.output<typeof packEntry>;
 
 /** The name of an entry: of a model, for one. */
 export const entryName = z

@@ -39,17 +39,42 @@ export interface Model {
   priceVersion: number;
 }
 
+/** Credits that a plan includes. */
+export interface Included {
+  /** Nano-credits, for each unit of the account's quantity. */
+  credits: bigint;
+  every: 'month' | 'period' | 'once';
+  rollover: 'none' | 'all';
+}
+
 export interface Plan {
   name: string;
   version: number;
   /** Whether those who are not on it may hear of it. */
   isPublic: boolean;
+  /** Globs. */
+  models: readonly string[];
   allowsModel(name: string): boolean;
   features: ReadonlySet<string>;
   /** By name: rpm, tpm, concurrency, max_output_tokens and the app's own; `rpm@<glob>` binds the use of those models. */
   limits: ReadonlyMap<string, number>;
+  included: Included | null;
   /** What it asks for a model instead of the model's own price; `null`: nothing else. */
   overrideOf(model: string): Override | null;
+}
+
+/** Credits that are sold at once. */
+export interface Pack {
+  name: string;
+  version: number;
+  /** By currency, as decimals; `null`: Stripe knows it. */
+  price: Readonly<Record<string, string>> | null;
+  stripePrice: string | null;
+  /** Nano-credits. */
+  credits: bigint;
+  bonusCredits: bigint;
+  /** `null`: never. */
+  expiresDays: number | null;
 }
 
 /** What the host application charges for by a name and a number. */
@@ -69,6 +94,7 @@ export interface Catalog {
   models: ReadonlyMap<string, Model>;
   operations: ReadonlyMap<string, Operation>;
   plans: ReadonlyMap<string, Plan>;
+  packs: ReadonlyMap<string, Pack>;
   /** Of accounts that have no plan of their own; `null`: those may use nothing. */
   defaultPlan: Plan | null;
   /** Entries that are left out, as "model gpt-x", and why: for the log. */

@@ -6,11 +6,12 @@ import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { RateLimit } from '../lib/rate-limit.ts';
 import { registerCalls } from './calls.ts';
+import { type CatalogDeps, catalogCalls } from './catalog.ts';
 import { consumptionCalls } from './consumption.ts';
 import { type EntitlementDeps, entitlementCalls } from './entitlements.ts';
 import { type MoneyDeps, moneyCalls } from './money.ts';
 
-export interface CustomerDeps extends MoneyDeps, EntitlementDeps, ConsumptionDeps {
+export interface CustomerDeps extends MoneyDeps, EntitlementDeps, ConsumptionDeps, CatalogDeps {
   principals: Principals;
   clock: Clock;
 }
@@ -19,7 +20,7 @@ const CALLS_PER_MINUTE = 120;
 const MAX_BODY_BYTES = 1024 * 1024;
 
 export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps): Promise<void> {
-  const calls = [...moneyCalls(deps), ...entitlementCalls(deps), ...consumptionCalls(deps)];
+  const calls = [...moneyCalls(deps), ...entitlementCalls(deps), ...consumptionCalls(deps), ...catalogCalls(deps)];
   const limit = new RateLimit<string>(CALLS_PER_MINUTE, 60_000, deps.clock);
   await app.register(
     async (scope) => {

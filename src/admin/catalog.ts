@@ -1,0 +1,82 @@
+/** Plans, packs and operations: each change is a new version of the entry, effective at the next request on every gateway. */
+import type { FastifyInstance } from 'fastify';
+import type { z } from 'zod';
+import {
+  type EntryKind,
+  entryName,
+  type ModelEntry,
+  operationEntry,
+  type PlanEntry,
+  packEntry,
+  planEntry,
+} from '../catalog/file.ts';
+import { questionPlan } from '../catalog/sanity.ts';
+import { changeEntry, entryVersions, type KeptVersion, latestEntries } from '../catalog/store.ts';
+import { invalidField, readInput } from '../errors-input.ts';
+import { confirmed, numbersAsText, refuseQuestions } from './prices.ts';
+import { type AdminDeps, actorOf, noSuch } from './shared.ts';
+
+/** Names may hold slashes, so they are the rest of the path. */
+interface ByName {
+  Params: { '*': string };
+}
+
+type Kind = Exclude<EntryKind, 'model'>;
+
+/** What a `PUT` of each takes. */
+export const ENTRY_FORMS: Record<Kind, z.ZodType<object>> = {
+  plan: planEntry,
+  pack: packEntry,
+  operation: operationEntry,
+};
+const FOLDERS: Record<Kind, string> = { plan: '/plans', pack: '/packs', operation: '/operations' };
+
+export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): void {
+  for (const [kind, folder] of Object.entries(FOLDERS) as [Kind, string][]) {
+    scope.get(folder, async () => {
+      const entries = (await latestEntries(pool, kind)).filter(({ deleted }) => !deleted);
+      const data = entries.map(({ name, version, body }) => ({ [kind]: name, version, ...(body as object) }));
+      return { data, has_more: false, next_cursor: null };
+    });
+
+    scope.get<ByName>(`${folder}/*`, async (request) => {
+      const name = request.params['*'];
+      const versions = isName(name) ? await entryVersions(pool, kind, name) : [];
+      const current = versions.find(({ waits }) => !waits);
+      if (current === undefined || current.deleted) throw noSuch(kind, name);
+      return present(kind, name, current);
+    });
+
+    scope.put<ByName>(`${folder}/*`, async (request) => {
+      const name = request.params['*'];
+      if (!isName(name)) throw invalidField(kind, 'must have 1 to 200 bytes, and no NUL');
+      const body = readInput(ENTRY_FORMS[kind], numbersAsText(request.body));
+      if (kind === 'plan' && !confirmed(request.query)) await refuseDoubtfulPlan(name, body as PlanEntry);
+      const change = {
+        kind,
+        name,
+        author: actorOf(request),
+        at: null,
+        fields: null,
+        make: () => body as KeptVersion['body'],
+      };
+      return present(kind, name, await changeEntry(pool, change));
+    });
+  }
+
+  /** Throws `invalid_request` that asks about prices of a plan which are likely a slip. */
+  async function refuseDoubtfulPlan(name: string, plan: PlanEntry): Promise<void> {
+    const [before] = (await entryVersions(pool, 'plan', name)).filter(({ waits }) => !waits);
+    const models = new Map((await latestEntries(pool, 'model')).map((model) => [model.name, model.body as ModelEntry]));
+    const previous = before === undefined || before.deleted ? null : (before.body as Pick<PlanEntry, 'prices'>);
+    refuseQuestions(questionPlan(plan, previous, (model) => models.get(model) ?? null));
+  }
+}
+
+function isName(name: string): boolean {
+  return entryName.safeParse(name).success && !name.includes('\0');
+}
+
+function present(kind: Kind, name: string, { version, body, source, effectiveAt }: KeptVersion) {
+  return { [kind]: name, version, source, effective_at: effectiveAt.toISOString(), ...body };
+}

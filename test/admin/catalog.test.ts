@@ -1,0 +1,78 @@
+/** Plans, packs and operations through the admin API: versions, effective at the next request. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createRig, errorBody, type Rig } from './rig.ts';
+
+let rig: Rig;
+beforeAll(async () => {
+  rig = await createRig();
+});
+afterAll(() => rig.close());
+
+const refusal = (param: string) => errorBody('invalid_request', 'invalid_request_error', param, expect.any(String));
+const TIME = expect.stringMatching(/Z$/);
+const KINDS = [
+  ['plan', 'plans', { models: ['gpt-*'], features: ['images'], limits: { rpm: 60, 'rpm@gpt-5*': 5, seats: 3 } }],
+  ['pack', 'packs', { price: { usd: '10' }, credits: '10000', bonus_credits: '500', expires_days: 365 }],
+  ['operation', 'operations', { credits: '100', feature: 'video_generation' }],
+] as const;
+
+it.each(KINDS)('a %s is put, read back, listed, and put again as a new version', async (kind, folder, body) => {
+  for (const version of [1, 2]) {
+    const put = await rig.admin('PUT', `/${folder}/team/one`, body);
+    expect(put).toMatchObject({
+      status: 200,
+      body: { [kind]: 'team/one', version, source: 'api', effective_at: TIME, ...body },
+    });
+    expect((await rig.admin('GET', `/${folder}/team/one`)).body).toEqual(put.body);
+  }
+  const list = await rig.admin('GET', `/${folder}`);
+  expect(list.body).toMatchObject({ data: [{ [kind]: 'team/one', version: 2, ...body }], has_more: false });
+});
+
+it.each([
+  ['plans', { models: 'gpt' }, 'models'],
+  ['plans', { limits: { rpm: -1 } }, 'limits.rpm'],
+  ['plans', { limits: { 'a b': 1 } }, 'limits.a b'],
+  ['plans', { included_credits: { credits: '1.0000000001', every: 'month' } }, 'included_credits.credits'],
+  ['plans', { nonsense: 1 }, 'nonsense'],
+  ['packs', { credits: '-1' }, 'credits'],
+  ['packs', { price: { dollars: '1' }, credits: '1' }, 'price.dollars'],
+  ['operations', {}, 'credits'],
+  ['operations', { credits: '10000000000000000000' }, 'credits'],
+] as const)('PUT %s/x with %j names %s and changes nothing', async (folder, body, param) => {
+  expect(await rig.admin('PUT', `/${folder}/x`, body)).toMatchObject({
+    status: 400,
+    body: refusal(param),
+  });
+  expect((await rig.admin('GET', `/${folder}/x`)).status).toBe(404);
+});
+
+it('a price of a plan that looks like a slip is questioned first', async () => {
+  const plan = { models: ['*'], prices: { 'gpt-*': { input: '150000', output: '600000' } } };
+  expect((await rig.admin('PUT', '/plans/slip', plan)).body).toMatchObject(refusal('prices.gpt-*.input'));
+  expect((await rig.admin('PUT', '/plans/slip?confirm=true', plan)).status).toBe(200);
+});
+
+it('customers see the plans and packs that are public', async () => {
+  await rig.admin('PUT', '/plans/secret', { models: ['*'], public: false });
+  await rig.admin('PUT', '/plans/open', {
+    models: ['demo/*'],
+    included_credits: { credits: '50', every: 'month', rollover: 'all' },
+  });
+  const { body: account } = await rig.admin('POST', '/accounts', { name: 'Ada' });
+  const { body: key } = await rig.admin('POST', `/accounts/${account.id}/keys`, {});
+  const { status, body } = await rig.customer('/catalog', key.key as string);
+  expect(status).toBe(200);
+  const plans = body.plans as { plan: string }[];
+  expect(plans.map(({ plan }) => plan)).not.toContain('secret');
+  expect(plans.find(({ plan }) => plan === 'open')).toEqual({
+    plan: 'open',
+    models: ['demo/*'],
+    features: [],
+    limits: {},
+    included_credits: { credits: '50', every: 'month', rollover: 'all' },
+  });
+  expect(body.packs).toEqual([
+    { pack: 'team/one', price: { usd: '10' }, credits: '10000', bonus_credits: '500', expires_days: 365 },
+  ]);
+});
