@@ -133,6 +133,7 @@ export type Slot = Pick<Statement, 'source' | 'key' | 'reference'>;
 
 /** In force or waiting, of one account: those in force ride with its principals. */
 const MOST_LIVE = 200;
+const MOST_LIVE_BYTES = 65_536;
 
 /** The statements of an account ($1) known at an instant ($2; null: now), each with its state then. */
 const KEPT = `(SELECT e.*, CASE WHEN value IS NULL THEN 'withdrawal' WHEN replaced_from <= greatest(valid_from, at) THEN 'replaced'
@@ -232,20 +233,31 @@ async function state(
   made: NewStatement,
   kept: readonly KeptStatement[],
 ): Promise<KeptStatement> {
-  const replaces = made.from === null && kept.some(isLive);
-  if (!replaces) {
-    const { rows } = await db.query<{ live: number }>(
-      `SELECT count(*)::integer AS live FROM ${KEPT} WHERE state IN ('in_force', 'waits')`,
-      [account, null],
-    );
-    if (rows[0]!.live >= MOST_LIVE) {
-      const message = `An account can have ${MOST_LIVE} statements in force or waiting. Withdraw some, or give it a plan instead.`;
-      throw new TollgateError('conflict', { message });
-    }
-  }
+  if (made.value !== null) await refuseUseless(db, account, made, made.from === null && kept.some(isLive));
   const put = (await putStatement(db, account, mintId(clock), made))!;
   const waits = made.from !== null && put.from > put.createdAt;
   return { ...put, state: made.value === null ? 'withdrawal' : waits ? 'waits' : 'in_force' };
+}
+
+/** Refuses what is over already, and what is too much beside all else that is live. `replaces`: what its slot says now counts no more. */
+async function refuseUseless(db: ClientBase, account: bigint, made: NewStatement, replaces: boolean): Promise<void> {
+  const { rows } = await db.query<{ live: number; bytes: number; over: boolean }>(
+    `SELECT count(*)::integer AS live, coalesce(sum(octet_length(value::text) + octet_length(coalesce(reason, ''))), 0)::integer AS bytes,
+       coalesce($3::timestamptz <= clock_timestamp(), false) AS over
+     FROM ${KEPT} WHERE state IN ('in_force', 'waits') AND NOT ($4 AND source = $5 AND key = $6 AND reference = $7)`,
+    [account, null, made.until, replaces, made.source, made.key, made.reference],
+  );
+  const { live, bytes, over } = rows[0]!;
+  if (over) {
+    const message = "Invalid value for 'valid_until': must be in the future.";
+    throw new TollgateError('invalid_request', { param: 'valid_until', message });
+  }
+  const own = Buffer.byteLength(JSON.stringify(made.value)) + Buffer.byteLength(made.reason ?? '');
+  if (live < MOST_LIVE && bytes + own <= MOST_LIVE_BYTES) return;
+  const message =
+    `An account can have ${MOST_LIVE} statements in force or waiting, of ${MOST_LIVE_BYTES} bytes with their values and reasons. ` +
+    'Withdraw some, or give it a plan instead.';
+  throw new TollgateError('conflict', { message });
 }
 
 /** The field in which a statement differs from what is to be made; `null`: none does. One that was to begin at once began as it was made. */

@@ -81,8 +81,8 @@ export function readQuery(input: unknown): EntitlementsQuery {
   };
 }
 
-/** A statement with a reference of its own. `now`, in milliseconds: what is over by then is refused. */
-export function readNewStatement(input: unknown, now: number, author: string): NewStatement {
+/** A statement with a reference of its own. */
+export function readNewStatement(input: unknown, author: string): NewStatement {
   const { source, key, value, reference, ...rest } = readInput(newStatement, input);
   refuseKey(key);
   if (key === 'plan' && source === 'block')
@@ -95,15 +95,15 @@ export function readNewStatement(input: unknown, now: number, author: string): N
   if (source !== 'block' && /^(model|feature):/.test(key) && denies) {
     throw invalidField('value', `a ${source} gives: send true. An override or a block takes away`);
   }
-  return { source, key, reference, value: given, ...timesOf(rest, now), author };
+  return { source, key, reference, value: given, ...timesOf(rest), author };
 }
 
-/** An override, whose key is in the path. `now`, in milliseconds: what is over by then is refused. */
-export function readOverride(key: string, input: unknown, now: number, author: string): NewStatement {
+/** An override, whose key is in the path. */
+export function readOverride(key: string, input: unknown, author: string): NewStatement {
   const { value, ...rest } = readInput(override, input);
   refuseKey(key);
   if (key === 'plan') throw invalidField('key', 'a plan is assigned with PATCH accounts/{id}, or given by a grant');
-  return { source: 'override', key, reference: '', value: valueOfKey(key, value), ...timesOf(rest, now), author };
+  return { source: 'override', key, reference: '', value: valueOfKey(key, value), ...timesOf(rest), author };
 }
 
 /** The slot that a path and its query name, and why it is withdrawn. */
@@ -130,17 +130,13 @@ export function presentStatement(statement: KeptStatement) {
   };
 }
 
-function timesOf(
-  {
-    valid_from: from,
-    valid_until: until,
-    reason,
-  }: { valid_from: Date | null; valid_until: Date | null; reason: string },
-  now: number,
-): Pick<NewStatement, 'from' | 'until' | 'reason'> {
-  const begins = Math.max(from?.getTime() ?? now, now);
-  if (until !== null && until.getTime() <= begins)
-    throw invalidField('valid_until', 'must be in the future and after valid_from');
+function timesOf(given: {
+  valid_from: Date | null;
+  valid_until: Date | null;
+  reason: string;
+}): Pick<NewStatement, 'from' | 'until' | 'reason'> {
+  const { valid_from: from, valid_until: until, reason } = given;
+  if (from !== null && until !== null && until <= from) throw invalidField('valid_until', 'must be after valid_from');
   return { from, until, reason };
 }
 

@@ -62,7 +62,7 @@ export function registerEntitlements(scope: FastifyInstance, { pool, clock, cata
 
   scope.post<ById>(PATH, async (request, reply) => {
     const account = accountOf(request);
-    const made = readNewStatement(request.body, clock.now(), actorOf(request));
+    const made = readNewStatement(request.body, actorOf(request));
     if (made.key === 'plan') await requirePlan(pool, made.value as string, 'value');
     const { statement, created } = await addStatement(pool, clock, account, made);
     return reply.status(created ? 201 : 200).send(presentStatement(statement));
@@ -70,7 +70,7 @@ export function registerEntitlements(scope: FastifyInstance, { pool, clock, cata
 
   scope.put<ByKey>(`${PATH}/*`, async (request) => {
     const account = accountOf(request);
-    const made = readOverride(request.params['*'], request.body, clock.now(), actorOf(request));
+    const made = readOverride(request.params['*'], request.body, actorOf(request));
     return presentStatement(await setOverride(pool, clock, account, made));
   });
 
