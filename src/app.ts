@@ -4,12 +4,12 @@ import type { Pool } from 'pg';
 import { adminCheck } from './accounts/admin-key.ts';
 import { keepPoliciesAdvanced } from './accounts/plans.ts';
 import { Principals } from './accounts/principals.ts';
-import { registerAdmin } from './admin/routes.ts';
+import { ADMIN_API, registerAdmin } from './admin/routes.ts';
 import { CatalogCache } from './catalog/cache.ts';
 import { catalogAt, loadCatalog } from './catalog/store.ts';
 import type { Catalog } from './catalog/types.ts';
 import type { Config } from './config.ts';
-import { registerCustomer } from './customer/routes.ts';
+import { CUSTOMER_API, registerCustomer } from './customer/routes.ts';
 import { promptly } from './db/pool.ts';
 import { entitleAfresh } from './gateway/3-entitle.ts';
 import { costSoFar } from './gateway/7-settle.ts';
@@ -34,6 +34,7 @@ import { keepUsageFolded } from './metering/usage-fold.ts';
 import { readiness } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
+import { serveDescription } from './openapi/serve.ts';
 import { createProviders } from './upstream/registry.ts';
 
 export interface App {
@@ -68,6 +69,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const failedKeys = countFailedKeys(options.clock);
   const http = createServer(options, failedKeys);
   await registerGateway(http, gateway);
+  await serveDescription(http, CUSTOMER_API);
   await registerCustomer(http, { ...gateway, pool });
   registerHealth(http, options, parts);
   const { admin } = config.server;
@@ -219,6 +221,7 @@ function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, part
 async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, parts: Parts): Promise<void> {
   const { pool, adminKey, config } = options;
   const { gateway, catalogAt } = parts;
+  await serveDescription(http, ADMIN_API);
   await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup, catalogAt });
   const check = adminCheck(adminKey);
   http.get('/metrics', async (request, reply) => {

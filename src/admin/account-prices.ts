@@ -8,7 +8,9 @@ import { overriddenPrice, toOverride, type WrittenOverride } from '../catalog/ov
 import { writePrice } from '../catalog/price.ts';
 import { readInput } from '../errors-input.ts';
 import { instant, text } from '../lib/http-json.ts';
-import { confirmed, modelInForce, numbersAsText, refuseDoubts } from './prices.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import { confirmation, confirmed, modelInForce, numbersAsText, refuseDoubts } from './prices.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, noSuch } from './shared.ts';
 
 /** Names of models may hold slashes, so they are the rest of the path. */
@@ -17,6 +19,7 @@ interface ByModel {
 }
 
 const PATH = '/accounts/:id/prices/*';
+const path = '/accounts/{id}/prices/{model}';
 const newPrice = z.strictObject({
   price: priceOverride,
   reason: text(500),
@@ -24,14 +27,35 @@ const newPrice = z.strictObject({
 });
 const removal = z.strictObject({ reason: text(500).nullable().default(null) });
 
+const CALLS = {
+  list: about({
+    path,
+    summary: 'Lists the prices of its own that an account had, has and will have for a model.',
+    answer: answers.accountPricePage,
+  }),
+  set: about({
+    path,
+    summary: 'Sets what an account pays for a model.',
+    query: confirmation,
+    body: newPrice,
+    answer: answers.accountPrice,
+  }),
+  end: about({
+    path,
+    summary: 'Has an account pay the price of its plan or the model again.',
+    body: removal,
+    answer: answers.accountPrice,
+  }),
+};
+
 export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: AdminDeps): void {
-  scope.get<ByModel>(PATH, async (request) => {
+  scope.get<ByModel>(PATH, CALLS.list, async (request) => {
     const model = request.params['*'];
     const versions = await versionsOf(accountOf(request), model);
     return { data: versions.map((one) => present(model, one)), has_more: false, next_cursor: null };
   });
 
-  scope.put<ByModel>(PATH, async (request) => {
+  scope.put<ByModel>(PATH, CALLS.set, async (request) => {
     const account = accountOf(request);
     const model = request.params['*'];
     const { effective_at: at, reason, ...given } = readInput(newPrice, numbersAsText(request.body));
@@ -41,7 +65,7 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
     return present(model, await setAccountPrice(pool, account, model, { price, reason, at, author: actorOf(request) }));
   });
 
-  scope.delete<ByModel>(PATH, async (request) => {
+  scope.delete<ByModel>(PATH, CALLS.end, async (request) => {
     const account = accountOf(request);
     const model = request.params['*'];
     const { reason } = readInput(removal, request.body);

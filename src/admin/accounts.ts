@@ -3,30 +3,48 @@ import type { FastifyInstance } from 'fastify';
 import { changeAccount, createAccount, findAccount, listAccounts, requirePlan } from '../accounts/accounts.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
-import { presentAccount, readAccountChange, readNewAccount } from './forms.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import { accountChange, newAccount, presentAccount, readAccountChange, readNewAccount } from './forms.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, integerCursor, noSuch } from './shared.ts';
 
+const CALLS = {
+  make: about({
+    summary: 'Makes an account, once per external id.',
+    body: newAccount,
+    answer: answers.account,
+    statuses: [201, 200],
+  }),
+  list: about({ summary: 'Lists accounts.', query: pageQuery, answer: answers.accountPage }),
+  show: about({ summary: 'Shows an account.', answer: answers.account }),
+  change: about({
+    summary: 'Changes the fields that are given; null takes one away.',
+    body: accountChange,
+    answer: answers.account,
+  }),
+};
+
 export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
-  scope.post('/accounts', async (request, reply) => {
+  scope.post('/accounts', CALLS.make, async (request, reply) => {
     const given = readNewAccount(request.body);
     if (given.plan !== null) await requirePlan(pool, given.plan);
     const { account, created } = await createAccount(pool, clock, given, actorOf(request));
     return reply.status(created ? 201 : 200).send(presentAccount(account));
   });
 
-  scope.get('/accounts', async (request) => {
+  scope.get('/accounts', CALLS.list, async (request) => {
     const { limit, cursor } = readInput(pageQuery, request.query);
     const accounts = await listAccounts(pool, { limit: limit + 1, after: readCursor(cursor, integerCursor) });
     return toPage(accounts, limit, presentAccount, (account) => account.id.toString());
   });
 
-  scope.get<ById>('/accounts/:id', async (request) => {
+  scope.get<ById>('/accounts/:id', CALLS.show, async (request) => {
     const account = await findAccount(pool, accountOf(request));
     if (account === null) throw noSuch('account', request.params.id);
     return presentAccount(account);
   });
 
-  scope.patch<ById>('/accounts/:id', async (request) => {
+  scope.patch<ById>('/accounts/:id', CALLS.change, async (request) => {
     const id = accountOf(request);
     const change = readAccountChange(request.body);
     if (typeof change.plan === 'string') await requirePlan(pool, change.plan);

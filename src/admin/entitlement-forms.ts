@@ -25,15 +25,15 @@ const time = {
   reason: text(500),
 };
 const value = z.unknown();
-const override = z.strictObject({ value, ...time });
-const newStatement = z.strictObject({
+export const override = z.strictObject({ value, ...time });
+export const newStatement = z.strictObject({
   source: z.enum(GIVEN_SOURCES, `must be one of ${GIVEN_SOURCES.join(', ')}`),
   key: text(MOST_KEY),
   value,
   reference: text(255),
   ...time,
 });
-const slotQuery = z
+export const slotQuery = z
   .strictObject({
     source: z.enum(REFERRED_SOURCES, `must be one of ${REFERRED_SOURCES.join(', ')}`).default('override'),
     reference: text(255).default(''),
@@ -42,9 +42,9 @@ const slotQuery = z
     path: ['reference'],
     message: 'names one grant, block or subscription; overrides have none',
   });
-const removal = z.strictObject({ reason: text(500).nullable().default(null) });
+export const removal = z.strictObject({ reason: text(500).nullable().default(null) });
 const name = text(255).optional();
-const query = z.strictObject({
+export const entitlementsQuery = z.strictObject({
   // Of a list, how many at most; else the name of the limit that is asked about.
   limit: z.union([pageQuery.shape.limit.removeDefault(), text(255).regex(/\D/, PAGE)]).default(MOST_PER_PAGE),
   cursor: pageQuery.shape.cursor,
@@ -68,7 +68,7 @@ export interface EntitlementsQuery {
 
 /** Every reader throws `invalid_request` with the `param` at fault. */
 export function readQuery(input: unknown): EntitlementsQuery {
-  const { limit, cursor, at = null, ...names } = readInput(query, input);
+  const { limit, cursor, at = null, ...names } = readInput(entitlementsQuery, input);
   const asked = { ...names, limit: typeof limit === 'string' ? limit : undefined };
   const given = Object.entries(asked).filter(([, one]) => one !== undefined);
   if (given.length > 1) throw invalidField(given[1]![0], 'ask about one thing at a time');

@@ -18,7 +18,20 @@ import { accessOf } from '../entitlements/resolve.ts';
 import { readCursor } from '../errors-input.ts';
 import { toPage } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
-import { presentStatement, readNewStatement, readOverride, readQuery, readSlot } from './entitlement-forms.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import {
+  entitlementsQuery,
+  newStatement,
+  override,
+  presentStatement,
+  readNewStatement,
+  readOverride,
+  readQuery,
+  readSlot,
+  removal,
+  slotQuery,
+} from './entitlement-forms.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, noSuch } from './shared.ts';
 
 /** Keys may hold slashes, as names of models do, so they are the rest of the path. */
@@ -27,11 +40,39 @@ interface ByKey {
 }
 
 const PATH = '/accounts/:id/entitlements';
+const path = '/accounts/{id}/entitlements/{key}';
 /** Of its history, as many of the newest as one answer holds; those before them are found by an earlier `at`. */
 const MOST_STATEMENTS = 500;
 
+const CALLS = {
+  list: about({
+    summary: 'Says what an account may do and why, now or at an instant of the past.',
+    query: entitlementsQuery,
+    answer: answers.entitlements,
+  }),
+  state: about({
+    summary: 'States a grant, a block or a subscription, once per reference.',
+    body: newStatement,
+    answer: answers.statement,
+    statuses: [201, 200],
+  }),
+  override: about({
+    path,
+    summary: 'States an override, which takes the place of the one before.',
+    body: override,
+    answer: answers.statement,
+  }),
+  withdraw: about({
+    path,
+    summary: 'Withdraws an override, or the statement that the query names.',
+    query: slotQuery,
+    body: removal,
+    answer: answers.statement,
+  }),
+};
+
 export function registerEntitlements(scope: FastifyInstance, { pool, clock, catalogAt }: AdminDeps): void {
-  scope.get<ById>(PATH, async (request) => {
+  scope.get<ById>(PATH, CALLS.list, async (request) => {
     const account = accountOf(request);
     const { limit, cursor, at: given, asked } = readQuery(request.query);
     const found = await findAccount(pool, account);
@@ -60,7 +101,7 @@ export function registerEntitlements(scope: FastifyInstance, { pool, clock, cata
     };
   });
 
-  scope.post<ById>(PATH, async (request, reply) => {
+  scope.post<ById>(PATH, CALLS.state, async (request, reply) => {
     const account = accountOf(request);
     const made = readNewStatement(request.body, actorOf(request));
     if (made.key === 'plan') await requirePlan(pool, made.value as string, 'value');
@@ -68,13 +109,13 @@ export function registerEntitlements(scope: FastifyInstance, { pool, clock, cata
     return reply.status(created ? 201 : 200).send(presentStatement(statement));
   });
 
-  scope.put<ByKey>(`${PATH}/*`, async (request) => {
+  scope.put<ByKey>(`${PATH}/*`, CALLS.override, async (request) => {
     const account = accountOf(request);
     const made = readOverride(request.params['*'], request.body, actorOf(request));
     return presentStatement(await setOverride(pool, clock, account, made));
   });
 
-  scope.delete<ByKey>(`${PATH}/*`, async (request) => {
+  scope.delete<ByKey>(`${PATH}/*`, CALLS.withdraw, async (request) => {
     const account = accountOf(request);
     const { slot, reason } = readSlot(request.params['*'], request.query, request.body);
     const withdrawn = await withdrawStatement(pool, clock, account, slot, { reason, author: actorOf(request) });

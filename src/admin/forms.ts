@@ -7,7 +7,7 @@ import { readInput } from '../errors-input.ts';
 import { LOT_KINDS, type LotKind } from '../ledger/outcomes.ts';
 import { presentBudget, presentEntry, presentLot } from '../ledger/present.ts';
 import type { Lot } from '../ledger/read.ts';
-import { credits, instant, text } from '../lib/http-json.ts';
+import { CREDITS, credits, instant, text } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits, parseCredits } from '../lib/money.ts';
 import { whole } from '../lib/settings.ts';
@@ -42,13 +42,13 @@ const account = {
     .refine((all) => Object.keys(all).length <= MOST_METADATA, `must have at most ${MOST_METADATA} keys`)
     .optional(),
 };
-const newAccount = z.strictObject({ name: text(200), ...account });
-const accountChange = z.strictObject({
+export const newAccount = z.strictObject({ name: text(200), ...account });
+export const accountChange = z.strictObject({
   name: text(200).optional(),
   ...account,
   status: z.enum(['active', 'suspended'], 'must be "active" or "suspended"').optional(),
 });
-const newGrant = z.strictObject({
+export const newGrant = z.strictObject({
   credits: credits(1n),
   kind: z.enum(KINDS, `must be one of ${KINDS.join(', ')}`),
   reference: text(255),
@@ -70,17 +70,18 @@ const newGrant = z.strictObject({
     .nullable()
     .default(null),
 });
-const newAdjustment = z.strictObject({
+export const newAdjustment = z.strictObject({
   credits: z
     .union([z.string(), z.number()], 'must be credits, as text such as "-12.5"')
     .transform((value) => parseCredits(String(value)))
     .refine((nano): nano is bigint => nano !== null && nano !== 0n, {
       message: 'must be above or below 0, at most 10⁹ from it, with at most 9 decimals',
-    }),
+    })
+    .meta(CREDITS),
   reason: text(500),
   reference: text(255),
 });
-const newRefund = z.strictObject({ credits: credits(1n).nullable().default(null), reason: text(500) });
+export const newRefund = z.strictObject({ credits: credits(1n).nullable().default(null), reason: text(500) });
 
 /** Every reader throws `invalid_request` with the `param` at fault. */
 export function readNewAccount(input: unknown): NewAccount {

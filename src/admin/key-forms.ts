@@ -41,7 +41,7 @@ const scopes = z
   .min(1, 'must not be empty')
   .transform((all) => [...new Set(all)])
   .default([...DEFAULT_SCOPES]);
-const newKey = z.strictObject({
+export const newKey = z.strictObject({
   name: text(200).nullable().default(null),
   scopes,
   expires_at: instant.nullable().default(null),
@@ -50,13 +50,13 @@ const newKey = z.strictObject({
   limits: narrowing.limits.default(null),
   budget: budget.default(null),
 });
-const keyChange = z.strictObject(narrowing).partial();
-const newServiceKey = z.strictObject({
+export const keyChange = z.strictObject(narrowing).partial();
+export const newServiceKey = z.strictObject({
   name: text(200),
   scopes,
   create_accounts: z.boolean('must be true or false').default(false),
 });
-const rotation = z.strictObject({ overlap_seconds: whole(0, MOST_OVERLAP_SECONDS).default(0) });
+export const rotation = z.strictObject({ overlap_seconds: whole(0, MOST_OVERLAP_SECONDS).default(0) });
 
 /** `now`: a key that has expired by then is refused. Throws `invalid_request` with the `param` at fault, as all of these. */
 export function readNewKey(input: unknown, now: number): NewKey {

@@ -3,7 +3,19 @@ import type { FastifyInstance } from 'fastify';
 import { entryName, modelEntry } from '../catalog/file.ts';
 import { changeEntry, entryVersions, type KeptVersion } from '../catalog/store.ts';
 import { invalidField, readInput } from '../errors-input.ts';
-import { confirmed, numbersAsText, presentPrice, previewPrice, priceChange, refuseDoubts } from './prices.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import {
+  confirmation,
+  confirmed,
+  newVersion,
+  numbersAsText,
+  presentPrice,
+  preview,
+  previewPrice,
+  priceChange,
+  refuseDoubts,
+} from './prices.ts';
 import { type AdminDeps, actorOf, noSuch } from './shared.ts';
 
 /** Names of models may hold slashes, so they are the rest of the path, and what is asked about them is at its end. */
@@ -14,10 +26,44 @@ interface ByName {
 const PRICES = '/prices';
 const PREVIEW = '/prices/preview';
 
+const CALLS = {
+  show: about(
+    { path: '/models/{model}', summary: 'Shows a model as it is in force.', answer: answers.model },
+    {
+      path: '/models/{model}/prices',
+      summary: 'Lists the prices that a model had, has and will have.',
+      answer: answers.pricePage,
+    },
+  ),
+  put: about({
+    path: '/models/{model}',
+    summary: 'Makes a model, or a new version of it.',
+    query: confirmation,
+    body: modelEntry,
+    answer: answers.model,
+  }),
+  price: about(
+    {
+      path: '/models/{model}/prices',
+      summary: 'Sets a new price or cost of a model, now or at its instant.',
+      query: confirmation,
+      body: newVersion,
+      answer: answers.price,
+      statuses: [201],
+    },
+    {
+      path: '/models/{model}/prices/preview',
+      summary: 'Rates recent requests at another price. Changes nothing.',
+      body: preview,
+      answer: answers.pricePreview,
+    },
+  ),
+};
+
 export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
   const { pool } = deps;
 
-  scope.get<ByName>('/models/*', async (request) => {
+  scope.get<ByName>('/models/*', CALLS.show, async (request) => {
     const path = request.params['*'];
     const name = before(path, PRICES) ?? path;
     const versions = isName(name) ? await entryVersions(pool, 'model', name) : [];
@@ -27,7 +73,7 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
     return { data: versions.filter(({ deleted }) => !deleted).map(presentPrice), has_more: false, next_cursor: null };
   });
 
-  scope.put<ByName>('/models/*', async (request) => {
+  scope.put<ByName>('/models/*', CALLS.put, async (request) => {
     const name = request.params['*'];
     if (!isName(name)) throw invalidField('model', `must have 1 to 200 bytes and not end in ${PRICES} or ${PREVIEW}`);
     const entry = readInput(modelEntry, numbersAsText(request.body));
@@ -42,7 +88,7 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
     );
   });
 
-  scope.post<ByName>('/models/*', async (request, reply) => {
+  scope.post<ByName>('/models/*', CALLS.price, async (request, reply) => {
     const path = request.params['*'];
     const name = before(path, PREVIEW) ?? before(path, PRICES);
     if (name === null || !isName(name)) throw noSuch('model', path);

@@ -13,9 +13,11 @@ import { type AdminDeps, noSuch } from './shared.ts';
 
 const MOST_DAYS = 366;
 const newPrice = z.strictObject({ price: priceEntry.optional(), cost: priceEntry.optional() });
-const newVersion = newPrice.extend({ effective_at: instant.nullable().default(null) });
-const preview = newPrice.extend({ days: whole(1, MOST_DAYS).default(30) });
-const confirmation = z.strictObject({ confirm: z.enum(['true', 'false'], 'must be true or false').default('false') });
+export const newVersion = newPrice.extend({ effective_at: instant.nullable().default(null) });
+export const preview = newPrice.extend({ days: whole(1, MOST_DAYS).default(30) });
+export const confirmation = z.strictObject({
+  confirm: z.enum(['true', 'false'], 'must be true or false').default('false'),
+});
 
 /** Whether the caller says that what looks like a slip is meant: `?confirm=true`. */
 export function confirmed(query: unknown): boolean {

@@ -7,24 +7,41 @@ import { readInput } from '../errors-input.ts';
 import { findAccountOfRequest } from '../ledger/requests.ts';
 import { parsePublicId, parsePublicUuid, type Uuid } from '../lib/ids.ts';
 import { forAdmins, requestView } from '../metering/account-views.ts';
-import { presentCorrection, readNewRefund } from './forms.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import { newRefund, presentCorrection, readNewRefund } from './forms.ts';
 import { type AdminDeps, type ById, noSuch } from './shared.ts';
 
 /** Accounts probed for a request whose account is not named: seconds of index look-ups. */
 const MOST_ACCOUNTS_PROBED = 100_000;
 const requestQuery = z.strictObject({ account: z.string('must be an account id').optional() });
 
+const CALLS = {
+  show: about({
+    summary: 'Shows the receipt of a request, with provider cost and margin.',
+    query: requestQuery,
+    answer: answers.costedReceipt,
+  }),
+  refund: about({
+    summary: 'Gives back what a request was charged, or part of it, once.',
+    query: requestQuery,
+    body: newRefund,
+    answer: answers.correction,
+    statuses: [201, 200],
+  }),
+};
+
 export function registerRequests(scope: FastifyInstance, deps: AdminDeps): void {
   const { pool, creditsPerUsd } = deps;
 
-  scope.get<ById>('/requests/:id', async (request) => {
+  scope.get<ById>('/requests/:id', CALLS.show, async (request) => {
     const { account } = await requestOf(request);
     const receipt = await requestView(pool, account, request.params.id, creditsPerUsd, forAdmins);
     if (receipt === null) throw noSuch('request', request.params.id);
     return receipt;
   });
 
-  scope.post<ById>('/requests/:id/refund', async (request, reply) => {
+  scope.post<ById>('/requests/:id/refund', CALLS.refund, async (request, reply) => {
     const refund = readNewRefund(request.body);
     const { account, id } = await requestOf(request);
     const correction = await refundRequest(deps, account, id, refund);

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { adminCheck } from '../accounts/admin-key.ts';
 import { parseJson } from '../lib/http-json.ts';
+import type { Api } from '../openapi/document.ts';
 import { registerAccountPrices } from './account-prices.ts';
 import { registerAccounts } from './accounts.ts';
 import { registerCatalog } from './catalog.ts';
@@ -14,6 +15,14 @@ import { registerRequests } from './requests.ts';
 import { registerServiceKeys } from './service-keys.ts';
 import type { AdminDeps } from './shared.ts';
 import { registerUsage } from './usage.ts';
+
+/** The API as its description introduces it. */
+export const ADMIN_API: Api = {
+  title: 'Tollgate admin API',
+  description: 'For the owner of the gateway, with an admin key as `Authorization: Bearer …`.',
+  prefix: '/admin/v1',
+  errors: ['invalid_admin_key', 'admin_disabled', 'rate_limit_exceeded'],
+};
 
 const MAX_BODY_BYTES = 1024 * 1024;
 
@@ -47,6 +56,6 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerModels(scope, deps);
       registerCatalog(scope, deps);
     },
-    { prefix: '/admin/v1' },
+    { prefix: ADMIN_API.prefix },
   );
 }

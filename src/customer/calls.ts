@@ -4,6 +4,7 @@ import { authenticate, authenticateReader } from '../accounts/authenticate.ts';
 import type { Principal, Principals, Scope } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
 import type { RateLimit } from '../lib/rate-limit.ts';
+import type { About } from '../openapi/about.ts';
 
 /** A call as it was made, by somebody who may. */
 export interface Asked {
@@ -21,6 +22,8 @@ export interface Call {
   scopes: [Scope, ...Scope[]];
   /** It reads, or ends what was begun: a suspended account may, and its principal is read afresh. Of all others the ledger does. */
   reads: boolean;
+  /** How it is described. */
+  about: About;
   answer: (asked: Asked) => unknown;
 }
 
@@ -32,10 +35,11 @@ export function registerCalls(
   limit: RateLimit<string>,
 ): void {
   const known = new WeakMap<FastifyRequest, Principal>();
-  for (const { method, path, scopes, reads, answer } of calls) {
+  for (const { method, path, scopes, reads, about, answer } of calls) {
     scope.route({
       method,
       url: path,
+      config: { about: { calls: [about], scopes } },
       // Before the body is read: nobody else's is.
       onRequest: async (request) => {
         const principal = reads
@@ -51,8 +55,8 @@ export function registerCalls(
 }
 
 /** A call that reads, with the scope `read`. */
-export function reading(path: string, answer: Call['answer']): Call {
-  return { method: 'GET', path, scopes: ['read'], reads: true, answer };
+export function reading(path: string, about: About, answer: Call['answer']): Call {
+  return { method: 'GET', path, scopes: ['read'], reads: true, about, answer };
 }
 
 export function found<T>(value: T | null): T {

@@ -1,8 +1,9 @@
 /** What an account may do, for its host application to ask: each answer by policy and catalog as they are in force at the call. */
 import { z } from 'zod';
 import type { CatalogCache } from '../catalog/cache.ts';
+import { decision, spokenPage } from '../entitlements/answers.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
-import { answer, readCheck } from '../entitlements/check.ts';
+import { answer, check, readCheck } from '../entitlements/check.ts';
 import { presentAnswer, presentSpoken } from '../entitlements/present.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { readCursor, readInput } from '../errors-input.ts';
@@ -31,12 +32,23 @@ export function entitlementCalls({ catalogs }: EntitlementDeps): Call[] {
       ({ key }) => key,
     );
   };
-  const check = async ({ principal, request }: Asked) => {
+  const judge = async ({ principal, request }: Asked) => {
     const asked = readCheck(request.body);
     return { ...presentAnswer(answer(await catalogFor(catalogs, principal), principal, asked)), at: principal.readAt };
   };
   return [
-    reading('/entitlements', list),
-    { method: 'POST', path: '/entitlements/check', scopes: ['read'], reads: true, answer: check },
+    reading('/entitlements', { summary: 'Lists what may be done, and why.', query, answer: spokenPage }, list),
+    {
+      method: 'POST',
+      path: '/entitlements/check',
+      scopes: ['read'],
+      reads: true,
+      about: {
+        summary: 'Says whether a model or a feature may be used, or more of what is limited. Asks nothing of credits.',
+        body: check,
+        answer: decision,
+      },
+      answer: judge,
+    },
   ];
 }

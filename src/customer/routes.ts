@@ -5,6 +5,7 @@ import type { ConsumptionDeps } from '../consumption/deps.ts';
 import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import { RateLimit } from '../lib/rate-limit.ts';
+import type { Api } from '../openapi/document.ts';
 import { registerCalls } from './calls.ts';
 import { type CatalogDeps, catalogCalls } from './catalog.ts';
 import { consumptionCalls } from './consumption.ts';
@@ -15,6 +16,15 @@ export interface CustomerDeps extends MoneyDeps, EntitlementDeps, ConsumptionDep
   principals: Principals;
   clock: Clock;
 }
+
+/** The API as its description introduces it. */
+export const CUSTOMER_API: Api = {
+  title: 'Tollgate customer API',
+  description:
+    'For an account and its host application, with the same API keys as `/v1`. A service key names the account in the header `tollgate-account`.',
+  prefix: '/account/v1',
+  errors: ['invalid_api_key', 'scope_missing', 'ip_not_allowed', 'rate_limit_exceeded'],
+};
 
 const CALLS_PER_MINUTE = 120;
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -39,6 +49,6 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
       });
       registerCalls(scope, calls, deps.principals, limit);
     },
-    { prefix: '/account/v1' },
+    { prefix: CUSTOMER_API.prefix },
   );
 }

@@ -27,7 +27,7 @@ export interface Asked {
 }
 
 const name = text(255);
-const check = z.strictObject({
+export const check = z.strictObject({
   model: name.optional(),
   feature: name.optional(),
   limit: name.optional(),

@@ -35,6 +35,13 @@ export const text = (most: number) =>
     .max(most, `must have at most ${most} characters`)
     .refine((value) => !value.includes('\0') && value.isWellFormed(), 'must not hold NUL or broken surrogates');
 
+/** How a description of the API tells an amount in credits. */
+export const CREDITS = {
+  format: 'credits',
+  description: 'Credits as decimal text with up to 9 decimals, or as an exact number.',
+  examples: ['12.5'],
+};
+
 /** Credits as text or as an exact number → nano-credits, from `least` (nano-credits) to 10⁹ credits. */
 export const credits = (least: bigint) =>
   z
@@ -42,7 +49,8 @@ export const credits = (least: bigint) =>
     .transform((value) => parseCredits(String(value)))
     .refine((nano): nano is bigint => nano !== null && nano >= least, {
       message: `must be ${least > 0n ? 'above 0' : '0 or more'} and at most 10⁹, with at most 9 decimals`,
-    });
+    })
+    .meta(CREDITS);
 
 const LATEST_MS = Date.UTC(9999, 11, 31, 23, 59, 59, 999);
 const INSTANT = 'must be a time from 1970 to 9999 such as 2030-01-31T00:00:00Z';
@@ -51,7 +59,8 @@ const INSTANT = 'must be a time from 1970 to 9999 such as 2030-01-31T00:00:00Z';
 export const instant = z.iso
   .datetime({ offset: true, error: INSTANT })
   .transform((value) => new Date(value))
-  .refine((at) => at.getTime() >= 0 && at.getTime() <= LATEST_MS, INSTANT);
+  .refine((at) => at.getTime() >= 0 && at.getTime() <= LATEST_MS, INSTANT)
+  .meta({ format: 'date-time', pattern: undefined, examples: ['2030-01-31T00:00:00Z'] });
 
 const MOST_PER_PAGE = 200;
 const DEFAULT_PER_PAGE = 20;
@@ -64,7 +73,8 @@ export const pageQuery = z.strictObject({
     .regex(/^[1-9]\d{0,2}$/, LIMIT)
     .transform(Number)
     .refine((limit) => limit <= MOST_PER_PAGE, LIMIT)
-    .default(DEFAULT_PER_PAGE),
+    .default(DEFAULT_PER_PAGE)
+    .meta({ type: 'integer', minimum: 1, maximum: MOST_PER_PAGE, pattern: undefined, default: DEFAULT_PER_PAGE }),
   cursor: z.string('must be the next_cursor of an earlier page').optional(),
 });
 

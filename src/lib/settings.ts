@@ -85,7 +85,8 @@ export function whole(least: number, most: number) {
   return z
     .union([z.string(), z.number()], message)
     .refine((value) => /^-?\d{1,12}$/.test(String(value)) && Number(value) >= least && Number(value) <= most, message)
-    .transform(Number);
+    .transform(Number)
+    .meta({ type: 'integer', minimum: least, maximum: most });
 }
 
 /** Checks a value; what is wrong is added to `faults` under `file` and its path, and `null` returned. */

@@ -15,7 +15,7 @@ const day = z
   .string(DAY)
   .transform((value) => MIDNIGHT.exec(value)?.[1] ?? '')
   .refine((value) => value >= '1970' && isDay(value), DAY);
-const usageQuery = z.strictObject({
+export const usageQuery = z.strictObject({
   from: day.optional(),
   to: day.optional(),
   group_by: z.enum(['model', 'key', 'day'], 'must be "model", "key" or "day"').default('model'),

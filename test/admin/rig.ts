@@ -17,6 +17,7 @@ import { parseCredits } from '../../src/lib/money.ts';
 import { encodeFrozen, encodeReceipt, type ReceiptFacts } from '../../src/metering/receipt.ts';
 import { silentLogger } from '../../src/observe/log.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { BREACH, tellBreaches } from '../support/described.ts';
 
 export const ADMIN_KEY = 'test-admin-key-of-32-characters-or-more';
 const CREDITS_PER_USD = 1000n;
@@ -53,6 +54,7 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const limits = { maxBodyBytes: 33_554_432, headersTimeoutMs: 20_000, requestTimeoutMs: 300_000 };
   const http = createHttp({ ...limits, clock: systemClock, log: silentLogger });
+  tellBreaches(http);
   const adminKey = options.adminKey === undefined ? ADMIN_KEY : options.adminKey;
   const readCatalog = () => loadCatalog(pool, BUILT);
   await registerCustomer(http, {
@@ -85,6 +87,8 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
       },
       ...(body === undefined ? {} : { payload: typeof body === 'string' ? body : JSON.stringify(body) }),
     });
+    const breach = response.headers[BREACH];
+    if (breach !== undefined) throw new Error(`not as described: ${breach}`);
     return { status: response.statusCode, body: response.json() as Json, headers: response.headers };
   };
   return {

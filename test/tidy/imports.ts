@@ -6,6 +6,7 @@ import { breach, isNode, type Node, type Source } from './source.ts';
 const LAYERS = [
   ['lib'],
   ['errors', 'config', 'observe'],
+  ['openapi'],
   ['db'],
   ['ledger'],
   ['catalog'],
