@@ -12,6 +12,7 @@ export const account = z
     external_id: z.string().nullable(),
     email: z.string().nullable(),
     plan: z.string().nullable(),
+    plan_quantity: count,
     status: z.enum(['active', 'suspended']),
     overdraft: amount,
     budget: budget.nullable(),

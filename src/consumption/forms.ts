@@ -23,7 +23,7 @@ const units = z
   }, UNITS)
   .transform(Number);
 
-const usage = z.strictObject({
+export const usage = z.strictObject({
   usage_id: text(MOST_NAME_CHARS),
   operation: text(MOST_NAME_CHARS).optional(),
   quantity: whole(1, MOST_QUANTITY).optional(),
@@ -82,14 +82,14 @@ export function fieldsOf(consumed: Consumed): Fields {
 
 /** Paths drop these, so that a hold of this name could not be reached. */
 const NO_PATHS = ['.', '..'];
-const newHold = z.strictObject({
+export const newHold = z.strictObject({
   id: text(MOST_NAME_CHARS).refine((id) => !NO_PATHS.includes(id), 'must not be "." or ".."'),
   credits: credits(1n),
   ttl_seconds: whole(1, MOST_SECONDS),
 });
-const settlement = z.strictObject({ credits: credits(0n) });
-const enlargement = z.strictObject({ credits: credits(1n) });
-const nothing = z.strictObject({});
+export const settlement = z.strictObject({ credits: credits(0n) });
+export const enlargement = z.strictObject({ credits: credits(1n) });
+export const nothing = z.strictObject({});
 
 export interface NewHold {
   name: string;

@@ -1,11 +1,11 @@
 /** The customer and admin APIs over a real database and a real ledger, without the data plane. */
 import type { FastifyInstance } from 'fastify';
 import { Principals } from '../../src/accounts/principals.ts';
-import { registerAdmin } from '../../src/admin/routes.ts';
+import { ADMIN_API, registerAdmin } from '../../src/admin/routes.ts';
 import { CatalogCache } from '../../src/catalog/cache.ts';
 import { readPrice } from '../../src/catalog/price.ts';
 import { catalogAt, loadCatalog } from '../../src/catalog/store.ts';
-import { registerCustomer } from '../../src/customer/routes.ts';
+import { CUSTOMER_API, registerCustomer } from '../../src/customer/routes.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import type { OnOrphan } from '../../src/ledger/outcomes.ts';
@@ -16,6 +16,7 @@ import { mintId, parsePublicId, publicUuid, uuidv7 } from '../../src/lib/ids.ts'
 import { parseCredits } from '../../src/lib/money.ts';
 import { encodeFrozen, encodeReceipt, type ReceiptFacts } from '../../src/metering/receipt.ts';
 import { silentLogger } from '../../src/observe/log.ts';
+import { serveDescription } from '../../src/openapi/serve.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { BREACH, tellBreaches } from '../support/described.ts';
 
@@ -38,6 +39,8 @@ export interface Rig {
   http: FastifyInstance;
   writer: LedgerWriter;
   owner: bigint;
+  /** Routes that do not say what they do. */
+  undescribed: string[];
   /** A call of the admin API; `key` null: without one. */
   admin(method: string, path: string, body?: unknown, key?: string | null): Promise<Answer>;
   /** A call of the customer API. */
@@ -45,7 +48,14 @@ export interface Rig {
   close(): Promise<void>;
 }
 
-export async function createRig(options: { adminKey?: string | null; clock?: Clock } = {}): Promise<Rig> {
+interface RigOptions {
+  adminKey?: string | null;
+  clock?: Clock;
+  /** With the descriptions of both APIs, and their pages. */
+  described?: boolean;
+}
+
+export async function createRig(options: RigOptions = {}): Promise<Rig> {
   const database = await createTestDatabase();
   const { pool } = database;
   const clock = options.clock ?? systemClock;
@@ -54,7 +64,8 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const limits = { maxBodyBytes: 33_554_432, headersTimeoutMs: 20_000, requestTimeoutMs: 300_000 };
   const http = createHttp({ ...limits, clock: systemClock, log: silentLogger });
-  tellBreaches(http);
+  const undescribed = tellBreaches(http);
+  if (options.described) for (const api of [CUSTOMER_API, ADMIN_API]) await serveDescription(http, api);
   const adminKey = options.adminKey === undefined ? ADMIN_KEY : options.adminKey;
   const readCatalog = () => loadCatalog(pool, BUILT);
   await registerCustomer(http, {
@@ -96,6 +107,7 @@ export async function createRig(options: { adminKey?: string | null; clock?: Clo
     http,
     writer,
     owner,
+    undescribed,
     admin: (method, path, body, key = ADMIN_KEY) => call(method, `/admin/v1${path}`, key, body),
     customer: (path, key) => call('GET', `/account/v1${path}`, key),
     close: async () => {

@@ -5,14 +5,21 @@ import type { About } from '../../src/openapi/about.ts';
 /** The header in which an answer tells how it differs from its description. */
 export const BREACH = 'x-breach-of-description';
 
-/** Has every answer of the routes that are registered after this tell whether it is not as described. */
-export function tellBreaches(http: FastifyInstance): void {
+const DESCRIBES = /\/v1\/(openapi\.json|docs\b.*)$/;
+
+/** Has every answer of the routes that are registered after this tell whether it is not as described. Returns those without a description. */
+export function tellBreaches(http: FastifyInstance): string[] {
+  const undescribed: string[] = [];
+  http.addHook('onRoute', ({ method, url, config }) => {
+    if (config?.about === undefined && !DESCRIBES.test(url)) undescribed.push(`${method} ${url}`);
+  });
   http.addHook('onSend', async (request, reply, payload) => {
     const about = describedCall(request);
     if (about === undefined || reply.statusCode >= 300) return;
     const breach = breachOf(about, reply.statusCode, String(reply.getHeader('content-type')), payload);
     if (breach !== null) reply.header(BREACH, `${request.method} ${request.routeOptions.url}: ${breach}`);
   });
+  return undescribed;
 }
 
 /** Which of the calls of a route with a wildcard this is, is told by how its path ends. */
