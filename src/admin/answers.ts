@@ -77,6 +77,14 @@ export const pricePage = pageOf(price);
 export const model = z
   .looseObject({ model: z.string(), ...versioned, source: z.string() })
   .meta({ id: 'Model', description: 'With all fields of its entry in the catalog.' });
+/** A plan, a pack or an operation, with its name under its kind, and all fields of its entry in the catalog. */
+const entryFields = { plan: z.string().optional(), pack: z.string().optional(), operation: z.string().optional() };
+export const catalogEntry = z.looseObject({ ...entryFields, ...versioned, source: z.string() }).meta({
+  id: 'CatalogEntry',
+  description: 'Its name under its kind, and all fields of its entry in the catalog.',
+});
+export const catalogEntryPage = pageOf(z.looseObject({ ...entryFields, version: count }));
+
 export const accountPrice = z
   .strictObject({ model: z.string(), ...versioned, price: table.nullable(), reason: z.string().nullable() })
   .meta({ id: 'AccountPrice' });

@@ -13,7 +13,9 @@ import {
 import { questionPlan } from '../catalog/sanity.ts';
 import { changeEntry, entryVersions, type KeptVersion, latestEntries } from '../catalog/store.ts';
 import { invalidField, readInput } from '../errors-input.ts';
-import { confirmed, numbersAsText, refuseQuestions } from './prices.ts';
+import { about } from '../openapi/about.ts';
+import * as answers from './answers.ts';
+import { confirmation, confirmed, numbersAsText, refuseQuestions } from './prices.ts';
 import { type AdminDeps, actorOf, noSuch } from './shared.ts';
 
 /** Names may hold slashes, so they are the rest of the path. */
@@ -33,13 +35,16 @@ const FOLDERS: Record<Kind, string> = { plan: '/plans', pack: '/packs', operatio
 
 export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): void {
   for (const [kind, folder] of Object.entries(FOLDERS) as [Kind, string][]) {
-    scope.get(folder, async () => {
+    const path = `/${kind}s/{${kind}}` as const;
+    const list = about({ summary: `Lists the ${kind}s.`, answer: answers.catalogEntryPage });
+    scope.get(folder, list, async () => {
       const entries = (await latestEntries(pool, kind)).filter(({ deleted }) => !deleted);
       const data = entries.map(({ name, version, body }) => ({ [kind]: name, version, ...(body as object) }));
       return { data, has_more: false, next_cursor: null };
     });
 
-    scope.get<ByName>(`${folder}/*`, async (request) => {
+    const show = about({ path, summary: `Shows the ${kind} as it is in force.`, answer: answers.catalogEntry });
+    scope.get<ByName>(`${folder}/*`, show, async (request) => {
       const name = request.params['*'];
       const versions = isName(name) ? await entryVersions(pool, kind, name) : [];
       const current = versions.find(({ waits }) => !waits);
@@ -47,7 +52,14 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
       return present(kind, name, current);
     });
 
-    scope.put<ByName>(`${folder}/*`, async (request) => {
+    const put = about({
+      path,
+      summary: `Makes the ${kind}, or a new version of it.`,
+      query: kind === 'plan' ? confirmation : undefined,
+      body: ENTRY_FORMS[kind],
+      answer: answers.catalogEntry,
+    });
+    scope.put<ByName>(`${folder}/*`, put, async (request) => {
       const name = request.params['*'];
       if (!isName(name)) throw invalidField(kind, 'must have 1 to 200 bytes, and no NUL');
       const body = readInput(ENTRY_FORMS[kind], numbersAsText(request.body));

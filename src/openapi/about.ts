@@ -8,7 +8,7 @@ export interface About {
   summary: string;
   /** Below the prefix of the API; needed where the route ends in `*`, which takes names with slashes. */
   path?: `/${string}`;
-  query?: z.ZodType;
+  query?: z.ZodType | undefined;
   body?: z.ZodType;
   answer: z.ZodType;
   /** With which it answers, 200 alone unless given; 201 where something was made. */
