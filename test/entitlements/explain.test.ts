@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { Source, Statement } from '../../src/accounts/entitlements.ts';
 import { buildCatalog } from '../../src/catalog/build.ts';
 import { type Answer, answer, readCheck } from '../../src/entitlements/check.ts';
+import { accessOf, type Who } from '../../src/entitlements/resolve.ts';
 import { publicId } from '../../src/lib/ids.ts';
 
 const model = (name: string) => ({
@@ -248,6 +249,12 @@ test('a check tells the limits that would bind: the least of the account, the mo
   const who = { account: 7n, key: 9n, statements: [ON_PRO], keyModels: null, prices: new Map(), suspended: false };
   const narrow = { ...who, keyLimits: { rpm: 3, max_output_tokens: 200 } };
   const { limits } = answer(CATALOG, narrow, readCheck({ model: 'gpt-5' }));
+  const most = (model: string, who: Who) => accessOf(CATALOG, who).model(model);
+  // The model itself comes with that, and its provider has to be told.
+  expect(most('gpt-5', narrow)).toMatchObject({ model: { maxOutputTokens: 200, statesMaxOutput: false } });
+  expect(most('gpt-5', { ...who, keyLimits: { max_output_tokens: 2000 } })).toMatchObject({
+    model: { maxOutputTokens: 1000, statesMaxOutput: true },
+  });
   expect(limits).toEqual({ rpm: 3, tpm: null, concurrency: null, max_output_tokens: 200 });
 });
 
