@@ -11,12 +11,13 @@ import type { Catalog } from './catalog/types.ts';
 import type { Config } from './config.ts';
 import { CUSTOMER_API, registerCustomer } from './customer/routes.ts';
 import { promptly } from './db/pool.ts';
-import { entitleAfresh } from './gateway/3-entitle.ts';
+import { Limits } from './entitlements/limits/limits.ts';
 import { costSoFar } from './gateway/7-settle.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
 import { Replays } from './gateway/idempotency/replays.ts';
 import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
+import { admitAfresh } from './gateway/rate-limits.ts';
 import { registerGateway } from './gateway/routes.ts';
 import { countFailedKeys, createHttp, type FailedKeys } from './http.ts';
 import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
@@ -85,7 +86,7 @@ export async function createApp(options: AppOptions): Promise<App> {
     writer: gateway.writer,
     takeOver: () => takeover.start(),
     listen: async () => {
-      await leases.start();
+      await Promise.all([leases.start(), parts.limits.start()]);
       endPartitions = keepPartitions(pool, log);
       endFolding = keepUsageFolded(pool, log);
       endAdvancing = keepPoliciesAdvanced(pool, log);
@@ -107,6 +108,7 @@ export async function createApp(options: AppOptions): Promise<App> {
       clearInterval(reaper);
       clearTimeout(patience);
       await gateway.claims.stop();
+      await parts.limits.close();
       await closeLedger(parts);
       await jobs;
       await gateway.tokens.close();
@@ -123,6 +125,7 @@ interface Parts {
   leases: Owner;
   journal: Journal;
   takeover: Takeover;
+  limits: Limits;
   gateway: GatewayDeps;
   catalogAt: (at: string) => Promise<Catalog>;
 }
@@ -151,6 +154,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     answers: () => leases.isLeased,
     replay: (operation) => writer.replay(operation),
   });
+  const limits = new Limits({ redisUrl: config.redisUrl?.reveal() ?? null, clock, log });
   const metrics = new Metrics({
     tollgate_in_flight: { help: 'Requests being served.', read: () => inFlight.size },
     tollgate_ledger_queue: { help: 'Ledger operations waiting or in flight.', read: () => writer.depth },
@@ -158,17 +162,20 @@ async function createParts(options: AppOptions): Promise<Parts> {
       help: 'Settlements on disk that wait for the database.',
       read: () => journal.waiting + takeover.waiting,
     },
+    tollgate_redis_down: {
+      help: 'Whether Redis is away, so that this process limits requests by itself.',
+      read: () => Number(limits.redis === 'down'),
+    },
   });
+  const limiting = { limits, principals, catalogs, metrics };
   const gateway: GatewayDeps = {
-    principals,
-    catalogs,
+    ...limiting,
     providers,
     writer,
     tokens: new TokenCounter({ log }),
     claims: new Claims({ pool, owner, clock, log }),
     replays: new Replays(),
     inFlight,
-    metrics,
     clock,
     log,
     creditsPerUsd,
@@ -176,9 +183,9 @@ async function createParts(options: AppOptions): Promise<Parts> {
     insufficientStatus: config.errors.insufficientCreditsStatus,
     draining: { value: false },
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
-    entitleAfresh: (context) => entitleAfresh(context, catalogs, principals),
+    admitAfresh: (context) => admitAfresh(context, limiting),
   };
-  return { owner, connection, heart, leases, journal, takeover, gateway, catalogAt };
+  return { owner, connection, heart, leases, journal, takeover, limits, gateway, catalogAt };
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */
@@ -209,10 +216,13 @@ function createServer({ config, clock, log }: AppOptions, failedKeys: FailedKeys
 }
 
 function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, parts: Parts): void {
-  const { gateway, journal, takeover } = parts;
+  const { gateway, journal, takeover, limits } = parts;
   http.get('/healthz', async () => ({ ok: true }));
   http.get('/readyz', async (_request, reply) => {
-    const ready = await readiness(pool, clock, journal.waiting + takeover.waiting);
+    const ready = await readiness(pool, clock, {
+      journal: journal.waiting + takeover.waiting,
+      redis: limits.redis,
+    });
     return reply.status(ready.ok && !gateway.draining.value ? 200 : 503).send(ready);
   });
 }

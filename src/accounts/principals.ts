@@ -10,6 +10,7 @@ import { timingSafeEqual } from 'node:crypto';
 import type { Pool } from 'pg';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
+import { Gathered } from '../lib/gathered.ts';
 import { ACCOUNT_HEADER, type AccountRef, parseAccountRef } from './account-ref.ts';
 import { keyIdOf, keyNameOf, parseKey } from './key-format.ts';
 import { type Known, type Principal, readPrincipal } from './principal.ts';
@@ -33,6 +34,7 @@ export class Principals {
   readonly #cache = new Map<string, Known>();
   readonly #unknown = new Map<bigint, number>();
   readonly #loading = new Map<string, Promise<Known | null>>();
+  readonly #reloads = new Gathered<Principal | null>();
 
   constructor(pool: Pool, clock: Clock) {
     this.#pool = pool;
@@ -64,10 +66,13 @@ export class Principals {
 
   /**
    * Reads a principal afresh: after `stale_policy`, and before a denial from the cache is sent. Joins no read that began
-   * before, which could be older than what made it stale. Throws as `find` does.
+   * before, which could be older than what made it stale; those who wait for it to end share the next. Throws as `find` does.
    */
   reload(principal: Principal): Promise<Principal | null> {
-    return this.#open(principal.presented, principal.actsFor ?? undefined, 'verified', this.#read);
+    const { presented, actsFor } = principal;
+    return this.#reloads.run(placeOf(keyNameOf(presented), actsFor ?? undefined), () =>
+      this.#open(presented, actsFor ?? undefined, 'verified', this.#read),
+    );
   }
 
   async #open(key: bigint | null, actsFor: string | undefined, secret: Secret, load: Load): Promise<Principal | null> {

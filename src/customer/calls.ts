@@ -2,9 +2,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { authenticate, authenticateReader } from '../accounts/authenticate.ts';
 import type { Principal, Principals, Scope } from '../accounts/principals.ts';
+import { type Limiter, refusalOf } from '../entitlements/limits/limiter.ts';
+import { rateLimited, rateLimitHeaders } from '../entitlements/limits/refusal.ts';
+import { callsOf } from '../entitlements/limits/subjects.ts';
 import { TollgateError } from '../errors.ts';
-import type { RateLimit } from '../lib/rate-limit.ts';
 import type { About } from '../openapi/about.ts';
+
+const CALLS_PER_MINUTE = 120;
 
 /** A call as it was made, by somebody who may. */
 export interface Asked {
@@ -32,7 +36,7 @@ export function registerCalls(
   scope: FastifyInstance,
   calls: readonly Call[],
   principals: Principals,
-  limit: RateLimit<string>,
+  limits: Limiter,
 ): void {
   const known = new WeakMap<FastifyRequest, Principal>();
   for (const { method, path, scopes, reads, about, answer } of calls) {
@@ -41,17 +45,30 @@ export function registerCalls(
       url: path,
       config: { about: { calls: [about], scopes } },
       // Before the body is read: nobody else's is.
-      onRequest: async (request) => {
+      onRequest: async (request, reply) => {
         const principal = reads
           ? await authenticateReader(request, principals, ...scopes)
           : await authenticate(request, principals, scopes[0]);
-        const retryAfterMs = limit.take(`${principal.key} ${principal.account}`);
-        if (retryAfterMs > 0) throw new TollgateError('rate_limit_exceeded', { retryAfterMs });
+        await countCall(request, reply, principal, limits);
         known.set(request, principal);
       },
       handler: async (request, reply) => answer({ principal: known.get(request)!, request, reply }),
     });
   }
+}
+
+async function countCall(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  principal: Principal,
+  limits: Limiter,
+): Promise<void> {
+  const subjects = [callsOf(principal, CALLS_PER_MINUTE)];
+  const ask = { request: request.id, tokens: 0, subjects };
+  const { levels, taken } = await limits.take(ask);
+  for (const [name, value] of rateLimitHeaders(subjects, levels)) reply.header(name, value);
+  const refusal = taken === null ? refusalOf(ask, levels) : null;
+  if (refusal !== null) throw rateLimited(refusal, 'the account API');
 }
 
 /** A call that reads, with the scope `read`. */

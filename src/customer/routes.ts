@@ -4,15 +4,15 @@ import type { Principals } from '../accounts/principals.ts';
 import type { ConsumptionDeps } from '../consumption/deps.ts';
 import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
-import { RateLimit } from '../lib/rate-limit.ts';
 import type { Api } from '../openapi/document.ts';
 import { registerCalls } from './calls.ts';
 import { type CatalogDeps, catalogCalls } from './catalog.ts';
 import { consumptionCalls } from './consumption.ts';
 import { type EntitlementDeps, entitlementCalls } from './entitlements.ts';
+import { type LimitDeps, limitCalls } from './limits.ts';
 import { type MoneyDeps, moneyCalls } from './money.ts';
 
-export interface CustomerDeps extends MoneyDeps, EntitlementDeps, ConsumptionDeps, CatalogDeps {
+export interface CustomerDeps extends MoneyDeps, EntitlementDeps, LimitDeps, ConsumptionDeps, CatalogDeps {
   principals: Principals;
   clock: Clock;
 }
@@ -26,12 +26,16 @@ export const CUSTOMER_API: Api = {
   errors: ['invalid_api_key', 'scope_missing', 'ip_not_allowed', 'rate_limit_exceeded'],
 };
 
-const CALLS_PER_MINUTE = 120;
 const MAX_BODY_BYTES = 1024 * 1024;
 
 export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps): Promise<void> {
-  const calls = [...moneyCalls(deps), ...entitlementCalls(deps), ...consumptionCalls(deps), ...catalogCalls(deps)];
-  const limit = new RateLimit<string>(CALLS_PER_MINUTE, 60_000, deps.clock);
+  const calls = [
+    ...moneyCalls(deps),
+    ...entitlementCalls(deps),
+    ...limitCalls(deps),
+    ...consumptionCalls(deps),
+    ...catalogCalls(deps),
+  ];
   await app.register(
     async (scope) => {
       scope.removeAllContentTypeParsers();
@@ -47,7 +51,7 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
       scope.addHook('preValidation', async (request) => {
         request.body ??= {};
       });
-      registerCalls(scope, calls, deps.principals, limit);
+      registerCalls(scope, calls, deps.principals, deps.limits);
     },
     { prefix: CUSTOMER_API.prefix },
   );

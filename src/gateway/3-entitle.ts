@@ -3,6 +3,7 @@
 import { isBehind, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import type { Price } from '../catalog/price.ts';
+import { catalogFor } from '../entitlements/catalog-for.ts';
 import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
@@ -31,16 +32,12 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   context.model = model;
 }
 
-/** The same after policy and catalog were read again: after a denial, and when the ledger called them stale. */
+/** The same after policy was read again, and the catalog where it is old: after a denial, and when the ledger called them stale. */
 export async function entitleAfresh(context: Context, catalogs: CatalogCache, principals: Principals): Promise<void> {
-  const [read] = await Promise.all([principals.reload(need(context, 'principal')), catalogs.refresh()]);
-  let principal = read;
-  // The catalog may have put in force what was waiting while the principal was read.
-  for (
-    let tries = 0;
-    principal !== null && isBehind(principal, catalogs.current.version) && tries < STALE_RETRIES;
-    tries++
-  ) {
+  let principal = await principals.reload(need(context, 'principal'));
+  // The catalog may put in force what was waiting while the principal was read.
+  for (let tries = 0; principal !== null && tries < STALE_RETRIES; tries++) {
+    if (!isBehind(principal, (await catalogFor(catalogs, principal)).version)) break;
     principal = await principals.reload(principal);
   }
   context.principal = accept(principal, 'inference', context.caller);

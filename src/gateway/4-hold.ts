@@ -42,8 +42,8 @@ export interface HoldDeps extends RefusalDeps {
   creditsPerUsd: bigint;
   /** Whether this gateway's lease is good: others would end its holds under it. */
   isLeased: () => boolean;
-  /** Reads policy and catalog again, and entitles again: throws when that now denies. */
-  entitleAfresh: (context: Context) => Promise<void>;
+  /** Reads policy again, entitles again, and takes its limits where they are others: throws when that now denies. */
+  admitAfresh: (context: Context) => Promise<void>;
 }
 
 /** Fills `hold`, `held` and `clampedTo`. Throws when nothing can be held; then no hold exists. */
@@ -58,7 +58,7 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
     const result = await deps.writer.hold(mayCount ? { ...asked, least: asked.want } : asked);
     if (need(context, 'request').stream) AVAILABLE.set(need(context, 'principal'), result.available);
     if (result.outcome === 'stale_policy' && tries++ < STALE_RETRIES) {
-      await deps.entitleAfresh(context);
+      await deps.admitAfresh(context);
       mayCount &&= leastInput(context) !== null;
     } else if (mayCount && SHORT.has(result.outcome)) {
       mayCount = false;

@@ -16,6 +16,7 @@ import { withUnreported } from '../metering/request-asks.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
+import { endLimits } from './rate-limits.ts';
 import { mostCovered } from './slices.ts';
 
 /** A stream may end while its hold is being extended; its last bytes wait no longer than this for that answer. */
@@ -51,7 +52,8 @@ export async function settle(context: Context, deps: SettleDeps, metered: Meteri
   context.usageSource = metering.source;
   const receipt = receiptOf(context, deps, metering, held);
   const { account } = need(context, 'principal');
-  return answerOf(deps, context, deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt }));
+  const ended = deps.writer.settle({ verb: 'settle', account, id: context.id, amount, receipt });
+  return answerOf(deps, context, ended, metering.usage);
 }
 
 /**
@@ -99,7 +101,7 @@ export async function release(context: Context, deps: SettleDeps): Promise<Resul
   context.charged = 0n;
   const receipt = receiptOf(context, deps, { usage: {}, source: 'provider' }, await heldAtEnd(context));
   const { account } = need(context, 'principal');
-  return answerOf(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }));
+  return answerOf(deps, context, deps.writer.release({ verb: 'release', account, id: context.id, receipt }), {});
 }
 
 /** The receipt; what was frozen with the hold, should there be a fault in writing it: the hold ends all the same. */
@@ -139,8 +141,13 @@ function fittingReceipt(context: Context, metering: Metering, held: bigint): Buf
   return receipt;
 }
 
-/** Waits for the ledger, or for the journal where the ledger does not answer. */
-async function answerOf(deps: SettleDeps, context: Context, answer: Promise<Result>): Promise<Result | null> {
+/** Waits for the ledger, or for the journal where the ledger does not answer; then, before the last bytes leave, its limits end. */
+async function answerOf(
+  deps: SettleDeps,
+  context: Context,
+  answer: Promise<Result>,
+  usage: Usage,
+): Promise<Result | null> {
   try {
     const result = await answer;
     if (!['done', 'repeated', 'late'].includes(result.outcome)) {
@@ -153,6 +160,8 @@ async function answerOf(deps: SettleDeps, context: Context, answer: Promise<Resu
       'the ledger did not take a charge; it is kept, and tried again',
     );
     return null;
+  } finally {
+    endLimits(context, usage);
   }
 }
 

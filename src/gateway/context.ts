@@ -10,6 +10,7 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Caller } from '../accounts/authenticate.ts';
 import type { Principal } from '../accounts/principals.ts';
 import type { Catalog, Model } from '../catalog/types.ts';
+import type { Subject, Taken } from '../entitlements/limits/limiter.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
 import type { ChatRequest } from '../metering/chat-request.ts';
@@ -53,6 +54,8 @@ export interface Context {
   // 3-entitle
   catalog: Catalog | null;
   model: Model | null;
+  /** What it took of rate limits, and of whose; null: nothing limits it. */
+  limited: { subjects: readonly Subject[]; taken: Taken } | null;
 
   // idempotency/, of a request with an Idempotency-Key
   claim: Claim | null;
@@ -105,6 +108,7 @@ export function openContext(
     request: null,
     catalog: null,
     model: null,
+    limited: null,
     claim: null,
     hold: null,
     held: null,

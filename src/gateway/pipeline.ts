@@ -1,16 +1,14 @@
 /**
  * The order of a request's steps, and its one exit. Each step is a file of its number; what it fills is in context.ts.
  *
- *   authenticate ─▶ parse ─▶ entitle (─▶ claim an idempotency key) ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
+ *   authenticate ─▶ parse ─▶ entitle ─▶ rate limits (─▶ claim an idempotency key) ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
  */
-import type { Principal, Principals } from '../accounts/principals.ts';
-import type { CatalogCache } from '../catalog/cache.ts';
+import type { Principal } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
-import type { Metrics } from '../observe/metrics.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import { accept } from './1-authenticate.ts';
 import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
@@ -24,14 +22,12 @@ import { type Context, need } from './context.ts';
 import type { Answer } from './idempotency/seal.ts';
 import { type ClaimDeps, claimKey } from './idempotency/step.ts';
 import { type MeterDeps, meterBody, meterCut, meterStream } from './meter.ts';
+import { endLimits, type LimitDeps, takeLimits } from './rate-limits.ts';
 import { loggableCause, redactedBody } from './redact.ts';
 import type { Failed, Relayed } from './relayed.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
-export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps, ClaimDeps {
-  principals: Principals;
-  catalogs: CatalogCache;
-  metrics: Metrics;
+export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps, ClaimDeps, LimitDeps {
   /** Set while the process drains: no new request is taken. */
   draining: { value: boolean };
 }
@@ -45,6 +41,7 @@ export async function serve(context: Context, body: Buffer, deps: GatewayDeps): 
     await fail(context, error, deps);
     await endFaulted(context, deps);
   } finally {
+    endLimits(context, {});
     await context.claim?.drop();
     deps.inFlight.closed(context);
     record(context, deps);
@@ -61,6 +58,8 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     } catch {
       await entitleAfresh(context, deps.catalogs, deps.principals);
     }
+    const waiting = takeLimits(context, deps);
+    if (waiting !== null) await waiting;
     if (!(await claimKey(context, deps))) return false;
     if (mayBeTooLong(context)) await refuseTooLong(context, deps.tokens);
     await hold(context, deps);

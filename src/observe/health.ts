@@ -14,8 +14,12 @@ export interface Readiness {
   clock_skew_ms: number | null;
 }
 
-/** Asks the database, for at most a second. `journal`: how many settlements wait on disk. */
-export async function readiness(pool: Pool, clock: Clock, journal: number): Promise<Readiness> {
+/** Asks the database, for at most a second. `journal`: how many settlements wait on disk. Without Redis all is served. */
+export async function readiness(
+  pool: Pool,
+  clock: Clock,
+  { journal, redis }: Pick<Readiness, 'journal' | 'redis'>,
+): Promise<Readiness> {
   let timer: NodeJS.Timeout | undefined;
   const limit = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), PROBE_TIMEOUT_MS);
@@ -30,7 +34,7 @@ export async function readiness(pool: Pool, clock: Clock, journal: number): Prom
   return {
     ok: skew !== null,
     database: skew === null ? 'down' : 'ok',
-    redis: 'unset',
+    redis,
     journal,
     clock_skew_ms: skew,
   };

@@ -9,6 +9,7 @@ export class Metrics {
   readonly #counters = new Map<string, Counter.Internal>();
   readonly #seconds: Histogram;
   readonly #charged: Counter;
+  readonly #limited: Counter<'kind'>;
 
   /** `gauges` are read when the metrics are: queue depths and the like. */
   constructor(gauges: Record<string, { help: string; read: () => number }>) {
@@ -31,6 +32,12 @@ export class Metrics {
       help: 'Credits charged by this process since it started: a rate to watch, not a balance.',
       registers,
     });
+    this.#limited = new Counter({
+      name: 'tollgate_rate_limited_total',
+      help: 'Requests refused by a rate limit, by what there was too little of: requests, tokens or concurrency.',
+      labelNames: ['kind'],
+      registers,
+    });
     for (const [name, { help, read }] of Object.entries(gauges)) {
       new Gauge({
         name,
@@ -48,6 +55,11 @@ export class Metrics {
     this.#counterOf(model ?? '', status).inc();
     this.#seconds.observe(ms / 1000);
     if (charged !== null && charged > 0n) this.#charged.inc(Number(charged / 1000n) / 1e6);
+  }
+
+  /** One request that a rate limit refused: of requests, tokens or concurrency. */
+  rateLimited(kind: string): void {
+    this.#limited.inc({ kind });
   }
 
   /** A counter with its labels bound: looking the labels up costs more than counting. One a model and status. */

@@ -6,6 +6,7 @@ import { CatalogCache } from '../../src/catalog/cache.ts';
 import { readPrice } from '../../src/catalog/price.ts';
 import { catalogAt, loadCatalog } from '../../src/catalog/store.ts';
 import { CUSTOMER_API, registerCustomer } from '../../src/customer/routes.ts';
+import { MemoryLimiter } from '../../src/entitlements/limits/memory.ts';
 import { createHttp } from '../../src/http.ts';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import type { OnOrphan } from '../../src/ledger/outcomes.ts';
@@ -72,6 +73,7 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
     pool,
     catalogs: new CatalogCache(await readCatalog(), readCatalog),
     principals: new Principals(pool, clock),
+    limits: new MemoryLimiter(clock),
     clock,
     creditsPerUsd: CREDITS_PER_USD,
     writer,

@@ -69,7 +69,7 @@ test('a key has 120 calls a minute, whatever other keys do; then it is told how 
   const { status, body, headers } = await rig.customer('/ledger', customer.key);
   expect(status).toBe(429);
   expect(body).toEqual(
-    errorBody('rate_limit_exceeded', 'rate_limit_error', null, expect.stringContaining('retry-after')),
+    errorBody('rate_limit_exceeded', 'rate_limit_error', null, expect.stringContaining('Please try again in 41.5s.')),
   );
   expect(headers['retry-after']).toBe('42');
   expect((await rig.customer('/balance', other.key)).status).toBe(200);

@@ -25,8 +25,8 @@ const LAYERS = [
 const UPSTREAM_IMPORTS = ['lib', 'errors', 'config', 'observe'];
 const UPSTREAM_IMPORTERS = ['gateway', 'app'];
 
-/** Packages with one home. */
-const HOMES: Record<string, string> = { undici: 'upstream', stripe: 'payments' };
+/** Packages with one home: a folder under src/. */
+const HOMES: Record<string, string> = { undici: 'upstream', stripe: 'payments', ioredis: 'entitlements/limits' };
 
 interface Import {
   node: Node;
@@ -72,7 +72,9 @@ function refusal(path: string, target: string): string | null {
   const from = layerOf(path);
   if (!target.startsWith('src/')) {
     const home = HOMES[target.split('/')[0] ?? ''];
-    return home === undefined || home === from ? null : `only src/${home} may import the package "${target}"`;
+    return home === undefined || path.startsWith(`src/${home}/`)
+      ? null
+      : `only src/${home} may import the package "${target}"`;
   }
   const to = layerOf(target);
   if (from === to) return null;

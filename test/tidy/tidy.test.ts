@@ -44,11 +44,13 @@ const rules: Rule[] = [
       ['src/misc/a.ts', `\nimport '../lib/b.ts';`],
       ['src/gateway/a.ts', `import { Pool } from 'pg';\nimport { request } from 'undici';`],
       ['src/admin/a.ts', `import { fastify } from 'fastify';\nimport type Stripe from 'stripe';`],
+      ['src/entitlements/a.ts', `\nimport { Redis } from 'ioredis';`],
     ],
     allows: [
       ['src/gateway/a.ts', `import '../upstream/b.ts'; import './b.ts'; import '../ledger/b.ts'; import 'node:fs';`],
       ['src/upstream/a.ts', `import { Pool } from 'undici';`],
       ['src/payments/a.ts', `import Stripe from 'stripe';`],
+      ['src/entitlements/limits/a.ts', `import { Redis } from 'ioredis';`],
       ['src/cli/a.ts', `const { serve } = await import('../server.ts');`],
     ],
   },

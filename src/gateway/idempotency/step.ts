@@ -25,8 +25,8 @@ export interface ClaimDeps {
   replays: Replays;
   clock: Clock;
   log: Logger;
-  /** Reads policy and catalog again, and entitles again: throws when that now denies. */
-  entitleAfresh: (context: Context) => Promise<void>;
+  /** Reads policy again, entitles again, and takes its limits where they are others: throws when that now denies. */
+  admitAfresh: (context: Context) => Promise<void>;
 }
 
 /**
@@ -56,7 +56,7 @@ export async function claimKey(context: Context, deps: ClaimDeps): Promise<boole
         if (tries === STALE_RETRIES) {
           throw new TollgateError('overloaded', { cause: 'the policy changed with every attempt to read it' });
         }
-        await deps.entitleAfresh(context);
+        await deps.admitAfresh(context);
         break;
       default:
         throw refusal(standing);
