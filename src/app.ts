@@ -1,7 +1,7 @@
 /** The composition root: builds every part and hands each what it needs. No logic. */
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
-import { adminCheck } from './accounts/admin-key.ts';
+import { adminCheck } from './accounts/admin-keys.ts';
 import { keepPoliciesAdvanced } from './accounts/plans.ts';
 import { Principals } from './accounts/principals.ts';
 import { ADMIN_API, registerAdmin } from './admin/routes.ts';
@@ -233,9 +233,9 @@ async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, p
   const { gateway, catalogAt } = parts;
   await serveDescription(http, ADMIN_API);
   await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup, catalogAt });
-  const check = adminCheck(adminKey);
+  const check = adminCheck(pool, adminKey);
   http.get('/metrics', async (request, reply) => {
-    check(request.headers.authorization);
+    await check(request.headers.authorization);
     return reply.type(gateway.metrics.registry.contentType).send(await gateway.metrics.registry.metrics());
   });
 }

@@ -64,6 +64,7 @@ async function demoAccount({ pool, clock }: { pool: Pool; clock: Clock }): Promi
     planQuantity: 1,
     overdraft: 0n,
     budget: null,
+    stripeCustomerId: null,
     metadata: {},
   };
   return (await createAccount(pool, clock, terms, 'bootstrap')).account;

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { ClientBase, Pool } from 'pg';
 import { entryVersions } from '../catalog/store.ts';
-import { transaction } from '../db/pool.ts';
+import { type Db, transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import {
   BUDGET_COLUMNS,
@@ -34,6 +34,8 @@ export interface NewAccount {
   overdraft: bigint;
   /** `null`: none. */
   budget: BudgetTerms | null;
+  /** Whom Stripe knows it as; `null`: nobody yet. */
+  stripeCustomerId: string | null;
   metadata: Record<string, string>;
 }
 
@@ -42,6 +44,8 @@ export interface Account extends Omit<NewAccount, 'budget'> {
   budget: Budget | null;
   status: AccountStatus;
   createdAt: Date;
+  /** When it became nobody's, for ever; `null`: it is somebody's. */
+  erasedAt: Date | null;
 }
 
 interface Row extends BudgetRow {
@@ -52,13 +56,15 @@ interface Row extends BudgetRow {
   plan: string | null;
   plan_quantity: number;
   metadata: Record<string, string>;
+  stripe_customer_id: string | null;
   created_at: Date;
+  erased_at: Date | null;
   overdraft: bigint;
   status: number;
 }
 
-const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.plan_quantity, a.metadata, a.created_at, w.overdraft,
-    w.status, ${BUDGET_COLUMNS}
+const SELECT = `SELECT a.account_id, a.external_id, a.name, a.email, a.plan, a.plan_quantity, a.metadata, a.created_at,
+    a.stripe_customer_id, a.erased_at, w.overdraft, w.status, ${BUDGET_COLUMNS}
   FROM accounts a JOIN wallets w USING (account_id) LEFT JOIN spenders s ON s.account_id = a.account_id AND s.key_id = 0`;
 
 function toAccount(row: Row): Account {
@@ -70,7 +76,9 @@ function toAccount(row: Row): Account {
     plan: row.plan,
     planQuantity: row.plan_quantity,
     metadata: row.metadata,
+    stripeCustomerId: row.stripe_customer_id,
     createdAt: row.created_at,
+    erasedAt: row.erased_at,
     overdraft: row.overdraft,
     budget: toBudget(row),
     status: row.status === 0 ? 'active' : 'suspended',
@@ -82,15 +90,16 @@ function toAccount(row: Row): Account {
  * if the fields are the same, else throws `reference_reused` naming the first that differs.
  */
 export async function createAccount(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   account: NewAccount,
   author: string,
 ): Promise<{ account: Account; created: boolean }> {
   const id = mintId(clock);
-  const created = await transaction(pool, async (db) => {
+  const created = await transaction(database, async (db) => {
     const { rowCount } = await db.query(
-      `INSERT INTO accounts (account_id, external_id, name, email, plan, metadata, plan_quantity) VALUES ($1, $2, $3, $4, $5, $6, $7)
+      `INSERT INTO accounts (account_id, external_id, name, email, plan, metadata, plan_quantity, stripe_customer_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT ON CONSTRAINT account_external_id_is_unique DO NOTHING`,
       [
         id,
@@ -100,6 +109,7 @@ export async function createAccount(
         account.plan,
         JSON.stringify(account.metadata),
         account.planQuantity,
+        account.stripeCustomerId,
       ],
     );
     if (rowCount === 0) return false;
@@ -108,14 +118,14 @@ export async function createAccount(
     if (account.plan !== null) await assignPlan(db, clock, id, account.plan, author);
     else await grantIncluded(db, id);
     return true;
-  });
-  if (created) return { account: (await findAccount(pool, id))!, created: true };
-  const existing = (await findAccountByExternalId(pool, account.externalId!))!;
+  }).catch(refuseTaken);
+  if (created) return { account: (await findAccount(database, id))!, created: true };
+  const existing = (await findAccountByExternalId(database, account.externalId!))!;
   const { budget } = existing;
   const terms = { ...existing, budget: budget === null ? null : { credits: budget.limit, period: budget.period } };
-  const differs = (['name', 'email', 'plan', 'planQuantity', 'overdraft', 'budget', 'metadata'] as const).find(
-    (field) => !isDeepStrictEqual(terms[field], account[field]),
-  );
+  const differs = (
+    ['name', 'email', 'plan', 'planQuantity', 'overdraft', 'budget', 'metadata', 'stripeCustomerId'] as const
+  ).find((field) => !isDeepStrictEqual(terms[field], account[field]));
   if (differs !== undefined) {
     throw new TollgateError('reference_reused', {
       param: differs,
@@ -126,14 +136,14 @@ export async function createAccount(
 }
 
 /** An account by its id; `null`: there is none. */
-export async function findAccount(pool: Pool, id: bigint): Promise<Account | null> {
-  const { rows } = await pool.query<Row>(`${SELECT} WHERE a.account_id = $1`, [id]);
+export async function findAccount(db: Db, id: bigint): Promise<Account | null> {
+  const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1`, [id]);
   return rows[0] === undefined ? null : toAccount(rows[0]);
 }
 
 /** The account that has this id in the owner's own system; `null`: there is none. */
-export async function findAccountByExternalId(pool: Pool, externalId: string): Promise<Account | null> {
-  const { rows } = await pool.query<Row>(`${SELECT} WHERE a.external_id = $1`, [externalId]);
+export async function findAccountByExternalId(db: Db, externalId: string): Promise<Account | null> {
+  const { rows } = await db.query<Row>(`${SELECT} WHERE a.external_id = $1`, [externalId]);
   return rows[0] === undefined ? null : toAccount(rows[0]);
 }
 
@@ -150,22 +160,32 @@ export type AccountChange = Partial<NewAccount & Pick<Account, 'status'>>;
 
 /** Changes the fields given; effective at the next request on every gateway. `null` when there is no such account. */
 export async function changeAccount(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   id: bigint,
   change: AccountChange,
   author: string,
 ): Promise<Account | null> {
-  await transaction(pool, async (db) => {
+  await transaction(database, async (db) => {
     const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE OF a, w`, [id]);
     if (rows[0] === undefined) return;
+    if (rows[0].erased_at !== null) throw accountIsErased();
     const next = { ...toAccount(rows[0]), ...change };
     // A period that has ended is granted by what it was.
     await advancePolicy(db, id);
     await db.query(
-      `UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6, plan_quantity = $7
-         WHERE account_id = $1`,
-      [id, next.name, next.email, next.plan, JSON.stringify(next.metadata), next.externalId, next.planQuantity],
+      `UPDATE accounts SET name = $2, email = $3, plan = $4, metadata = $5, external_id = $6, plan_quantity = $7,
+           stripe_customer_id = $8 WHERE account_id = $1`,
+      [
+        id,
+        next.name,
+        next.email,
+        next.plan,
+        JSON.stringify(next.metadata),
+        next.externalId,
+        next.planQuantity,
+        next.stripeCustomerId,
+      ],
     );
     if (change.overdraft !== undefined) await setOverdraft(db, id, change.overdraft);
     if (change.budget !== undefined) await setBudget(db, id, null, change.budget);
@@ -175,11 +195,42 @@ export async function changeAccount(
     if (change.plan !== undefined && change.plan !== rows[0].plan) {
       await assignPlan(db, clock, id, change.plan, author);
     } else if (next.planQuantity > rows[0].plan_quantity) await grantIncluded(db, id);
-  }).catch((error) => {
-    if ((error as { constraint?: unknown }).constraint !== 'account_external_id_is_unique') throw error;
-    throw new TollgateError('conflict', { param: 'external_id', message: 'Another account has this external_id.' });
+  }).catch(refuseTaken);
+  return findAccount(database, id);
+}
+
+/** What `refuseTaken` names by the constraint that refused it. */
+const UNIQUE: Readonly<Record<string, string>> = {
+  account_external_id_is_unique: 'external_id',
+  account_stripe_customer_is_unique: 'stripe_customer_id',
+};
+
+function refuseTaken(error: unknown): never {
+  const param = UNIQUE[(error as { constraint?: string }).constraint ?? ''];
+  if (param === undefined) throw error;
+  throw new TollgateError('conflict', { param, message: `Another account has this ${param}.` });
+}
+
+/** The error for a change of an account that was erased. */
+export function accountIsErased(): TollgateError {
+  return new TollgateError('conflict', {
+    message: 'This account was erased, which is for ever. Create a new one instead.',
   });
-  return findAccount(pool, id);
+}
+
+/**
+ * Makes an account nobody's, for ever: its keys end, it may neither spend nor be changed, and what is told of a person is gone, from
+ * the audit log too. What was booked stays. Once: again it answers the same. `null`: there is no such account.
+ */
+export async function eraseAccount(db: Db, id: bigint): Promise<{ erasedAt: Date; revokedKeys: number } | null> {
+  const { rows } = await db.query<{ at: Date | null }>('SELECT account_erase($1) AS at', [id]);
+  const { at } = rows[0]!;
+  if (at === null) return null;
+  const keys = await db.query<{ revoked: number }>(
+    'SELECT count(*)::integer AS revoked FROM api_keys WHERE account_id = $1',
+    [id],
+  );
+  return { erasedAt: at, revokedKeys: keys.rows[0]!.revoked };
 }
 
 /** Says which plan holds from now on; `null`: the catalog's default. `accounts.plan` tells the last one, for lists. */
@@ -195,8 +246,8 @@ async function assignPlan(
 }
 
 /** Throws `invalid_request` unless the catalog has the plan: an account on one that is not there may use nothing. */
-export async function requirePlan(pool: Pool, plan: string, param = 'plan'): Promise<void> {
-  const [latest] = await entryVersions(pool, 'plan', plan);
+export async function requirePlan(db: Db, plan: string, param = 'plan'): Promise<void> {
+  const [latest] = await entryVersions(db, 'plan', plan);
   if (latest === undefined || latest.deleted) {
     throw new TollgateError('invalid_request', {
       param,

@@ -3,8 +3,8 @@
  * one before it in its slot (0015-entitlements.sql). What they come to is said by `entitlements/`, purely.
  */
 import { isDeepStrictEqual } from 'node:util';
-import type { ClientBase, Pool } from 'pg';
-import { transaction } from '../db/pool.ts';
+import type { ClientBase } from 'pg';
+import { type Db, transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
@@ -161,12 +161,12 @@ export async function keptStatements(
  * Throws `not_found` without the account, `conflict` when it has too many statements.
  */
 export async function setOverride(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   account: bigint,
   made: NewStatement,
 ): Promise<KeptStatement> {
-  return transaction(pool, async (db) => {
+  return transaction(database, async (db) => {
     const kept = await lockSlot(db, account, made);
     return state(db, clock, account, made, kept);
   });
@@ -178,12 +178,12 @@ export async function setOverride(
  * `conflict` when it has too many statements.
  */
 export async function addStatement(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   account: bigint,
   made: NewStatement,
 ): Promise<{ statement: KeptStatement; created: boolean }> {
-  return transaction(pool, async (db) => {
+  return transaction(database, async (db) => {
     const kept = await lockSlot(db, account, made);
     const first = kept.findLast(({ value }) => value !== null);
     if (first === undefined) return { statement: await state(db, clock, account, made, kept), created: true };
@@ -200,17 +200,22 @@ export async function addStatement(
  * Withdraws what a slot says, now and later: a statement of its own. `null`: it says nothing. Throws `not_found` without the account.
  */
 export async function withdrawStatement(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   account: bigint,
   slot: Slot,
   by: Pick<Statement, 'reason' | 'author'>,
 ): Promise<KeptStatement | null> {
-  return transaction(pool, async (db) => {
+  return transaction(database, async (db) => {
     const kept = await lockSlot(db, account, slot);
     if (!kept.some(isLive)) return null;
     return state(db, clock, account, { ...slot, ...by, value: null, from: null, until: null }, kept);
   });
+}
+
+/** What speaks for a slot, or waits to; `null`: nothing. Whoever changes the account waits until this transaction ends. */
+export async function lockStatement(db: ClientBase, account: bigint, slot: Slot): Promise<KeptStatement | null> {
+  return (await lockSlot(db, account, slot)).find(isLive) ?? null;
 }
 
 const isLive = ({ state }: KeptStatement): boolean => state === 'in_force' || state === 'waits';

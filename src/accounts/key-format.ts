@@ -1,18 +1,21 @@
 /**
  * `sk-tg-<public id>-<secret><checksum>`: 13 characters that name the key (those of `key_…`), 33 of base 62 drawn at
  * random (196 bits), 6 of base 62 that are the CRC-32 of all before. The checksum tells a mistyped key from a wrong one
- * without a look-up, and lets secret scanners be sure. Only the SHA-256 of the secret is kept.
+ * without a look-up, and lets secret scanners be sure. Only the SHA-256 of the secret is kept. Keys of the admin API are the same
+ * behind `tg-admin-`.
  */
 import { hash, randomInt } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { parsePublicId, publicId } from '../lib/ids.ts';
 
-const PREFIX = 'sk-tg-';
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const SECRET_CHARS = 33;
 const CHECKSUM_CHARS = 6;
 const PUBLIC_CHARS = 13;
-const KEY_CHARS = PREFIX.length + PUBLIC_CHARS + 1 + SECRET_CHARS + CHECKSUM_CHARS;
+const CHARS_AFTER_PREFIX = PUBLIC_CHARS + 1 + SECRET_CHARS + CHECKSUM_CHARS;
+
+/** What the text of a key begins with: which plane it is for. */
+export type KeyPrefix = 'sk-tg-' | 'tg-admin-';
 
 /** A presented key, taken apart. */
 export interface PresentedKey {
@@ -22,19 +25,19 @@ export interface PresentedKey {
 }
 
 /** A new secret for a key id: the text to show once, and the hash to keep. */
-export function mintKey(key: bigint): { text: string; secretHash: Buffer } {
+export function mintKey(key: bigint, prefix: KeyPrefix = 'sk-tg-'): { text: string; secretHash: Buffer } {
   let secret = '';
   for (let i = 0; i < SECRET_CHARS; i++) secret += BASE62[randomInt(62)];
-  const body = `${PREFIX}${keyNameOf(key)}-${secret}`;
+  const body = `${prefix}${keyNameOf(key)}-${secret}`;
   return { text: body + checksum(body), secretHash: hashSecret(secret) };
 }
 
 /** Takes a presented key apart; `null` when it cannot be one of ours. */
-export function parseKey(text: string): PresentedKey | null {
-  if (text.length !== KEY_CHARS || !text.startsWith(PREFIX)) return null;
+export function parseKey(text: string, prefix: KeyPrefix = 'sk-tg-'): PresentedKey | null {
+  if (text.length !== prefix.length + CHARS_AFTER_PREFIX || !text.startsWith(prefix)) return null;
   const body = text.slice(0, -CHECKSUM_CHARS);
   if (checksum(body) !== text.slice(-CHECKSUM_CHARS)) return null;
-  const name = body.slice(PREFIX.length, PREFIX.length + PUBLIC_CHARS);
+  const name = body.slice(prefix.length, prefix.length + PUBLIC_CHARS);
   return { name, secretHash: hashSecret(body.slice(-SECRET_CHARS)) };
 }
 

@@ -5,7 +5,7 @@
  *   good ──rotate──▶ replaced, good until its overlap is over ──▶ ended ◀──revoke, or its time is over── any
  */
 import type { ClientBase, Pool } from 'pg';
-import { transaction } from '../db/pool.ts';
+import { type Db, transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import {
   addSpender,
@@ -67,14 +67,14 @@ export const PLAIN_KEY: NewKey = {
 
 /** Creates a key of an account. `text` is the key itself: it is not kept, so this is the only time it can be shown. */
 export async function createKey(
-  pool: Pool,
+  database: Db,
   clock: Clock,
   account: bigint,
   key: NewKey,
 ): Promise<ApiKey & { text: string }> {
   const id = mintId(clock);
   const { text, secretHash } = mintKey(id);
-  return transaction(pool, async (db) => {
+  return transaction(database, async (db) => {
     await db.query(
       `INSERT INTO api_keys (key_id, account_id, name, scopes, secret_hash, expires_at, models, ip_ranges, limits)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
@@ -142,8 +142,8 @@ export async function listKeys(
  * Changes the fields given; effective at the next request on every gateway. `null`: the account has no such key. Throws
  * `conflict` for one that was replaced.
  */
-export async function changeKey(pool: Pool, account: bigint, key: bigint, change: KeyChange): Promise<ApiKey | null> {
-  return transaction(pool, async (db) => {
+export async function changeKey(database: Db, account: bigint, key: bigint, change: KeyChange): Promise<ApiKey | null> {
+  return transaction(database, async (db) => {
     const found = await findKey(db, account, key);
     if (found === null) return null;
     if (found.replacedBy !== null) {
@@ -171,7 +171,7 @@ export async function changeKey(pool: Pool, account: bigint, key: bigint, change
  * for one that has ended or was replaced.
  */
 export async function rotateKey(
-  pool: Pool,
+  db: Db,
   clock: Clock,
   account: bigint,
   key: bigint,
@@ -179,7 +179,7 @@ export async function rotateKey(
 ): Promise<(ApiKey & { text: string }) | null> {
   const id = mintId(clock);
   const { text, secretHash } = mintKey(id);
-  const { rows } = await pool.query<{ done: boolean | null }>('SELECT key_rotate($1, $2, $3, $4, $5) AS done', [
+  const { rows } = await db.query<{ done: boolean | null }>('SELECT key_rotate($1, $2, $3, $4, $5) AS done', [
     account,
     key,
     id,
@@ -189,7 +189,7 @@ export async function rotateKey(
   const { done } = rows[0]!;
   if (done === null) return null;
   if (!done) throw keyHasEnded();
-  return { ...(await findKey(pool, account, id))!, text };
+  return { ...(await findKey(db, account, id))!, text };
 }
 
 /** The error for a key that cannot be replaced. */
@@ -200,8 +200,8 @@ export function keyHasEnded(): TollgateError {
 }
 
 /** Revokes a key: the next request with it is refused on every gateway. Returns whether there is such a key. */
-export async function revokeKey(pool: Pool, account: bigint, key: bigint): Promise<boolean> {
-  return transaction(pool, async (db) => {
+export async function revokeKey(database: Db, account: bigint, key: bigint): Promise<boolean> {
+  return transaction(database, async (db) => {
     const { rowCount } = await db.query(
       'UPDATE api_keys SET revoked_at = coalesce(revoked_at, clock_timestamp()) WHERE account_id = $1 AND key_id = $2',
       [account, key],

@@ -6,7 +6,7 @@
 import type { ClientBase, Pool } from 'pg';
 import type { WrittenOverride } from '../catalog/override.ts';
 import { lockCatalog, refuseInstant } from '../catalog/store.ts';
-import { transaction } from '../db/pool.ts';
+import { type Db, transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import { raisePolicyVersion } from '../ledger/wallets.ts';
 
@@ -39,12 +39,12 @@ const MOST_MODELS = 200;
  * `conflict` when it has prices for too many models, or too many wait.
  */
 export async function setAccountPrice(
-  pool: Pool,
+  database: Db,
   account: bigint,
   model: string,
   given: NewAccountPrice,
 ): Promise<AccountPrice> {
-  return transaction(pool, async (db) => {
+  return transaction(database, async (db) => {
     const now = await lockCatalog(db);
     const kept = await versionsOf(db, account, model);
     if (given.at !== null) refuseInstant(given.at, now, kept);
@@ -74,9 +74,9 @@ export async function setAccountPrice(
 }
 
 /** The versions of an account's price for a model, newest first: those that wait, the one in force, those that were. */
-export async function accountPrices(pool: Pool, account: bigint, model: string): Promise<AccountPrice[]> {
-  await pool.query('SELECT catalog_advance()');
-  return versionsOf(pool, account, model);
+export async function accountPrices(db: Db, account: bigint, model: string): Promise<AccountPrice[]> {
+  await db.query('SELECT catalog_advance()');
+  return versionsOf(db, account, model);
 }
 
 /** Left out are those that another took the place of before they were due. */

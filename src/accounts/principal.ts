@@ -88,7 +88,7 @@ const SERVICE_KEY = `SELECT a.account_id, k.key_id, k.secret_hash, k.scopes, NUL
     NULL::jsonb AS limits, true AS is_service,
     k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= clock_timestamp(), false) AS ended
   FROM service_keys k, accounts a
-  WHERE k.key_id = $1 AND a.account_id = coalesce($2, (SELECT x.account_id FROM accounts x WHERE x.external_id = $3))`;
+  WHERE k.key_id = $1 AND a.erased_at IS NULL AND a.account_id = coalesce($2, (SELECT x.account_id FROM accounts x WHERE x.external_id = $3))`;
 
 const select = (
   keys: string,

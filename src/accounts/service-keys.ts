@@ -5,7 +5,7 @@
  *   good ──rotate──▶ replaced, good until its overlap is over ──▶ ended ◀──revoke── any
  */
 import type { Pool } from 'pg';
-import { promptly } from '../db/pool.ts';
+import { type Db, promptly } from '../db/pool.ts';
 import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 import type { AccountRef } from './account-ref.ts';
@@ -57,13 +57,13 @@ function toServiceKey(row: Row): ServiceKey {
 
 /** Creates a service key. `text` is the key itself: it is not kept, so this is the only time it can be shown. */
 export async function createServiceKey(
-  pool: Pool,
+  db: Db,
   clock: Clock,
   key: NewServiceKey,
 ): Promise<ServiceKey & { text: string }> {
   const id = mintId(clock);
   const { text, secretHash } = mintKey(id);
-  const { rows } = await pool.query<Row>(
+  const { rows } = await db.query<Row>(
     `INSERT INTO service_keys (key_id, name, scopes, create_accounts, secret_hash) VALUES ($1, $2, $3, $4, $5)
       RETURNING ${COLUMNS}`,
     [id, key.name, key.scopes, key.createAccounts, secretHash],
@@ -88,14 +88,14 @@ export async function listServiceKeys(
  * key. Throws `conflict` for one that has ended or was replaced.
  */
 export async function rotateServiceKey(
-  pool: Pool,
+  db: Db,
   clock: Clock,
   key: bigint,
   overlapSeconds: number,
 ): Promise<(ServiceKey & { text: string }) | null> {
   const id = mintId(clock);
   const { text, secretHash } = mintKey(id);
-  const { rows } = await pool.query<{ done: boolean | null }>('SELECT service_key_rotate($1, $2, $3, $4) AS done', [
+  const { rows } = await db.query<{ done: boolean | null }>('SELECT service_key_rotate($1, $2, $3, $4) AS done', [
     key,
     id,
     secretHash,
@@ -104,13 +104,18 @@ export async function rotateServiceKey(
   const { done } = rows[0]!;
   if (done === null) return null;
   if (!done) throw keyHasEnded();
-  const made = await pool.query<Row>(`SELECT ${COLUMNS} FROM service_keys WHERE key_id = $1`, [id]);
-  return { ...toServiceKey(made.rows[0]!), text };
+  return { ...(await findServiceKey(db, id))!, text };
+}
+
+/** A service key, never its secret; `null`: there is none with this id. */
+export async function findServiceKey(db: Db, key: bigint): Promise<ServiceKey | null> {
+  const { rows } = await db.query<Row>(`SELECT ${COLUMNS} FROM service_keys WHERE key_id = $1`, [key]);
+  return rows[0] === undefined ? null : toServiceKey(rows[0]);
 }
 
 /** Revokes a service key: the next request with it is refused on every gateway. Returns whether there is such a key. */
-export async function revokeServiceKey(pool: Pool, key: bigint): Promise<boolean> {
-  const { rows } = await pool.query<{ done: boolean }>('SELECT service_key_revoke($1) AS done', [key]);
+export async function revokeServiceKey(db: Db, key: bigint): Promise<boolean> {
+  const { rows } = await db.query<{ done: boolean }>('SELECT service_key_revoke($1) AS done', [key]);
   return rows[0]!.done;
 }
 

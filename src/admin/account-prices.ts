@@ -1,15 +1,17 @@
 /** What an account pays for a model instead of the price of its plan or the model: versions, some of which wait. */
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { type AccountPrice, accountPrices, setAccountPrice } from '../accounts/prices.ts';
+import { type AccountPrice, accountPrices, type NewAccountPrice, setAccountPrice } from '../accounts/prices.ts';
 import { priceOf } from '../catalog/build.ts';
 import { type ModelEntry, priceOverride } from '../catalog/file.ts';
 import { overriddenPrice, toOverride, type WrittenOverride } from '../catalog/override.ts';
 import { writePrice } from '../catalog/price.ts';
 import { readInput } from '../errors-input.ts';
 import { instant, text } from '../lib/http-json.ts';
+import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { audited } from './audited.ts';
 import { confirmation, confirmed, modelInForce, numbersAsText, refuseDoubts } from './prices.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, noSuch } from './shared.ts';
 
@@ -56,13 +58,12 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
   });
 
   scope.put<ByModel>(PATH, CALLS.set, async (request) => {
-    const account = accountOf(request);
     const model = request.params['*'];
     const { effective_at: at, reason, ...given } = readInput(newPrice, numbersAsText(request.body));
     const price = given.price as WrittenOverride;
     const entry = await modelInForce(pool, model);
     if (!confirmed(request.query)) refuseDoubts({ cost: entry.cost, price: asPaid(entry, price) }, entry);
-    return present(model, await setAccountPrice(pool, account, model, { price, reason, at, author: actorOf(request) }));
+    return change(request, 'account_price.set', { price, reason, at });
   });
 
   scope.delete<ByModel>(PATH, CALLS.end, async (request) => {
@@ -70,13 +71,26 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
     const model = request.params['*'];
     const { reason } = readInput(removal, request.body);
     const versions = await versionsOf(account, model);
-    const inForce = versions.find(({ waits }) => !waits);
-    if (!versions.some((one) => one.price !== null && (one.waits || one === inForce))) throw noSuch('price', model);
-    return present(
-      model,
-      await setAccountPrice(pool, account, model, { price: null, reason, at: null, author: actorOf(request) }),
-    );
+    const current = inForce(versions);
+    if (!versions.some((one) => one.price !== null && (one.waits || one === current))) throw noSuch('price', model);
+    return change(request, 'account_price.end', { price: null, reason, at: null });
   });
+
+  async function change(
+    request: FastifyRequest<ByModel>,
+    action: string,
+    given: Pick<NewAccountPrice, 'price' | 'reason' | 'at'>,
+  ) {
+    const account = accountOf(request);
+    const model = request.params['*'];
+    return audited(pool, request, action, account, async (db) => {
+      const current = inForce(await accountPrices(db, account, model));
+      const made = await setAccountPrice(db, account, model, { ...given, author: actorOf(request) });
+      const after = present(model, made);
+      const before = current === undefined ? null : present(model, current);
+      return { answer: after, target: publicId('acct', account), before, after, reason: given.reason };
+    });
+  }
 
   async function versionsOf(account: bigint, model: string): Promise<AccountPrice[]> {
     const versions = model.includes('\0') ? [] : await accountPrices(pool, account, model);
@@ -90,6 +104,10 @@ export function registerAccountPrices(scope: FastifyInstance, { pool, markup }: 
     const written = 'price' in override ? given : writePrice(overriddenPrice(priceOf(entry, markup), override));
     return written as ModelEntry['price'];
   }
+}
+
+function inForce(versions: readonly AccountPrice[]): AccountPrice | undefined {
+  return versions.find(({ waits }) => !waits);
 }
 
 function present(model: string, { version, price, reason, effectiveAt }: AccountPrice) {

@@ -1,10 +1,19 @@
 /** Accounts: created once per external id, listed, changed, suspended. */
 import type { FastifyInstance } from 'fastify';
-import { changeAccount, createAccount, findAccount, listAccounts, requirePlan } from '../accounts/accounts.ts';
+import {
+  changeAccount,
+  createAccount,
+  eraseAccount,
+  findAccount,
+  listAccounts,
+  requirePlan,
+} from '../accounts/accounts.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
+import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { audited } from './audited.ts';
 import { accountChange, newAccount, presentAccount, readAccountChange, readNewAccount } from './forms.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, integerCursor, noSuch } from './shared.ts';
 
@@ -22,13 +31,22 @@ const CALLS = {
     body: accountChange,
     answer: answers.account,
   }),
+  erase: about({
+    summary: "Makes an account nobody's: revokes its keys, erases what is told of a person, and keeps its entries.",
+    answer: answers.erasure,
+  }),
 };
 
 export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
   scope.post('/accounts', CALLS.make, async (request, reply) => {
     const given = readNewAccount(request.body);
     if (given.plan !== null) await requirePlan(pool, given.plan);
-    const { account, created } = await createAccount(pool, clock, given, actorOf(request));
+    const { account, created } = await audited(pool, request, 'account.create', null, async (db) => {
+      const made = await createAccount(db, clock, given, actorOf(request));
+      const { id } = made.account;
+      const after = presentAccount(made.account);
+      return { answer: made, account: id, target: after.id, before: made.created ? null : after, after };
+    });
     return reply.status(created ? 201 : 200).send(presentAccount(account));
   });
 
@@ -48,8 +66,28 @@ export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminD
     const id = accountOf(request);
     const change = readAccountChange(request.body);
     if (typeof change.plan === 'string') await requirePlan(pool, change.plan);
-    const account = await changeAccount(pool, clock, id, change, actorOf(request));
-    if (account === null) throw noSuch('account', request.params.id);
-    return presentAccount(account);
+    return audited(pool, request, 'account.change', id, async (db) => {
+      const before = presentAccount((await findAccount(db, id))!);
+      const after = presentAccount((await changeAccount(db, clock, id, change, actorOf(request)))!);
+      return { answer: after, target: after.id, before, after };
+    });
+  });
+
+  scope.delete<ById>('/accounts/:id', CALLS.erase, async (request) => {
+    const id = accountOf(request);
+    const target = publicId('acct', id);
+    return audited(pool, request, 'account.erase', target, async (db) => {
+      const before = await findAccount(db, id);
+      const erased = await eraseAccount(db, id);
+      if (before === null || erased === null) throw noSuch('account', target);
+      const erased_at = erased.erasedAt.toISOString();
+      return {
+        answer: { id: target, erased: true, erased_at, revoked_keys: erased.revokedKeys },
+        account: id,
+        target,
+        before: { status: before.status, erased_at: before.erasedAt?.toISOString() ?? null },
+        after: { status: 'suspended', erased_at },
+      };
+    });
   });
 }

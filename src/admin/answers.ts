@@ -16,11 +16,16 @@ export const account = z
     status: z.enum(['active', 'suspended']),
     overdraft: amount,
     budget: budget.nullable(),
+    stripe_customer_id: z.string().nullable(),
     metadata: z.record(z.string(), z.string()),
     created_at: time,
+    erased_at: time.nullable(),
   })
   .meta({ id: 'Account' });
 export const accountPage = pageOf(account);
+export const erasure = z
+  .strictObject({ id: id('acct'), erased: z.literal(true), erased_at: time, revoked_keys: count })
+  .meta({ id: 'Erasure' });
 
 const keyTerms = {
   name: z.string().nullable(),
@@ -47,6 +52,28 @@ export const newServiceKey = z
   .strictObject({ id: id('key'), key: shownOnce, ...serviceTerms })
   .meta({ id: 'NewServiceKey' });
 export const serviceKeyPage = pageOf(serviceKey);
+const adminKeyFields = { name: z.string(), created_at: time, revoked_at: time.nullable() };
+export const adminKey = z.strictObject({ id: id('adm'), ...adminKeyFields }).meta({ id: 'AdminKey' });
+export const newAdminKey = z
+  .strictObject({ id: id('adm'), key: shownOnce, ...adminKeyFields })
+  .meta({ id: 'NewAdminKey' });
+export const adminKeyPage = pageOf(adminKey);
+export const revokedAdminKey = z.strictObject({ id: id('adm'), revoked: z.literal(true) });
+
+const shown = z.record(z.string(), z.unknown()).nullable();
+export const auditRow = z
+  .strictObject({
+    id: id('aud'),
+    at: time,
+    author: z.string(),
+    action: z.string(),
+    target: z.string(),
+    before: shown,
+    after: shown,
+    reason: z.string().nullable(),
+  })
+  .meta({ id: 'AuditRow' });
+export const auditPage = pageOf(auditRow);
 
 export const grant = lot
   .extend({

@@ -15,6 +15,7 @@ import { changeEntry, entryVersions, type KeptVersion, latestEntries } from '../
 import { invalidField, readInput } from '../errors-input.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { audited, inForce } from './audited.ts';
 import { confirmation, confirmed, numbersAsText, refuseQuestions } from './prices.ts';
 import { type AdminDeps, actorOf, noSuch } from './shared.ts';
 
@@ -72,7 +73,12 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
         fields: null,
         make: () => body as KeptVersion['body'],
       };
-      return present(kind, name, await changeEntry(pool, change));
+      const target = `${kind}:${name}`;
+      return audited(pool, request, `${kind}.put`, target, async (db) => {
+        const before = await inForce(db, kind, name);
+        const after = present(kind, name, await changeEntry(db, change));
+        return { answer: after, target, before: before && present(kind, name, before), after };
+      });
     });
   }
 

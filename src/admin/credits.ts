@@ -5,10 +5,12 @@ import { adjustCredits } from '../accounts/corrections.ts';
 import { grantCredits } from '../accounts/credits.ts';
 import { advancePolicy } from '../accounts/plans.ts';
 import { pageQuery } from '../lib/http-json.ts';
+import { publicId } from '../lib/ids.ts';
 import { balanceView, forAdmins, ledgerView, requestsView } from '../metering/account-views.ts';
 import { balance, ledgerPage } from '../metering/answers.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { toldOnce } from './audited.ts';
 import { newAdjustment, newGrant, presentCorrection, presentGrant, readNewAdjustment, readNewGrant } from './forms.ts';
 import { type AdminDeps, accountOf, type ById, noSuch } from './shared.ts';
 
@@ -40,13 +42,30 @@ export function registerCredits(scope: FastifyInstance, deps: AdminDeps): void {
   scope.post<ById>('/accounts/:id/credits', CALLS.grant, async (request, reply) => {
     const account = accountOf(request);
     const { lot, created } = await grantCredits(deps, account, readNewGrant(request.body));
-    return reply.status(created ? 201 : 200).send(presentGrant(lot));
+    const after = presentGrant(lot);
+    const { reference, reason } = after;
+    await toldOnce(pool, request, 'credits.grant', reference, {
+      account,
+      target: publicId('acct', account),
+      after,
+      reason,
+    });
+    return reply.status(created ? 201 : 200).send(after);
   });
 
   scope.post<ById>('/accounts/:id/adjustments', CALLS.adjust, async (request, reply) => {
     const account = accountOf(request);
-    const correction = await adjustCredits(deps, account, readNewAdjustment(request.body));
-    return reply.status(correction.created ? 201 : 200).send(presentCorrection(correction));
+    const given = readNewAdjustment(request.body);
+    const correction = await adjustCredits(deps, account, given);
+    const after = presentCorrection(correction);
+    const { reference, reason } = given;
+    await toldOnce(pool, request, 'credits.adjust', reference, {
+      account,
+      target: publicId('acct', account),
+      after,
+      reason,
+    });
+    return reply.status(correction.created ? 201 : 200).send(after);
   });
 
   scope.get<ById>('/accounts/:id/balance', CALLS.balance, async (request) => {

@@ -7,7 +7,9 @@ import { findAccount, requirePlan } from '../accounts/accounts.ts';
 import {
   addStatement,
   databaseNow,
+  type KeptStatement,
   keptStatements,
+  lockStatement,
   setOverride,
   statementsAt,
   withdrawStatement,
@@ -20,6 +22,7 @@ import { toPage } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { audited, type Change } from './audited.ts';
 import {
   entitlementsQuery,
   newStatement,
@@ -71,7 +74,8 @@ const CALLS = {
   }),
 };
 
-export function registerEntitlements(scope: FastifyInstance, { pool, clock, catalogAt }: AdminDeps): void {
+export function registerEntitlements(scope: FastifyInstance, deps: AdminDeps): void {
+  const { pool, catalogAt } = deps;
   scope.get<ById>(PATH, CALLS.list, async (request) => {
     const account = accountOf(request);
     const { limit, cursor, at: given, asked } = readQuery(request.query);
@@ -100,28 +104,50 @@ export function registerEntitlements(scope: FastifyInstance, { pool, clock, cata
       statements: kept.map(presentStatement),
     };
   });
+  registerStatements(scope, deps);
+}
 
+function registerStatements(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
   scope.post<ById>(PATH, CALLS.state, async (request, reply) => {
     const account = accountOf(request);
     const made = readNewStatement(request.body, actorOf(request));
     if (made.key === 'plan') await requirePlan(pool, made.value as string, 'value');
-    const { statement, created } = await addStatement(pool, clock, account, made);
+    const { statement, created } = await audited(pool, request, 'entitlement.state', account, async (db) => {
+      const answer = await addStatement(db, clock, account, made);
+      return told(account, answer.created ? null : answer.statement, answer.statement, answer);
+    });
     return reply.status(created ? 201 : 200).send(presentStatement(statement));
   });
 
   scope.put<ByKey>(`${PATH}/*`, CALLS.override, async (request) => {
     const account = accountOf(request);
     const made = readOverride(request.params['*'], request.body, actorOf(request));
-    return presentStatement(await setOverride(pool, clock, account, made));
+    const set = await audited(pool, request, 'entitlement.override', account, async (db) => {
+      const before = await lockStatement(db, account, made);
+      const answer = await setOverride(db, clock, account, made);
+      return told(account, before, answer, answer);
+    });
+    return presentStatement(set);
   });
 
   scope.delete<ByKey>(`${PATH}/*`, CALLS.withdraw, async (request) => {
     const account = accountOf(request);
     const { slot, reason } = readSlot(request.params['*'], request.query, request.body);
-    const withdrawn = await withdrawStatement(pool, clock, account, slot, { reason, author: actorOf(request) });
-    if (withdrawn === null) throw noSuch('entitlement', slot.key);
+    const withdrawn = await audited(pool, request, 'entitlement.withdraw', account, async (db) => {
+      const before = await lockStatement(db, account, slot);
+      const answer = await withdrawStatement(db, clock, account, slot, { reason, author: actorOf(request) });
+      if (answer === null) throw noSuch('entitlement', slot.key);
+      return { ...told(account, before, null, answer), reason };
+    });
     return presentStatement(withdrawn);
   });
+}
+
+/** The target is the account: keys of statements are told apart in what is shown. */
+function told<T>(account: bigint, before: KeptStatement | null, after: KeptStatement | null, answer: T): Change<T> {
+  const shown = (one: KeptStatement | null) => (one === null ? null : presentStatement(one));
+  const reason = after?.reason ?? null;
+  return { answer, target: publicId('acct', account), before: shown(before), after: shown(after), reason };
 }
 
 const NO_PRICES = new Map<string, never>();

@@ -33,6 +33,7 @@ const account = {
   plan_quantity: whole(1, 100_000).optional(),
   overdraft: credits(0n).optional(),
   budget: budget.optional(),
+  stripe_customer_id: text(255).nullable().optional(),
   metadata: z
     .record(
       text(40),
@@ -94,14 +95,20 @@ export function readNewAccount(input: unknown): NewAccount {
     planQuantity: body.plan_quantity ?? 1,
     overdraft: body.overdraft ?? 0n,
     budget: body.budget ?? null,
+    stripeCustomerId: body.stripe_customer_id ?? null,
     metadata: body.metadata ?? {},
   };
 }
 
 /** The fields that were given; `null` takes one away. */
 export function readAccountChange(input: unknown): AccountChange {
-  const { external_id: externalId, plan_quantity: planQuantity, ...body } = readInput(accountChange, input);
-  return given({ ...body, externalId, planQuantity });
+  const {
+    external_id: externalId,
+    plan_quantity: planQuantity,
+    stripe_customer_id: stripeCustomerId,
+    ...body
+  } = readInput(accountChange, input);
+  return given({ ...body, externalId, planQuantity, stripeCustomerId });
 }
 
 /** The fields that are there. */
@@ -140,8 +147,10 @@ export function presentAccount(shown: Account) {
     status: shown.status,
     overdraft: formatCredits(shown.overdraft),
     budget: shown.budget === null ? null : presentBudget(shown.budget),
+    stripe_customer_id: shown.stripeCustomerId,
     metadata: shown.metadata,
     created_at: shown.createdAt.toISOString(),
+    erased_at: shown.erasedAt?.toISOString() ?? null,
   };
 }
 

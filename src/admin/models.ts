@@ -5,6 +5,7 @@ import { changeEntry, entryVersions, type KeptVersion } from '../catalog/store.t
 import { invalidField, readInput } from '../errors-input.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { audited, inForce } from './audited.ts';
 import {
   confirmation,
   confirmed,
@@ -82,10 +83,13 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
       if (!confirm) refuseDoubts(entry, base?.body ?? null);
       return entry;
     };
-    return presentModel(
-      name,
-      await changeEntry(pool, { kind: 'model', name, author: actorOf(request), at: null, fields: null, make }),
-    );
+    const change = { kind: 'model', name, author: actorOf(request), at: null, fields: null, make } as const;
+    const target = `model:${name}`;
+    return audited(pool, request, 'model.put', target, async (db) => {
+      const before = await inForce(db, 'model', name);
+      const after = presentModel(name, await changeEntry(db, change));
+      return { answer: after, target, before: before && presentModel(name, before), after };
+    });
   });
 
   scope.post<ByName>('/models/*', CALLS.price, async (request, reply) => {
@@ -94,9 +98,13 @@ export function registerModels(scope: FastifyInstance, deps: AdminDeps): void {
     if (name === null || !isName(name)) throw noSuch('model', path);
     if (path.endsWith(PREVIEW)) return previewPrice(deps, name, request.body);
     const change = priceChange(name, request.body, confirmed(request.query));
-    return reply
-      .status(201)
-      .send(presentPrice(await changeEntry(pool, { kind: 'model', name, author: actorOf(request), ...change })));
+    const target = `model:${name}`;
+    const made = await audited(pool, request, 'model.price', target, async (db) => {
+      const before = await inForce(db, 'model', name);
+      const after = presentPrice(await changeEntry(db, { kind: 'model', name, author: actorOf(request), ...change }));
+      return { answer: after, target, before: before && presentPrice(before), after };
+    });
+    return reply.status(201).send(made);
   });
 }
 

@@ -9,6 +9,7 @@ import { parsePublicId, parsePublicUuid, type Uuid } from '../lib/ids.ts';
 import { forAdmins, requestView } from '../metering/account-views.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
+import { toldOnce } from './audited.ts';
 import { newRefund, presentCorrection, readNewRefund } from './forms.ts';
 import { type AdminDeps, type ById, noSuch } from './shared.ts';
 
@@ -45,7 +46,10 @@ export function registerRequests(scope: FastifyInstance, deps: AdminDeps): void 
     const refund = readNewRefund(request.body);
     const { account, id } = await requestOf(request);
     const correction = await refundRequest(deps, account, id, refund);
-    return reply.status(correction.created ? 201 : 200).send(presentCorrection(correction));
+    const after = presentCorrection(correction);
+    const { reason } = refund;
+    await toldOnce(pool, request, 'request.refund', 'once', { account, target: request.params.id, after, reason });
+    return reply.status(correction.created ? 201 : 200).send(after);
   });
 
   /** The request that a path names, and whose it is: the account that the query names, else it is looked for. */

@@ -1,10 +1,12 @@
 /** The admin API, `/admin/v1/*`: for the owner of the gateway, with the admin key. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { adminCheck } from '../accounts/admin-key.ts';
+import { adminCheck } from '../accounts/admin-keys.ts';
 import { parseJson } from '../lib/http-json.ts';
 import type { Api } from '../openapi/document.ts';
 import { registerAccountPrices } from './account-prices.ts';
 import { registerAccounts } from './accounts.ts';
+import { registerAdminKeys } from './admin-keys.ts';
+import { registerAudit } from './audit.ts';
 import { registerCatalog } from './catalog.ts';
 import { registerCredits } from './credits.ts';
 import { registerEntitlements } from './entitlements.ts';
@@ -27,9 +29,10 @@ export const ADMIN_API: Api = {
 const MAX_BODY_BYTES = 1024 * 1024;
 
 export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Promise<void> {
-  const check = adminCheck(deps.adminKey);
+  const check = adminCheck(deps.pool, deps.adminKey);
   await app.register(
     async (scope) => {
+      scope.decorateRequest('admin', '');
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser(
         '*',
@@ -38,7 +41,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       );
       scope.addHook('onRequest', async (request, reply) => {
         reply.header('x-request-id', request.id);
-        check(request.headers.authorization);
+        request.admin = await check(request.headers.authorization);
       });
       // A request without a body is one with an empty object: what it lacks is then named field by field.
       scope.addHook('preValidation', async (request) => {
@@ -55,6 +58,8 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerLedger(scope, deps);
       registerModels(scope, deps);
       registerCatalog(scope, deps);
+      registerAdminKeys(scope, deps);
+      registerAudit(scope, deps);
     },
     { prefix: ADMIN_API.prefix },
   );

@@ -1,11 +1,20 @@
 /** Service keys: made and shown once, listed without their secrets, replaced, revoked. */
 import type { FastifyInstance } from 'fastify';
-import { createServiceKey, listServiceKeys, revokeServiceKey, rotateServiceKey } from '../accounts/service-keys.ts';
+import {
+  createServiceKey,
+  findServiceKey,
+  listServiceKeys,
+  revokeServiceKey,
+  rotateServiceKey,
+} from '../accounts/service-keys.ts';
+import type { Db } from '../db/pool.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
+import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
 import { revoked } from '../openapi/shapes.ts';
 import * as answers from './answers.ts';
+import { audited } from './audited.ts';
 import {
   newServiceKey,
   presentNewServiceKey,
@@ -39,7 +48,11 @@ const CALLS = {
 
 export function registerServiceKeys(scope: FastifyInstance, { pool, clock }: AdminDeps): void {
   scope.post('/service-keys', CALLS.make, async (request, reply) => {
-    const made = await createServiceKey(pool, clock, readNewServiceKey(request.body));
+    const key = readNewServiceKey(request.body);
+    const made = await audited(pool, request, 'service_key.create', null, async (db) => {
+      const answer = await createServiceKey(db, clock, key);
+      return { answer, target: publicId('key', answer.id), before: null, after: presentServiceKey(answer) };
+    });
     return reply.status(201).send(presentNewServiceKey(made));
   });
 
@@ -50,13 +63,28 @@ export function registerServiceKeys(scope: FastifyInstance, { pool, clock }: Adm
   });
 
   scope.post<ByKey>('/service-keys/:key/rotate', CALLS.rotate, async (request, reply) => {
-    const made = await rotateServiceKey(pool, clock, keyOf(request), readOverlap(request.body));
-    if (made === null) throw noSuch('key', request.params.key);
+    const overlap = readOverlap(request.body);
+    const made = await audited(pool, request, 'service_key.rotate', request.params.key, async (db) => {
+      const before = await shownKey(db, request);
+      const answer = (await rotateServiceKey(db, clock, keyOf(request), overlap))!;
+      return { answer, target: before.id, before, after: await shownKey(db, request) };
+    });
     return reply.status(201).send(presentNewServiceKey(made));
   });
 
   scope.delete<ByKey>('/service-keys/:key', CALLS.revoke, async (request) => {
-    if (!(await revokeServiceKey(pool, keyOf(request)))) throw noSuch('key', request.params.key);
-    return { id: request.params.key, revoked: true };
+    return audited(pool, request, 'service_key.revoke', request.params.key, async (db) => {
+      const before = await shownKey(db, request);
+      await revokeServiceKey(db, keyOf(request));
+      const answer = { id: before.id, revoked: true };
+      return { answer, target: before.id, before, after: await shownKey(db, request) };
+    });
   });
+}
+
+/** The service key that a path names, as it can always be shown. Throws `not_found`. */
+async function shownKey(db: Db, request: { params: ByKey['Params'] }) {
+  const key = await findServiceKey(db, keyOf(request));
+  if (key === null) throw noSuch('key', request.params.key);
+  return presentServiceKey(key);
 }

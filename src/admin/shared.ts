@@ -18,9 +18,16 @@ export interface ById {
   Params: { id: string };
 }
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of a call of the admin API: the name of its key. */
+    admin: string;
+  }
+}
+
 /** Who makes a change, as its author. */
-export function actorOf(_request: object): string {
-  return 'admin';
+export function actorOf(request: { admin: string }): string {
+  return request.admin;
 }
 
 /** The account that a path names. Throws `not_found` on what is no account's id. */

@@ -10,7 +10,7 @@
  * does not undo a route that was mended meanwhile.
  */
 import type { ClientBase, Pool } from 'pg';
-import { transaction } from '../db/pool.ts';
+import { type Db, transaction } from '../db/pool.ts';
 import { TollgateError } from '../errors.ts';
 import { type BuildOptions, buildCatalog, type KeptEntry } from './build.ts';
 import type { EntryKind, FileEntry } from './file.ts';
@@ -53,8 +53,8 @@ const MOST_WAITING = 20;
  * instant stays; what waited for the same one is replaced. Throws `invalid_request` on an instant that has passed, `conflict`
  * when too many wait, and what `make` throws; then nothing is changed.
  */
-export async function changeEntry(pool: Pool, change: EntryChange): Promise<KeptVersion> {
-  return transaction(pool, async (db) => {
+export async function changeEntry(database: Db, change: EntryChange): Promise<KeptVersion> {
+  return transaction(database, async (db) => {
     const now = await lockCatalog(db);
     const version = await changeLocked(db, now, change);
     await catalogChanged(db, now);
@@ -119,14 +119,8 @@ export function refuseInstant(
 }
 
 /** Sets one entry as it is given: a new version, effective at the next request on every gateway. Returns the version. */
-export async function putEntry(
-  pool: Pool,
-  kind: EntryKind,
-  name: string,
-  body: unknown,
-  author: string,
-): Promise<number> {
-  return (await changeEntry(pool, { kind, name, author, at: null, fields: null, make: () => body as Body })).version;
+export async function putEntry(db: Db, kind: EntryKind, name: string, body: unknown, author: string): Promise<number> {
+  return (await changeEntry(db, { kind, name, author, at: null, fields: null, make: () => body as Body })).version;
 }
 
 /** An entry to be set, made from the version that it takes the place of; 0: there was none. */
@@ -171,9 +165,9 @@ export async function latestEntries(
 }
 
 /** The versions of one entry, newest first: those that wait, the one in force, those that were. */
-export async function entryVersions(pool: Pool, kind: EntryKind, name: string): Promise<KeptVersion[]> {
-  await pool.query('SELECT catalog_advance()');
-  return versionsOf(pool, kind, name);
+export async function entryVersions(db: Db, kind: EntryKind, name: string): Promise<KeptVersion[]> {
+  await db.query('SELECT catalog_advance()');
+  return versionsOf(db, kind, name);
 }
 
 /** Left out are those that another took the place of before they were due. */

@@ -49,9 +49,16 @@ export function createPool(options: PoolOptions): pg.Pool {
   return pool;
 }
 
-/** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
-export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
+/** A pool, or a connection of one inside its caller's transaction. */
+export type Db = pg.Pool | pg.PoolClient;
+
+/**
+ * Runs `work` in one transaction: committed when it returns, rolled back when it throws. Inside a transaction already it is part of
+ * that, whose end is its caller's.
+ */
+export async function transaction<T>(db: Db, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  if (!(db instanceof pg.Pool)) return work(db);
+  const client = await db.connect();
   let broken = false;
   try {
     await client.query('BEGIN');

@@ -2,6 +2,8 @@
 
 -- Sequences
 
+CREATE SEQUENCE audit_audit_id_seq AS bigint START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1;
+
 CREATE SEQUENCE migrations_id_seq AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1;
 
 -- Tables
@@ -14,11 +16,15 @@ CREATE TABLE accounts (
   plan text,
   plan_quantity integer DEFAULT 1 NOT NULL,
   metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+  stripe_customer_id text,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  erased_at timestamp with time zone,
   CONSTRAINT accounts_pkey PRIMARY KEY (account_id),
+  CONSTRAINT account_erased_is_nobodys CHECK (((erased_at IS NULL) OR ((name = 'erased'::text) AND (email IS NULL) AND (external_id IS NULL) AND (metadata = '{}'::jsonb)))),
   CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
   CONSTRAINT account_name_is_short CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-  CONSTRAINT account_plan_quantity_is_in_range CHECK (((plan_quantity >= 1) AND (plan_quantity <= 100000)))
+  CONSTRAINT account_plan_quantity_is_in_range CHECK (((plan_quantity >= 1) AND (plan_quantity <= 100000))),
+  CONSTRAINT account_stripe_customer_is_unique UNIQUE (stripe_customer_id)
 );
 
 CREATE TABLE adjustments (
@@ -31,6 +37,17 @@ CREATE TABLE adjustments (
   reason text NOT NULL,
   CONSTRAINT adjustments_pkey PRIMARY KEY (account_id, reference),
   CONSTRAINT adjustment_book_is_known CHECK ((book = ANY (ARRAY[4, 14])))
+);
+
+CREATE TABLE admin_keys (
+  key_id bigint NOT NULL,
+  name text NOT NULL,
+  secret_hash bytea NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  revoked_at timestamp with time zone,
+  CONSTRAINT admin_keys_pkey PRIMARY KEY (key_id),
+  CONSTRAINT admin_key_hash_is_sha256 CHECK ((octet_length(secret_hash) = 32)),
+  CONSTRAINT admin_key_name_is_unique UNIQUE (name)
 );
 
 CREATE TABLE allocations (
@@ -61,6 +78,20 @@ CREATE TABLE api_keys (
   CONSTRAINT api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES api_keys(key_id),
   CONSTRAINT key_hash_is_sha256 CHECK ((octet_length(secret_hash) = 32)),
   CONSTRAINT key_scopes_are_known CHECK ((scopes <@ ARRAY['inference'::text, 'read'::text, 'consume'::text, 'billing'::text]))
+);
+
+CREATE TABLE audit (
+  audit_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  author text NOT NULL,
+  action text NOT NULL,
+  account_id bigint,
+  target text NOT NULL,
+  reference text,
+  before jsonb,
+  after jsonb,
+  reason text,
+  CONSTRAINT audit_pkey PRIMARY KEY (audit_id)
 );
 
 CREATE TABLE catalog_entries (
@@ -375,6 +406,16 @@ CREATE TABLE entries_default PARTITION OF entries DEFAULT;
 
 CREATE INDEX api_keys_of_account ON tollgate.api_keys USING btree (account_id, key_id);
 
+CREATE INDEX audit_of_account ON tollgate.audit USING btree (account_id, audit_id);
+
+CREATE INDEX audit_of_action ON tollgate.audit USING btree (action, audit_id);
+
+CREATE INDEX audit_of_author ON tollgate.audit USING btree (author, audit_id);
+
+CREATE INDEX audit_of_target ON tollgate.audit USING btree (target, audit_id);
+
+CREATE UNIQUE INDEX audit_tells_references_once ON tollgate.audit USING btree (action, target, reference) WHERE (reference IS NOT NULL);
+
 CREATE INDEX entries_apart ON ONLY tollgate.entries USING btree (account_id, seq) WHERE (kind <> ALL (ARRAY[2, 3]));
 
 CREATE INDEX holds_expiring ON tollgate.holds USING btree (account_id, expires_at) WHERE (expires_at < 'infinity'::timestamp with time zone);
@@ -392,6 +433,27 @@ CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE 
 CREATE INDEX wallets_policy_due ON tollgate.wallets USING btree (policy_changes_at) WHERE (policy_changes_at <> 'infinity'::timestamp with time zone);
 
 -- Functions
+
+CREATE OR REPLACE FUNCTION tollgate.account_erase(p_account bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_personal text[] := '{name,email,external_id,metadata,ip_ranges,reason}';
+  v_at timestamptz;
+BEGIN
+  PERFORM FROM wallets WHERE account_id = p_account FOR UPDATE;
+  UPDATE accounts SET name = 'erased', email = NULL, external_id = NULL, metadata = '{}',
+      erased_at = coalesce(erased_at, p_at, clock_timestamp())
+    WHERE account_id = p_account RETURNING erased_at INTO v_at;
+  UPDATE api_keys SET name = NULL, ip_ranges = NULL, revoked_at = coalesce(revoked_at, v_at) WHERE account_id = p_account;
+  UPDATE spenders SET state = 1 WHERE account_id = p_account AND key_id <> 0;
+  UPDATE wallets SET status = 1, policy_version = policy_version + 1, policy_changes_at = 'infinity' WHERE account_id = p_account;
+  UPDATE entitlements SET reason = NULL WHERE account_id = p_account AND reason IS NOT NULL;
+  UPDATE price_overrides SET reason = NULL WHERE account_id = p_account AND reason IS NOT NULL;
+  UPDATE audit SET before = before - v_personal, after = after - v_personal, reason = NULL WHERE account_id = p_account;
+  RETURN v_at;
+END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.catalog_advance(p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS void
@@ -1711,8 +1773,9 @@ BEGIN
   IF v_body->'included_credits' IS NULL OR coalesce(v_body->'stripe_prices', '[]') <> '[]' THEN RETURN; END IF;
   v_rolls_over := v_body->'included_credits'->>'rollover' = 'all';
   v_credits := (v_body->'included_credits'->>'credits')::numeric * 1000000000
-    * (SELECT plan_quantity FROM accounts WHERE account_id = p_account);
-  IF v_credits = 0 THEN RETURN; END IF;
+    * (SELECT plan_quantity FROM accounts WHERE account_id = p_account AND erased_at IS NULL);
+  -- Nothing is included, or the account was erased.
+  IF coalesce(v_credits, 0) = 0 THEN RETURN; END IF;
 
   IF v_body->'included_credits'->>'every' = 'once' THEN
     IF NOT EXISTS (SELECT FROM plan_periods WHERE account_id = p_account AND plan = v_plan AND ends_at = 'infinity') THEN
@@ -1790,7 +1853,7 @@ AS $function$
       SELECT FROM plan_periods p WHERE p.account_id = a.account_id
         AND CASE WHEN i.once THEN p.plan = i.name AND p.ends_at = 'infinity'
           ELSE p.ends_at < 'infinity' AND p.ends_at > coalesce(p_at, clock_timestamp()) END)
-    FROM (SELECT * FROM accounts WHERE account_id > p_after ORDER BY account_id LIMIT p_limit) a
+    FROM (SELECT * FROM accounts WHERE account_id > p_after AND erased_at IS NULL ORDER BY account_id LIMIT p_limit) a
       CROSS JOIN d LEFT JOIN included i ON i.name = coalesce(a.plan, d.name)
     ORDER BY a.account_id
 $function$;
@@ -1841,6 +1904,17 @@ BEGIN
     USING ERRCODE = 'restrict_violation';
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.refuse_change_but_erasure()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM accounts WHERE account_id = OLD.account_id AND erased_at IS NOT NULL) THEN
+    IF NEW.reason IS NULL AND to_jsonb(NEW) - TG_ARGV = to_jsonb(OLD) - TG_ARGV THEN RETURN NEW; END IF;
+  END IF;
+  RAISE EXCEPTION '% are never changed: add a new one', replace(TG_TABLE_NAME, '_', ' ') USING ERRCODE = 'restrict_violation';
+END $function$;
+
 CREATE OR REPLACE FUNCTION tollgate.service_account(p_key bigint, p_account bigint, p_external text, p_new bigint, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
  RETURNS bigint
  LANGUAGE plpgsql
@@ -1853,7 +1927,8 @@ BEGIN
   SELECT create_accounts INTO v_may_create FROM service_keys
     WHERE key_id = p_key AND revoked_at IS NULL AND (expires_at > v_now) IS NOT FALSE;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  SELECT account_id INTO v_account FROM accounts WHERE account_id = p_account OR external_id = p_external;
+  SELECT account_id INTO v_account FROM accounts
+    WHERE (account_id = p_account OR external_id = p_external) AND erased_at IS NULL;
   IF NOT FOUND THEN
     IF p_external IS NULL OR NOT v_may_create THEN RETURN NULL; END IF;
     INSERT INTO accounts (account_id, external_id, name) VALUES (p_new, p_external, left(p_external, 200))
@@ -1929,9 +2004,15 @@ CREATE TRIGGER allocations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.a
 
 CREATE TRIGGER allocations_are_not_truncated BEFORE TRUNCATE ON tollgate.allocations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+CREATE TRIGGER audit_is_append_only BEFORE DELETE OR UPDATE ON tollgate.audit FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('before', 'after', 'reason');
+
+CREATE TRIGGER audit_is_not_truncated BEFORE TRUNCATE ON tollgate.audit FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 CREATE TRIGGER catalog_entries_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.catalog_entries FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
-CREATE TRIGGER entitlements_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.entitlements FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
+CREATE TRIGGER entitlements_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entitlements FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('reason');
+
+CREATE TRIGGER entitlements_are_not_truncated BEFORE TRUNCATE ON tollgate.entitlements FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 CREATE TRIGGER entries_are_append_only BEFORE DELETE OR UPDATE ON tollgate.entries FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
@@ -1945,4 +2026,6 @@ CREATE TRIGGER named_operations_are_not_truncated BEFORE TRUNCATE ON tollgate.na
 
 CREATE TRIGGER plan_periods_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.plan_periods FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
-CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
+CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE ON tollgate.price_overrides FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('reason');
+
+CREATE TRIGGER price_overrides_are_not_truncated BEFORE TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();

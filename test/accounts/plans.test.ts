@@ -191,6 +191,7 @@ it('a new account has what the default plan includes, and an assigned plan grant
     overdraft: 0n,
     budget: null,
     metadata: {},
+    stripeCustomerId: null,
     planQuantity: 1,
   };
   const { account } = await createAccount(pool, systemClock, { ...terms, plan: null }, 'test');

@@ -18,6 +18,7 @@ test('an account is created with what was given, and can be read back', async ()
     external_id: 'crm-1',
     email: 'ops@acme.example',
     overdraft: 2.5,
+    stripe_customer_id: 'cus_crm1',
     metadata: { team: 'red' },
   };
   const created = await rig.admin('POST', '/accounts', given);
@@ -30,6 +31,7 @@ test('an account is created with what was given, and can be read back', async ()
     plan: null,
     plan_quantity: 1,
     status: 'active',
+    erased_at: null,
     created_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/),
   });
   expect(created.headers['x-request-id']).toMatch(/^req_[0-9a-f]{32}$/);
@@ -126,7 +128,7 @@ test.each([
   ['overdraft', { name: 'x', overdraft: '0.0000000001' }],
   ['overdraft', { name: 'x', overdraft: '1000000000.000000001' }],
   ['metadata.deep', { name: 'x', metadata: { deep: {} } }],
-  ['stripe_customer_id', { name: 'x', stripe_customer_id: 'cus_1' }],
+  ['stripe_customer_id', { name: 'x', stripe_customer_id: 5 }],
   ['status', { name: 'x', status: 'suspended' }],
 ])('POST accounts refuses a bad %s by name (%j)', async (param, given) => {
   const { status, body } = await rig.admin('POST', '/accounts', given);

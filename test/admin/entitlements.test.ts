@@ -67,7 +67,7 @@ describe('an override', () => {
       reference: null,
       value: true,
       state: 'in_force',
-      author: 'admin',
+      author: 'owner',
     });
     expect((await check({ model: 'vendor/o3' })).body).toEqual({
       allowed: true,

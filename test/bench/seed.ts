@@ -22,7 +22,7 @@ export async function seedAccounts(
 ): Promise<string[]> {
   const first = mintId(systemClock);
   const ids = Array.from({ length: count }, (_, i) => first + BigInt(i));
-  const keys = ids.map(mintKey);
+  const keys = ids.map((id) => mintKey(id));
   await transaction(pool, async (db) => {
     await db.query("INSERT INTO accounts (account_id, name) SELECT id, 'Bench' FROM unnest($1::bigint[]) id", [ids]);
     await db.query('INSERT INTO wallets (account_id) SELECT unnest($1::bigint[])', [ids]);

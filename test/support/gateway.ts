@@ -157,6 +157,7 @@ export async function createTestAccount(
     {
       name: 'Test',
       externalId: null,
+      stripeCustomerId: null,
       email: null,
       plan,
       planQuantity: 1,

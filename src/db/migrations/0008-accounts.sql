@@ -9,11 +9,25 @@ CREATE TABLE accounts (
   plan        text,                                   -- null: the catalog's default plan
   plan_quantity integer NOT NULL DEFAULT 1,           -- as many times its credits: seats, for one
   metadata    jsonb NOT NULL DEFAULT '{}',
+  stripe_customer_id text,
   created_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+  erased_at   timestamptz,                            -- when it became nobody's, for ever: account_erase
   CONSTRAINT account_external_id_is_unique UNIQUE (external_id),
   CONSTRAINT account_plan_quantity_is_in_range CHECK (plan_quantity BETWEEN 1 AND 100000),
-  CONSTRAINT account_name_is_short CHECK (length(name) BETWEEN 1 AND 200)
+  CONSTRAINT account_stripe_customer_is_unique UNIQUE (stripe_customer_id),
+  CONSTRAINT account_name_is_short CHECK (length(name) BETWEEN 1 AND 200),
+  CONSTRAINT account_erased_is_nobodys CHECK (erased_at IS NULL
+    OR (name = 'erased' AND email IS NULL AND external_id IS NULL AND metadata = '{}'))
 );
+
+-- Rows that never change, but for personal texts of an account that was erased: in the columns that are the trigger's arguments.
+CREATE FUNCTION refuse_change_but_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND EXISTS (SELECT FROM accounts WHERE account_id = OLD.account_id AND erased_at IS NOT NULL) THEN
+    IF NEW.reason IS NULL AND to_jsonb(NEW) - TG_ARGV = to_jsonb(OLD) - TG_ARGV THEN RETURN NEW; END IF;
+  END IF;
+  RAISE EXCEPTION '% are never changed: add a new one', replace(TG_TABLE_NAME, '_', ' ') USING ERRCODE = 'restrict_violation';
+END $$;
 
 CREATE TABLE api_keys (
   key_id      bigint PRIMARY KEY,

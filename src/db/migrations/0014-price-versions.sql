@@ -16,7 +16,9 @@ CREATE TABLE price_overrides (
   CONSTRAINT override_price_is_an_object CHECK (jsonb_typeof(price) = 'object')
 );
 CREATE INDEX price_overrides_waiting ON price_overrides (effective_at);
-CREATE TRIGGER price_overrides_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON price_overrides
+CREATE TRIGGER price_overrides_are_append_only BEFORE UPDATE OR DELETE ON price_overrides
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('reason');
+CREATE TRIGGER price_overrides_are_not_truncated BEFORE TRUNCATE ON price_overrides
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 -- When, after an instant, the next version becomes effective, or a service key ends: no account's policy version tells of that.

@@ -35,7 +35,9 @@ CREATE TABLE entitlements (
     OR coalesce(value, 'true') = 'true'),
   CONSTRAINT entitlement_starts_before_it_ends CHECK (valid_from < valid_until)
 );
-CREATE TRIGGER entitlements_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON entitlements
+CREATE TRIGGER entitlements_are_append_only BEFORE UPDATE OR DELETE ON entitlements
+  FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('reason');
+CREATE TRIGGER entitlements_are_not_truncated BEFORE TRUNCATE ON entitlements
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 -- The statements in force at an instant, as they were known then.

@@ -75,7 +75,8 @@ BEGIN
   SELECT create_accounts INTO v_may_create FROM service_keys
     WHERE key_id = p_key AND revoked_at IS NULL AND (expires_at > v_now) IS NOT FALSE;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  SELECT account_id INTO v_account FROM accounts WHERE account_id = p_account OR external_id = p_external;
+  SELECT account_id INTO v_account FROM accounts
+    WHERE (account_id = p_account OR external_id = p_external) AND erased_at IS NULL;
   IF NOT FOUND THEN
     IF p_external IS NULL OR NOT v_may_create THEN RETURN NULL; END IF;
     INSERT INTO accounts (account_id, external_id, name) VALUES (p_new, p_external, left(p_external, 200))

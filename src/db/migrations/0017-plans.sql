@@ -97,8 +97,9 @@ BEGIN
   IF v_body->'included_credits' IS NULL OR coalesce(v_body->'stripe_prices', '[]') <> '[]' THEN RETURN; END IF;
   v_rolls_over := v_body->'included_credits'->>'rollover' = 'all';
   v_credits := (v_body->'included_credits'->>'credits')::numeric * 1000000000
-    * (SELECT plan_quantity FROM accounts WHERE account_id = p_account);
-  IF v_credits = 0 THEN RETURN; END IF;
+    * (SELECT plan_quantity FROM accounts WHERE account_id = p_account AND erased_at IS NULL);
+  -- Nothing is included, or the account was erased.
+  IF coalesce(v_credits, 0) = 0 THEN RETURN; END IF;
 
   IF v_body->'included_credits'->>'every' = 'once' THEN
     IF NOT EXISTS (SELECT FROM plan_periods WHERE account_id = p_account AND plan = v_plan AND ends_at = 'infinity') THEN
@@ -140,7 +141,7 @@ RETURNS TABLE (account_id bigint, begun boolean) LANGUAGE sql STABLE AS $$
       SELECT FROM plan_periods p WHERE p.account_id = a.account_id
         AND CASE WHEN i.once THEN p.plan = i.name AND p.ends_at = 'infinity'
           ELSE p.ends_at < 'infinity' AND p.ends_at > coalesce(p_at, clock_timestamp()) END)
-    FROM (SELECT * FROM accounts WHERE account_id > p_after ORDER BY account_id LIMIT p_limit) a
+    FROM (SELECT * FROM accounts WHERE account_id > p_after AND erased_at IS NULL ORDER BY account_id LIMIT p_limit) a
       CROSS JOIN d LEFT JOIN included i ON i.name = coalesce(a.plan, d.name)
     ORDER BY a.account_id
 $$;
