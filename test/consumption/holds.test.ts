@@ -165,6 +165,10 @@ test('a suspended account settles what it began, and begins nothing', async () =
   }
   expect((await ask('POST', path('a', '/settle'), { credits: '3' })).body).toMatchObject({ charged: '3' });
   expect((await ask('POST', path('b', '/release'))).body).toMatchObject({ status: 'released' });
+  expect((await ask('GET', '/requests')).body.data).toMatchObject([
+    { status: 'released', held: '10', charged: '0', lines: [] },
+    { status: 'settled', held: '10', charged: '3' },
+  ]);
 });
 
 test('a request’s own hold is out of reach, and so are those of another account', async () => {

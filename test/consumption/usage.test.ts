@@ -138,6 +138,11 @@ test('what was booked answers as it did when its price, its operation or the ent
     const other = await rig.as(key, nth)('POST', '/usage', { ...report, quantity: 2 });
     expect(errorOf(other)).toBe('422 reference_reused quantity');
   }
+  // What a gateway remembers as denied is allowed at the next request.
+  await rig.admin('PATCH', `/accounts/${account}`, { plan: 'images' });
+  for (const nth of [1, 0]) {
+    expect((await rig.as(key, nth)('POST', '/usage', { usage_id: id(), operation: 'image' })).status).toBe(200);
+  }
 });
 
 test('of one credit left and two reports at once, through two gateways, exactly one is charged', async () => {

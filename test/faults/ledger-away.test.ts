@@ -1,5 +1,7 @@
 /** A database that goes away: nothing unheld is forwarded, new requests hear so within 2 s, and what was served is charged. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createKey, PLAIN_KEY } from '../../src/accounts/keys.ts';
+import { systemClock } from '../../src/lib/clock.ts';
 import {
   chargedTo,
   closeWorld,
@@ -93,3 +95,30 @@ describe.each(['cut', 'frozen'] as const)('the wire to the database is %s', (fau
     await expectSettled(world);
   }, 30_000);
 });
+
+it('a report of usage whose answer is lost says so within 2 s; sent again, it is charged once', async () => {
+  const terms = { ...PLAIN_KEY, scopes: ['consume' as const] };
+  const { text } = await createKey(world.pool, systemClock, account.account, terms);
+  const report = async () => {
+    const headers = { authorization: `Bearer ${text}` };
+    const body = JSON.stringify({ usage_id: 'job', credits: '2' });
+    const response = await fetch(`${gateway.url}/account/v1/usage`, { method: 'POST', headers, body });
+    return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+  };
+  const before = await chargedTo(world, account.account);
+  const struck = wire.strike({ statement: /ledger_apply/, point: 'answered', fate: 'freeze' });
+  const startedAt = Date.now();
+  const lost = await report();
+  expect(Date.now() - startedAt).toBeLessThan(2_500);
+  expect(lost).toMatchObject({ status: 503, body: { error: { code: 'ledger_unavailable' } } });
+  await struck;
+  mend();
+  let again = lost;
+  await eventually(async () => {
+    again = await report();
+    return again.status === 200;
+  }, 'it is answered');
+  expect(again.body).toMatchObject({ charged: '2', replayed: true });
+  expect((await chargedTo(world, account.account)) - before).toBe(2_000_000_000n);
+  await expectSettled(world);
+}, 30_000);
