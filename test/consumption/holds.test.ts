@@ -110,6 +110,18 @@ describe('each verb in each state', () => {
   });
 });
 
+test('a hold whose time is over is expired before anything has noticed it', async () => {
+  const { key } = await rig.customer('100');
+  const ask = rig.as(key);
+  await ask('POST', '/holds', { id: 'noticed by nobody', credits: '10', ttl_seconds: 60 });
+  await rig.world.pool.query("UPDATE holds SET expires_at = now() WHERE expires_at < 'infinity'");
+  expect((await ask('GET', path('noticed by nobody'))).body).toMatchObject({
+    status: 'expired',
+    held: '0',
+    charged: '0',
+  });
+});
+
 test('an extend under an Idempotency-Key adds once; without one each adds', async () => {
   const { key } = await rig.customer('100');
   const ask = rig.as(key);

@@ -210,6 +210,16 @@ describe('who may', () => {
     }
   });
 
+  test('not a service key that was revoked, though its gateway knows of the newest catalog already', async () => {
+    const [one, other] = [await rig.customer('10'), await rig.customer('10')];
+    const { body: service } = await rig.admin('POST', '/service-keys', { name: 'app', scopes: ['consume'] });
+    const ask = rig.as(service.key as string, 1, { 'tollgate-account': one.id });
+    expect((await ask('POST', '/usage', { usage_id: id(), credits: '1' })).status).toBe(200);
+    await rig.admin('DELETE', `/service-keys/${service.id}`);
+    expect((await rig.as(other.key, 1)('POST', '/usage', { usage_id: id(), credits: '1' })).status).toBe(200);
+    expect(errorOf(await ask('POST', '/usage', { usage_id: id(), credits: '1' }))).toBe('401 invalid_api_key');
+  });
+
   test('a model that is not there, or not entitled to', async () => {
     const ask = rig.as((await rig.customer('10')).key);
     const of = (model: string) => ask('POST', '/usage', { usage_id: id(), model, usage: { input_tokens: 1 } });

@@ -3,14 +3,29 @@
  * was refused leaves the name free. Consumption and holds by name are judged as any hold is.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Consume } from '../../src/ledger/named-operations.ts';
-import { MOST_RESERVED } from '../../src/ledger/named-operations.ts';
+import { WriterConnection } from '../../src/ledger/connection.ts';
+import { type Consume, MOST_RESERVED } from '../../src/ledger/named-operations.ts';
 import type { Operation } from '../../src/ledger/operations.ts';
 import type { Outcome } from '../../src/ledger/outcomes.ts';
 import { setWalletStatus } from '../../src/ledger/wallets.ts';
+import { LedgerWriter } from '../../src/ledger/writer.ts';
+import { systemClock } from '../../src/lib/clock.ts';
+import { silentLogger } from '../../src/observe/log.ts';
 import { rowsOf } from './model-compare.ts';
 import { consume, enlarge, reserve } from './named.ts';
-import { grant, hold, KEY, type LedgerRig, newId, OTHER_KEY, openLedger, release, settle } from './rig.ts';
+import {
+  grant,
+  hold,
+  KEY,
+  type LedgerRig,
+  lockWallet,
+  newId,
+  OTHER_KEY,
+  OWNER,
+  openLedger,
+  release,
+  settle,
+} from './rig.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -195,6 +210,21 @@ describe('enlarge', () => {
     await expectNothingMoved(account, enlarge(account, opened.id, 1n), { outcome: 'already_ended' });
     await expectNothingMoved(account, enlarge(account, newId(), 1n), { outcome: 'hold_not_found' });
   });
+});
+
+it('what was asked for in vain is not done later, when nobody waits for it', async () => {
+  const account = await accountOf(100n);
+  const connection = new WriterConnection(ledger.database.url, OWNER, silentLogger);
+  const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger, holdTimeoutMs: 300 });
+  const locked = await lockWallet(ledger.database.url, account);
+  for (const asked of [consume(account, 1n), reserve(account, 1n)]) {
+    await expect(writer.apply(asked)).rejects.toMatchObject({ code: 'ledger_unavailable' });
+  }
+  await locked.unlock();
+  await writer.apply(grant(account, 1n));
+  await writer.close();
+  await connection.close();
+  expect(await ledger.wallet(account)).toMatchObject({ posted: 101n, held: 0n });
 });
 
 it('what a name was used for cannot be changed', async () => {
