@@ -29,6 +29,9 @@ export function isAsking({ operation: { verb } }: Pick<Pending, 'operation'>): b
   return verb === 'hold' || verb === 'consume' || verb === 'reserve';
 }
 
+/** What the owner asks for: it may take its time. */
+export const PATIENT: ReadonlySet<Operation['verb']> = new Set(['grant', 'adjust', 'reverse'] as const);
+
 /** Accounts that somebody has locked for long, and when one operation of each may try again, alone. */
 export type Stuck = Map<bigint, number>;
 

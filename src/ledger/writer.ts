@@ -25,13 +25,11 @@ import { type Ending, isEnding } from './journal/record.ts';
 import { LiveHolds } from './live-holds.ts';
 import { type Hold, type Operation, type Release, releaseOf, type Settle } from './operations.ts';
 import type { Result } from './outcomes.ts';
-import { isAsking, NEVER, type Pending, type Stuck, takeBatch } from './pending.ts';
+import { isAsking, NEVER, PATIENT, type Pending, type Stuck, takeBatch } from './pending.ts';
 
 const DEADLINE_CHECK_MS = 100;
 const RETRY_FIRST_MS = 20;
 const RETRY_MOST_MS = 500;
-/** What the owner does: it may take its time. */
-const PATIENT: ReadonlySet<Operation['verb']> = new Set(['grant', 'adjust', 'reverse'] as const);
 /** How long an account that is locked waits until one operation of it tries again, for at most `lock_timeout`. */
 const STUCK_MS = 1_000;
 /** How often is looked for such an account when nothing else waits. */
@@ -132,11 +130,8 @@ export class LedgerWriter {
    */
   apply(operation: Exclude<Operation, Hold | Settle | Release>): Promise<Result> {
     if (this.depth >= this.#maxQueued) return Promise.reject(new TollgateError('overloaded'));
-    return this.#enqueue(
-      isAsking({ operation }) ? this.#holds : this.#urgent,
-      operation,
-      PATIENT.has(operation.verb) ? this.#settleTimeoutMs : this.#holdTimeoutMs,
-    );
+    const timeoutMs = PATIENT.has(operation.verb) ? this.#settleTimeoutMs : this.#holdTimeoutMs;
+    return this.#enqueue(isAsking({ operation }) ? this.#holds : this.#urgent, operation, timeoutMs);
   }
 
   /** Ends a hold that an app named, and whose end it repeats until it is answered: no journal keeps it. Throws as `apply` does. */
@@ -184,7 +179,13 @@ export class LedgerWriter {
     // A turn of the event loop first, no timer: what other sockets have brought by then goes along.
     await setImmediate();
     let call = this.#send();
-    while (call !== null) {
+    while (call !== null || this.depth > 0) {
+      if (call === null) {
+        // All that waits is of accounts that are locked.
+        await sleep(IDLE_MS);
+        call = this.#send();
+        continue;
+      }
       const { batch, answer } = call;
       const results = await answer.catch((error: unknown) => this.#failed(batch, error));
       // What gathered meanwhile leaves before these answers are acted on: the database works while we do.
@@ -194,7 +195,6 @@ export class LedgerWriter {
         await setImmediate();
         call = this.#send();
       }
-      for (; call === null && this.depth > 0; call = this.#send()) await sleep(IDLE_MS);
     }
     this.#busy = false;
     if (this.#deadlines !== null) clearInterval(this.#deadlines);

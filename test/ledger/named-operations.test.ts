@@ -2,6 +2,7 @@
  * What a host application names is done once: the same again answers as it did, with other fields it is refused by name, and what
  * was refused leaves the name free. Consumption and holds by name are judged as any hold is.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WriterConnection } from '../../src/ledger/connection.ts';
 import { type Consume, MOST_RESERVED } from '../../src/ledger/named-operations.ts';
@@ -25,6 +26,7 @@ import {
   openLedger,
   release,
   settle,
+  until,
 } from './rig.ts';
 
 let ledger: LedgerRig;
@@ -219,6 +221,9 @@ it('what was asked for in vain is not done later, when nobody waits for it', asy
   const locked = await lockWallet(ledger.database.url, account);
   for (const asked of [consume(account, 1n), reserve(account, 1n)]) {
     await expect(writer.apply(asked)).rejects.toMatchObject({ code: 'ledger_unavailable' });
+    // The writer is idle again, and remembers that the account was locked.
+    await until('nothing is in flight', () => writer.depth === 0);
+    await sleep(100);
   }
   await locked.unlock();
   await writer.apply(grant(account, 1n));
