@@ -2,7 +2,7 @@
  * The limits of a gateway: shared over Redis where there is one, else its own.
  *
  *   unset: its own, always
- *   shared ──Redis does not answer──▶ alone, at once ──it answers a probe, one a second──▶ shared
+ *   shared ──Redis does not answer──▶ alone, at once ──it answers a probe, two a second──▶ shared
  *
  * Alone, a gateway counts anew, by itself: no request fails or waits because of Redis. What was taken is given back where it was
  * taken. The state is in the log, in `/readyz` and in a gauge.
@@ -14,7 +14,7 @@ import type { Answer, Ask, Level, Limiter, Subject } from './limiter.ts';
 import { MemoryLimiter } from './memory.ts';
 import { RedisLimiter } from './redis.ts';
 
-const PROBE_MS = 1_000;
+const PROBE_MS = 500;
 /** A gateway that starts waits so long for Redis, so that its first requests count with those of others. */
 const START_MS = 2_000;
 const START_RETRY_MS = 50;
@@ -111,7 +111,7 @@ export class Limits implements Limiter {
       this.#isShared = true;
       this.#log.info('Redis answers again: limits are shared');
     } catch {
-      // It is asked again in a second.
+      // It is asked again.
     } finally {
       this.#probing = false;
     }

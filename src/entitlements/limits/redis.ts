@@ -20,7 +20,7 @@ const LEASE_MS = 30_000;
 /** A Redis beside a gateway answers in less than a millisecond. */
 const ANSWER_MS = 250;
 const CONNECT_MS = 1_000;
-const MOST_RETRY_MS = 1_000;
+const MOST_RETRY_MS = 500;
 /** Numbers that the script returns of each subject. */
 const NUMBERS = 5;
 
