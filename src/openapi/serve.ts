@@ -26,27 +26,22 @@ export async function serveDescription(app: FastifyInstance, api: Api): Promise<
   });
   let made: object | null = null;
   const document = (): object => (made ??= documentOf(api, calls));
-  await app.register(
-    async (scope) => {
-      scope.get('/openapi.json', async () => document());
-      // The page asks for this plugin, by which others describe their routes: ours describe themselves.
-      await scope.register(
-        Object.assign(async () => {}, { [Symbol.for('plugin-meta')]: { name: '@fastify/swagger' } }),
-      );
-      scope.decorate('swagger', document as never);
-      scope.addHook('onSend', async (_request, reply) => {
-        reply.headers({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
-      });
-      await scope.register(swaggerUi, {
-        routePrefix: '/docs',
-        staticCSP: POLICY,
-        theme: { title: api.title },
-        // Without the bar on top, which would load the description of any other place.
-        uiConfig: { layout: 'BaseLayout', docExpansion: 'none', tryItOutEnabled: true },
-      });
-    },
-    { prefix: api.prefix },
-  );
+  await app.register(async (scope) => {
+    scope.get(`${api.prefix}/openapi.json`, async () => document());
+    // The page asks for this plugin, by which others describe their routes: ours describe themselves.
+    await scope.register(Object.assign(async () => {}, { [Symbol.for('plugin-meta')]: { name: '@fastify/swagger' } }));
+    scope.decorate('swagger', document as never);
+    scope.addHook('onSend', async (_request, reply) => {
+      reply.headers({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
+    });
+    await scope.register(swaggerUi, {
+      routePrefix: `${api.prefix}/docs`,
+      staticCSP: POLICY,
+      theme: { title: api.title },
+      // Without the bar on top, which would load the description of any other place.
+      uiConfig: { layout: 'BaseLayout', docExpansion: 'list', tryItOutEnabled: true },
+    });
+  });
   return calls;
 }
 
