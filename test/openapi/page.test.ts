@@ -49,8 +49,8 @@ describe.skipIf(found === undefined)('the page', () => {
     await call.locator('textarea').fill('{"name":"From the page"}');
     await call.locator('button.execute').click();
     const answer = call.locator('.live-responses-table').first();
-    expect(await answer.locator('.response-col_status').nth(1).innerText()).toContain('201');
-    expect(await answer.innerText()).toContain('"name": "From the page"');
+    expect(await answer.locator('.response-col_status').nth(1).textContent()).toContain('201');
+    expect(await answer.textContent()).toContain('"name": "From the page"');
     expect((await rig.admin('GET', '/accounts')).body.data).toMatchObject([{ name: 'From the page' }]);
     expect(complaints).toEqual([]);
     expect(elsewhere).toEqual([]);
