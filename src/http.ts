@@ -125,6 +125,8 @@ const FASTIFY_ERRORS: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'invalid_request',
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'invalid_json',
   FST_ERR_BAD_URL: 'unknown_url',
+  // Nothing has so long a name.
+  FST_ERR_MAX_PARAM_LENGTH: 'not_found',
 };
 
 export function toPublicError(thrown: unknown): TollgateError {

@@ -15,7 +15,7 @@ import {
   withdrawStatement,
 } from '../accounts/entitlements.ts';
 import { answer } from '../entitlements/check.ts';
-import { presentAnswer, presentSpoken } from '../entitlements/present.ts';
+import { presentAnswer, presentSpoken, spokenCursor } from '../entitlements/present.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { readCursor } from '../errors-input.ts';
 import { toPage } from '../lib/http-json.ts';
@@ -88,10 +88,7 @@ export function registerEntitlements(scope: FastifyInstance, deps: AdminDeps): v
     const who = { account, key: 0n, statements, keyModels: null, keyLimits: null, prices: NO_PRICES, suspended };
     const head = { account_id: publicId('acct', account), at };
     if (asked !== null) return { ...head, ...presentAnswer(answer(catalog, who, asked)) };
-    const spoken = presentSpoken(
-      accessOf(catalog, who),
-      readCursor(cursor, (position) => position),
-    );
+    const spoken = presentSpoken(accessOf(catalog, who), readCursor(cursor, spokenCursor));
     const kept = await keptStatements(pool, account, { at: given, limit: MOST_STATEMENTS });
     return {
       ...head,

@@ -45,7 +45,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       });
       // A request without a body is one with an empty object: what it lacks is then named field by field.
       scope.addHook('preValidation', async (request) => {
-        request.body ??= {};
+        if (request.body === undefined) request.body = {};
       });
       registerAccounts(scope, deps);
       registerAccountPrices(scope, deps);

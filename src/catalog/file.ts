@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { type Config, catalogSource, loadConfig } from '../config.ts';
+import { CREDITS, isStorable } from '../lib/http-json.ts';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
 import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
 import { isUnit, UNITS } from './units.ts';
@@ -17,23 +18,32 @@ const MOST_USD = 1_000_000n * 10n ** 12n;
 const MOST_NAME_BYTES = 200;
 
 const usdMessage = `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`;
-const usd = z.string(usdMessage).refine((text) => {
-  const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
-  return price !== null && price >= 0n && price <= MOST_USD;
-}, usdMessage);
+const usd = z
+  .string(usdMessage)
+  .refine((text) => {
+    const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
+    return price !== null && price >= 0n && price <= MOST_USD;
+  }, usdMessage)
+  .meta({ format: 'usd', description: 'US dollars as decimal text.', examples: ['0.15'] });
 
 const creditsMessage = 'must be a decimal between 0 and 1000000000 with at most 9 decimals';
-const credits = z.string(creditsMessage).refine((text) => (parseCredits(text) ?? -1n) >= 0n, creditsMessage);
+const credits = z
+  .string(creditsMessage)
+  .refine((text) => (parseCredits(text) ?? -1n) >= 0n, creditsMessage)
+  .meta(CREDITS);
 
-const text = z.string().min(1, 'must not be empty');
+const text = z.string().min(1, 'must not be empty').refine(isStorable, 'must not hold NUL or broken surrogates');
 const fitsReceipt = (name: string): boolean => Buffer.byteLength(JSON.stringify(name)) - 2 <= MOST_NAME_BYTES;
 
 const MOST_MULTIPLE = 1_000n * 10n ** 6n;
 const multipleMessage = 'must be a decimal above 0 and up to 1000 with at most 6 decimals';
-const multiple = z.string(multipleMessage).refine((text) => {
-  const scaled = parseDecimal(text, 6);
-  return scaled !== null && scaled > 0n && scaled <= MOST_MULTIPLE;
-}, multipleMessage);
+const multiple = z
+  .string(multipleMessage)
+  .refine((text) => {
+    const scaled = parseDecimal(text, 6);
+    return scaled !== null && scaled > 0n && scaled <= MOST_MULTIPLE;
+  }, multipleMessage)
+  .meta({ format: 'multiple', description: 'A factor as decimal text.', examples: ['0.8'] });
 
 /** By unit. The catch-all takes the tools' names, which are not ours to list. */
 const unitPrices = z.object(Object.fromEntries(UNITS.map((unit) => [unit, usd.optional()])));
@@ -109,7 +119,7 @@ export const priceOverride = z.unknown().transform((value, context) => {
 const MOST_PLAN_PRICES = 200;
 
 const route = z.strictObject({
-  provider: text,
+  provider: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`),
   model: text.refine(fitsReceipt, `must have at most ${MOST_NAME_BYTES} bytes`),
   weight: whole(1, 1_000).optional(),
   cost: priceEntry.optional(),
@@ -172,7 +182,7 @@ export const operationEntry = z.strictObject({
 
 export const packEntry = z.strictObject({
   price: z.record(z.string().regex(/^[a-z]{3}$/, 'must be a currency such as usd'), usd).optional(),
-  stripe_price: text.optional(),
+  stripe_price: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`).optional(),
   credits,
   bonus_credits: credits.optional(),
   expires_days: whole(1, 36_500).optional(),

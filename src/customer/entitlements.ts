@@ -4,7 +4,7 @@ import type { CatalogCache } from '../catalog/cache.ts';
 import { decision, spokenPage } from '../entitlements/answers.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
 import { answer, check, readCheck } from '../entitlements/check.ts';
-import { presentAnswer, presentSpoken } from '../entitlements/present.ts';
+import { presentAnswer, presentSpoken, spokenCursor } from '../entitlements/present.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, toPage } from '../lib/http-json.ts';
@@ -23,7 +23,7 @@ const query = z.strictObject({
 export function entitlementCalls({ catalogs }: EntitlementDeps): Call[] {
   const list = async ({ principal, request }: Asked) => {
     const { limit, cursor } = readInput(query, request.query);
-    const after = readCursor(cursor, (position) => position);
+    const after = readCursor(cursor, spokenCursor);
     const access = accessOf(await catalogFor(catalogs, principal), principal);
     return toPage(
       presentSpoken(access, after),

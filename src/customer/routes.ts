@@ -49,7 +49,7 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
       });
       // A request without a body is one with an empty object: what it lacks is then named field by field.
       scope.addHook('preValidation', async (request) => {
-        request.body ??= {};
+        if (request.body === undefined) request.body = {};
       });
       registerCalls(scope, calls, deps.principals, deps.limits);
     },

@@ -13,6 +13,11 @@ export function presentAnswer({ limits, ...decision }: Answer) {
   return { allowed, reason, source, value, limits, valid_until };
 }
 
+/** A position in the list of what is decided: a key. */
+export function spokenCursor(position: string): string | null {
+  return /^(model|feature|limit|config):./s.test(position) ? position : null;
+}
+
 /** All that is decided of an account, sorted by key, from behind the key `after` on. */
 export function presentSpoken(access: Access, after: string | null) {
   return access

@@ -16,7 +16,7 @@ import { type Clock, systemClock } from '../../src/lib/clock.ts';
 import { mintId, parsePublicId, publicUuid, uuidv7 } from '../../src/lib/ids.ts';
 import { parseCredits } from '../../src/lib/money.ts';
 import { encodeFrozen, encodeReceipt, type ReceiptFacts } from '../../src/metering/receipt.ts';
-import { silentLogger } from '../../src/observe/log.ts';
+import { type Logger, silentLogger } from '../../src/observe/log.ts';
 import { serveDescription } from '../../src/openapi/serve.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { BREACH, tellBreaches } from '../support/described.ts';
@@ -52,6 +52,7 @@ export interface Rig {
 interface RigOptions {
   adminKey?: string | null;
   clock?: Clock;
+  log?: Logger;
   /** With the descriptions of both APIs, and their pages. */
   described?: boolean;
 }
@@ -64,7 +65,7 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
   const connection = new WriterConnection(database.url, owner, silentLogger);
   const writer = new LedgerWriter({ connection, clock: systemClock, log: silentLogger });
   const limits = { maxBodyBytes: 33_554_432, headersTimeoutMs: 20_000, requestTimeoutMs: 300_000 };
-  const http = createHttp({ ...limits, clock: systemClock, log: silentLogger });
+  const http = createHttp({ ...limits, clock: systemClock, log: options.log ?? silentLogger });
   const undescribed = tellBreaches(http);
   if (options.described) for (const api of [CUSTOMER_API, ADMIN_API]) await serveDescription(http, api);
   const adminKey = options.adminKey === undefined ? ADMIN_KEY : options.adminKey;
