@@ -86,7 +86,8 @@ export function whole(least: number, most: number) {
     .union([z.string(), z.number()], message)
     .refine((value) => /^-?\d{1,12}$/.test(String(value)) && Number(value) >= least && Number(value) <= most, message)
     .transform(Number)
-    .meta({ type: 'integer', minimum: least, maximum: most });
+    // Described as the number that it is, though its text will do.
+    .meta({ type: 'integer', anyOf: undefined, minimum: least, maximum: most });
 }
 
 /** Checks a value; what is wrong is added to `faults` under `file` and its path, and `null` returned. */
