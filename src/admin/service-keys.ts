@@ -64,7 +64,7 @@ export function registerServiceKeys(scope: FastifyInstance, { pool, clock }: Adm
 
   scope.post<ByKey>('/service-keys/:key/rotate', CALLS.rotate, async (request, reply) => {
     const overlap = readOverlap(request.body);
-    const made = await audited(pool, request, 'service_key.rotate', request.params.key, async (db) => {
+    const made = await audited(pool, request, 'service_key.rotate', publicId('key', keyOf(request)), async (db) => {
       const before = await shownKey(db, request);
       const answer = (await rotateServiceKey(db, clock, keyOf(request), overlap))!;
       return { answer, target: before.id, before, after: await shownKey(db, request) };
@@ -73,7 +73,7 @@ export function registerServiceKeys(scope: FastifyInstance, { pool, clock }: Adm
   });
 
   scope.delete<ByKey>('/service-keys/:key', CALLS.revoke, async (request) => {
-    return audited(pool, request, 'service_key.revoke', request.params.key, async (db) => {
+    return audited(pool, request, 'service_key.revoke', publicId('key', keyOf(request)), async (db) => {
       const before = await shownKey(db, request);
       await revokeServiceKey(db, keyOf(request));
       const answer = { id: before.id, revoked: true };

@@ -82,12 +82,14 @@ function interpolate(text: string, variables: Variables): string | null {
 /** A whole number, as text or as a number. */
 export function whole(least: number, most: number) {
   const message = `must be a whole number between ${least} and ${most}`;
-  return z
-    .union([z.string(), z.number()], message)
-    .refine((value) => /^-?\d{1,12}$/.test(String(value)) && Number(value) >= least && Number(value) <= most, message)
-    .transform(Number)
-    // Described as the number that it is, though its text will do.
-    .meta({ type: 'integer', anyOf: undefined, minimum: least, maximum: most });
+  return (
+    z
+      .union([z.string(), z.number()], message)
+      .refine((value) => /^-?\d{1,12}$/.test(String(value)) && Number(value) >= least && Number(value) <= most, message)
+      .transform(Number)
+      // Described as the number that it is, though its text will do.
+      .meta({ type: 'integer', anyOf: undefined, minimum: least, maximum: most })
+  );
 }
 
 /** Checks a value; what is wrong is added to `faults` under `file` and its path, and `null` returned. */
