@@ -147,11 +147,24 @@ export async function findAccountByExternalId(db: Db, externalId: string): Promi
   return rows[0] === undefined ? null : toAccount(rows[0]);
 }
 
+/** Which accounts are looked for: those that have all that is given. */
+export interface AccountFilter {
+  externalId?: string | undefined;
+  plan?: string | undefined;
+  status?: AccountStatus | undefined;
+}
+
 /** A page of accounts, newest first; `after` is the last id of the page before. */
-export async function listAccounts(pool: Pool, page: { limit: number; after: bigint | null }): Promise<Account[]> {
+export async function listAccounts(
+  pool: Pool,
+  { externalId, plan, status }: AccountFilter,
+  page: { limit: number; after: bigint | null },
+): Promise<Account[]> {
   const { rows } = await pool.query<Row>(
-    `${SELECT} WHERE $1::bigint IS NULL OR a.account_id < $1 ORDER BY a.account_id DESC LIMIT $2`,
-    [page.after, page.limit],
+    `${SELECT} WHERE ($1::bigint IS NULL OR a.account_id < $1) AND ($3::text IS NULL OR a.external_id = $3)
+         AND ($4::text IS NULL OR a.plan = $4) AND ($5::text IS NULL OR (w.status = 0) = ($5 = 'active'))
+       ORDER BY a.account_id DESC LIMIT $2`,
+    [page.after, page.limit, externalId, plan, status],
   );
   return rows.map(toAccount);
 }

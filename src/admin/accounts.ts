@@ -9,13 +9,26 @@ import {
   requirePlan,
 } from '../accounts/accounts.ts';
 import { readCursor, readInput } from '../errors-input.ts';
-import { pageQuery, toPage } from '../lib/http-json.ts';
+import { pageQuery, text, toPage } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
 import { audited } from './audited.ts';
-import { accountChange, newAccount, presentAccount, readAccountChange, readNewAccount } from './forms.ts';
+import {
+  accountChange,
+  accountStatus,
+  newAccount,
+  presentAccount,
+  readAccountChange,
+  readNewAccount,
+} from './forms.ts';
 import { type AdminDeps, accountOf, actorOf, type ById, integerCursor, noSuch } from './shared.ts';
+
+const accountQuery = pageQuery.extend({
+  external_id: text(255).optional(),
+  plan: text(200).optional(),
+  status: accountStatus.optional(),
+});
 
 const CALLS = {
   make: about({
@@ -24,7 +37,11 @@ const CALLS = {
     answer: answers.account,
     statuses: [201, 200],
   }),
-  list: about({ summary: 'Lists accounts.', query: pageQuery, answer: answers.accountPage }),
+  list: about({
+    summary: 'Lists accounts, all or those of an external id, a plan, a status.',
+    query: accountQuery,
+    answer: answers.accountPage,
+  }),
   show: about({ summary: 'Shows an account.', answer: answers.account }),
   change: about({
     summary: 'Changes the fields that are given; null takes one away.',
@@ -51,8 +68,9 @@ export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminD
   });
 
   scope.get('/accounts', CALLS.list, async (request) => {
-    const { limit, cursor } = readInput(pageQuery, request.query);
-    const accounts = await listAccounts(pool, { limit: limit + 1, after: readCursor(cursor, integerCursor) });
+    const { limit, cursor, external_id: externalId, ...filter } = readInput(accountQuery, request.query);
+    const page = { limit: limit + 1, after: readCursor(cursor, integerCursor) };
+    const accounts = await listAccounts(pool, { externalId, ...filter }, page);
     return toPage(accounts, limit, presentAccount, (account) => account.id.toString());
   });
 

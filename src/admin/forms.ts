@@ -43,11 +43,12 @@ const account = {
     .refine((all) => Object.keys(all).length <= MOST_METADATA, `must have at most ${MOST_METADATA} keys`)
     .optional(),
 };
+export const accountStatus = z.enum(['active', 'suspended'], 'must be "active" or "suspended"');
 export const newAccount = z.strictObject({ name: text(200), ...account });
 export const accountChange = z.strictObject({
   name: text(200).optional(),
   ...account,
-  status: z.enum(['active', 'suspended'], 'must be "active" or "suspended"').optional(),
+  status: accountStatus.optional(),
 });
 export const newGrant = z.strictObject({
   credits: credits(1n),

@@ -78,7 +78,24 @@ test('accounts are listed newest first, page by page', async () => {
   expect(all.body).toMatchObject({ has_more: false, next_cursor: null });
 });
 
+test('accounts are found by their external id, their plan and their status', async () => {
+  await rig.admin('PUT', '/plans/team', { models: [] });
+  const { body: one } = await rig.admin('POST', '/accounts', { name: 'x', external_id: 'find me', plan: 'team' });
+  await nextMillisecond();
+  const { body: two } = await rig.admin('POST', '/accounts', { name: 'y', plan: 'team' });
+  await rig.admin('PATCH', `/accounts/${two.id}`, { status: 'suspended' });
+  const found = async (query: string) =>
+    ((await rig.admin('GET', `/accounts?${query}`)).body.data as { id: string }[]).map(({ id }) => id);
+  expect(await found('external_id=find%20me')).toEqual([one.id]);
+  expect(await found('plan=team')).toEqual([two.id, one.id]);
+  expect(await found('plan=team&status=suspended')).toEqual([two.id]);
+  expect(await found('plan=team&status=active')).toEqual([one.id]);
+  expect(await found('plan=other')).toEqual([]);
+});
+
 test.each([
+  ['status=gone', 'status'],
+  ['external_id=', 'external_id'],
   ['limit=0', 'limit'],
   ['limit=201', 'limit'],
   ['limit=ten', 'limit'],
