@@ -184,8 +184,8 @@ export interface ErrorDetail {
   cause?: unknown;
   /** How long a client should wait, for `soon` and `later`. */
   retryAfterMs?: number;
-  /** Another than the registry's, where this one will not do. */
-  retry?: Retry;
+  /** To try again is of no use, whatever the registry says of others. */
+  isFinal?: boolean;
   /** Another status for the same error, where a setting allows it. */
   status?: number;
 }
@@ -196,7 +196,7 @@ export class TollgateError extends Error {
   readonly status: number;
   readonly param: string | null;
   readonly retryAfterMs: number;
-  readonly #retry: Retry;
+  readonly #isFinal: boolean;
 
   constructor(code: ErrorCode, detail: ErrorDetail = {}) {
     super(detail.message ?? ERRORS[code].message, detail.cause === undefined ? undefined : { cause: detail.cause });
@@ -204,8 +204,8 @@ export class TollgateError extends Error {
     this.code = code;
     this.status = detail.status ?? ERRORS[code].status;
     this.param = detail.param ?? null;
-    this.#retry = detail.retry ?? ERRORS[code].retry;
-    this.retryAfterMs = detail.retryAfterMs ?? (this.#retry === 'soon' ? 500 : 1000);
+    this.retryAfterMs = detail.retryAfterMs ?? (ERRORS[code].retry === 'soon' ? 500 : 1000);
+    this.#isFinal = detail.isFinal ?? false;
   }
 
   /** The body that every plane answers with: all four keys, as OpenAI's. */
@@ -215,13 +215,14 @@ export class TollgateError extends Error {
 
   /** The headers that steer clients' automatic retries. */
   headers(): Record<string, string> {
-    const retry = this.#retry;
+    const retry: Retry = ERRORS[this.code].retry;
     if (retry === 'never') return { 'x-should-retry': 'false' };
     if (retry === 'soon') return { 'x-should-retry': 'true', 'retry-after-ms': String(this.retryAfterMs) };
     if (retry === 'later') {
       return {
         'retry-after': String(Math.ceil(this.retryAfterMs / 1000)),
         'retry-after-ms': String(this.retryAfterMs),
+        ...(this.#isFinal ? { 'x-should-retry': 'false' } : {}),
       };
     }
     return {};

@@ -254,6 +254,6 @@ describe('what a client is told', () => {
     const level = { requests: 0, tokens: 0, concurrency: 0, resetMs: 0 };
     const error = rateLimited(refusalOf({ request: 'r', tokens: 20, subjects }, [level])!, 'plain');
     expect(error.message).toContain('Limit 10, Requested 20. It can never fit');
-    expect(error.headers()).toEqual({ 'x-should-retry': 'false' });
+    expect(error.headers()).toMatchObject({ 'retry-after': '1', 'x-should-retry': 'false' });
   });
 });

@@ -46,6 +46,8 @@ export class RedisLimiter implements Limiter {
   /** The keys of the slots of what runs, by request. */
   readonly #running = new Map<string, string[]>();
   readonly #heart: NodeJS.Timeout;
+  /** What went wrong with the connection last. */
+  #trouble: string | null = null;
 
   constructor({ url, leaseMs = LEASE_MS, answerMs = ANSWER_MS, clock }: RedisOptions) {
     this.#leaseMs = leaseMs;
@@ -60,8 +62,10 @@ export class RedisLimiter implements Limiter {
       connectionName: 'tollgate-limits',
       scripts: { tollgateTake: { lua: TAKE }, tollgateGiveBack: { lua: GIVE_BACK }, tollgateRenew: { lua: RENEW } },
     }) as Commands;
-    // What fails says so to whoever asked.
-    this.#redis.on('error', () => {});
+    // What fails says so to whoever asked; this says why there is no connection.
+    this.#redis.on('error', (error: NodeJS.ErrnoException) => {
+      this.#trouble = error.message || String(error.code);
+    });
     this.#heart = setInterval(() => this.#renew(), leaseMs / 3);
     this.#heart.unref();
   }
@@ -140,6 +144,8 @@ export class RedisLimiter implements Limiter {
     });
     try {
       return await Promise.race([answer, late]);
+    } catch (error) {
+      throw this.#redis.status === 'ready' || this.#trouble === null ? error : new Error(this.#trouble);
     } finally {
       clearTimeout(timer);
     }

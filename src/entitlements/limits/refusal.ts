@@ -14,7 +14,7 @@ export function rateLimited({ subject, kind, limit, used, asked, waitMs }: Refus
   if (waitMs === null) {
     const hint = kind === 'tokens' ? ' Shorten the input, or lower max_completion_tokens.' : '';
     return new TollgateError('rate_limit_exceeded', {
-      retry: 'never',
+      isFinal: true,
       message: `Request too large for ${on}: Limit ${limit}, Requested ${asked}. It can never fit into this limit.${hint}`,
     });
   }
