@@ -181,7 +181,9 @@ test("an erased account is nobody's: it keeps its entries, and neither spends, r
   await rig.admin('POST', `${path}/credits`, { credits: '5', kind: 'promo', reference: 'r' });
   await rig.admin('PUT', `${path}/entitlements/feature:f`, { value: true, reason: `asked for by ${person}` });
   await rig.admin('PUT', `${path}/prices/m`, { price: { input: '1', output: '1' }, reason: `for ${person}` });
-  const balance = (await rig.admin('GET', `${path}/balance`)).body;
+  const accountId = parsePublicId('acct', String(account.id))!;
+  const customer = { id: String(account.id), account: accountId, keyId: String(key.id), key: String(key.key) };
+  const request = await openRequest(rig, customer, '2');
   const actAs = (who: unknown, key: unknown = service.key) =>
     rig.http.inject({
       url: '/account/v1/balance',
@@ -196,6 +198,11 @@ test("an erased account is nobody's: it keeps its entries, and neither spends, r
     body: { id: account.id, erased: true, erased_at: expect.any(String), revoked_keys: 1 },
   });
   expect((await erase()).body).toEqual(erased.body);
+  // What ran is charged.
+  await request.settle('1');
+  const balance = (await rig.admin('GET', `${path}/balance`)).body;
+  expect(balance).toMatchObject({ posted: '4', held: '0' });
+  await expect(openRequest(rig, customer, '1')).rejects.toThrow('account_suspended');
   expect((await rig.admin('GET', path)).body).toMatchObject({
     name: 'erased',
     external_id: null,
@@ -223,16 +230,15 @@ test("an erased account is nobody's: it keeps its entries, and neither spends, r
     'key.create',
     'account.create',
   ]);
-  expect((await rig.admin('GET', `${path}/balance`)).body).toEqual(balance);
   expect((await rig.admin('GET', '/ledger/verify')).body).toMatchObject({ ok: true });
 
   const included = { credits: 10, every: 'month', rollover: 'none' };
   await rig.admin('PUT', '/plans/free', { default: true, models: ['*'], included_credits: included });
   await beginIncluded(rig.database.pool, null);
-  await grantIncluded(rig.database.pool, parsePublicId('acct', String(account.id))!);
+  await grantIncluded(rig.database.pool, accountId);
   expect((await rig.admin('GET', `${path}/balance`)).body).toEqual(balance);
 
-  expect((await rig.customer('/balance', String(key.key))).status).toBe(401);
+  expect((await rig.customer('/balance', customer.key)).status).toBe(401);
   expect((await actAs(account.id)).statusCode).toBe(404);
   const { body: other } = await rig.admin('POST', '/service-keys', { name: 'other host', create_accounts: true });
   expect((await actAs(account.id, other.key)).statusCode).toBe(404);
