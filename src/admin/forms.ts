@@ -79,7 +79,7 @@ export const newAdjustment = z.strictObject({
     .refine((nano): nano is bigint => nano !== null && nano !== 0n, {
       message: 'must be above or below 0, at most 10⁹ from it, with at most 9 decimals',
     })
-    .meta(CREDITS),
+    .meta({ ...CREDITS, format: 'signed credits' }),
   reason: text(500),
   reference: text(255),
 });

@@ -1,6 +1,8 @@
 /** Serves an API's description, and a page to try it from. Neither needs a key: shapes are no secret. */
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance, RouteOptions } from 'fastify';
+import { stringify } from 'yaml';
+import { TollgateError } from '../errors.ts';
 import { type Api, type Call, documentOf } from './document.ts';
 
 /** All that the page loads is ours, and nobody may frame it: the key is typed into it. It sets styles of its own. */
@@ -30,7 +32,12 @@ export async function serveDescription(app: FastifyInstance, api: Api): Promise<
     scope.get(`${api.prefix}/openapi.json`, async () => document());
     // The page asks for this plugin, by which others describe their routes: ours describe themselves.
     await scope.register(Object.assign(async () => {}, { [Symbol.for('plugin-meta')]: { name: '@fastify/swagger' } }));
-    scope.decorate('swagger', document as never);
+    scope.decorate('swagger', ((form?: { yaml?: boolean }) =>
+      form?.yaml ? stringify(document()) : document()) as never);
+    // A file that is not there, or not the page's: nothing else of this scope fails.
+    scope.setErrorHandler((cause) => {
+      throw new TollgateError('unknown_url', { cause });
+    });
     scope.addHook('onSend', async (_request, reply) => {
       reply.headers({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
     });

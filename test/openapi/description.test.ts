@@ -102,6 +102,10 @@ test('the page allows nothing but what comes from this gateway, and no other pag
   expect(policy).not.toContain('http');
   expect(page.headers['x-content-type-options']).toBe('nosniff');
   expect(page.body).not.toMatch(/(src|href)="(https?:)?\/\//);
+  for (const path of ['static/../../../../package.json', 'static/%2e%2e%2fpackage.json', 'static/nothing', 'nothing']) {
+    expect((await rig.http.inject(`/admin/v1/docs/${path}`)).statusCode, path).toBe(404);
+  }
+  expect((await rig.http.inject('/admin/v1/docs/yaml')).body).toMatch(/^openapi: 3\.1\.0\n/);
   // All else is without: it is no page.
   expect((await rig.admin('GET', '/accounts')).headers).not.toHaveProperty('content-security-policy');
 });

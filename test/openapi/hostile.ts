@@ -31,7 +31,7 @@ const MOST_ALIKE = 3;
 const DEEP = JSON.parse('['.repeat(2_000) + ']'.repeat(2_000)) as unknown;
 const ODD_TEXTS = ['\0', 'a\0b', '\ud800', MEGABYTE];
 /** Text that holds a decimal. */
-const DECIMALS = ['credits', 'usd', 'multiple'];
+const DECIMALS = ['credits', 'signed credits', 'usd', 'multiple'];
 /** Of these, that type of JSON is none. */
 const ODD_TYPES: Record<string, unknown[]> = {
   string: [5, true, {}, ['a']],
@@ -97,6 +97,8 @@ export function hostileCases(schema: Schema, path: (string | number)[] = [], ins
       'NaN',
     );
     add(true, {}, ['1'], MEGABYTE, '1\0');
+    if (one.format !== 'signed credits') add('-1', -1);
+    if (one.format !== 'usd') add('0.0000000001', 1e-10);
     return cases;
   }
   const type = typeof one.type === 'object' ? one.type.find((name) => name !== 'null')! : (one.type ?? 'string');

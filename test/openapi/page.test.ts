@@ -30,7 +30,7 @@ describe.skipIf(found === undefined)('the page', () => {
 
   test('loads without a complaint, takes the key, and shows what a call answers', async () => {
     const page = await browser.newPage();
-    page.setDefaultTimeout(10_000);
+    page.setDefaultTimeout(20_000);
     const complaints: string[] = [];
     const elsewhere: string[] = [];
     page.on('console', (message) => {
@@ -54,5 +54,5 @@ describe.skipIf(found === undefined)('the page', () => {
     expect((await rig.admin('GET', '/accounts')).body.data).toMatchObject([{ name: 'From the page' }]);
     expect(complaints).toEqual([]);
     expect(elsewhere).toEqual([]);
-  });
+  }, 60_000);
 });
