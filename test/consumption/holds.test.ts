@@ -110,6 +110,12 @@ describe('each verb in each state', () => {
   });
 });
 
+test.each(['日'.repeat(255), '%2F'.repeat(85), 'a/../b', ' '])('a hold can be reached by the id %s', async (id) => {
+  const ask = rig.as((await rig.customer('5')).key);
+  expect((await ask('POST', '/holds', { id, credits: '5', ttl_seconds: 60 })).body).toMatchObject({ id });
+  expect((await ask('POST', path(id, '/settle'), { credits: '5' })).body).toMatchObject({ id, charged: '5' });
+});
+
 test('a hold whose time is over is expired before anything has noticed it', async () => {
   const { key } = await rig.customer('100');
   const ask = rig.as(key);
