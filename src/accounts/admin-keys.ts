@@ -15,7 +15,7 @@ import { mintId } from '../lib/ids.ts';
 import { keyIdOf, mintKey, parseKey } from './key-format.ts';
 
 /** What the owner's key and Tollgate itself sign with: no named key may. */
-export const OWNER = 'owner';
+const OWNER = 'owner';
 export const RESERVED_NAMES: readonly string[] = [OWNER, 'bootstrap', 'cli', 'file'];
 
 const PREFIX = 'tg-admin-';
