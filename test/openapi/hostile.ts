@@ -29,7 +29,7 @@ export const MEGABYTE = 'm'.repeat(1_000_000);
 export const ABSENT = Symbol('absent');
 const MOST_ALIKE = 3;
 const DEEP = JSON.parse('['.repeat(2_000) + ']'.repeat(2_000)) as unknown;
-const ODD_TEXTS = ['\0', 'a\0b', '\ud800', MEGABYTE];
+const ODD_TEXTS = ['\0', 'a\0b', '\ud800'];
 /** Text that holds a decimal. */
 const DECIMALS = ['credits', 'signed credits', 'usd', 'multiple'];
 /** Of these, that type of JSON is none. */
@@ -96,17 +96,19 @@ export function hostileCases(schema: Schema, path: (string | number)[] = [], ins
       '١',
       'NaN',
     );
-    add(true, {}, ['1'], MEGABYTE, '1\0');
+    add(true, {}, ['1'], '1\0');
     if (one.format !== 'signed credits') add('-1', -1);
     if (one.format !== 'usd') add('0.0000000001', 1e-10);
     return cases;
   }
   const type = typeof one.type === 'object' ? one.type.find((name) => name !== 'null')! : (one.type ?? 'string');
-  if (one.enum !== undefined) add('nonsense', '', '__proto__', 'constructor', 5, {}, MEGABYTE);
+  if (one.enum !== undefined) add('nonsense', '', '__proto__', 'constructor', 5, {});
   else if (inside) add(...(ODD_TYPES[type] ?? []));
   if (type === 'integer') add((one.minimum ?? 0) - 1, (one.maximum ?? 0) + 1, 1e19, -1e19, '10000000000000000000');
   if (type === 'string' && one.enum === undefined) {
     add(...ODD_TEXTS);
+    // Each costs as much as a thousand others: where a name is, and nowhere deeper.
+    if (path.length === 1) add(MEGABYTE);
     if ((one.minLength ?? 0) > 0) add('');
     if (one.maxLength !== undefined) add('m'.repeat(one.maxLength + 1));
     if (one.format === 'date-time')
