@@ -125,7 +125,8 @@ function inObject(
   path: Case['path'],
 ): Case[] {
   const cases: Case[] = required.map((name) => ({ path: [...path, name], value: ABSENT }));
-  if (others === false)
+  // A body takes no field that it does not know, whatever its schema says.
+  if (others === false || path.length === 0)
     cases.push(...['nonsense', 'constructor', 'toString'].map((name) => ({ path: [...path, name], value: 1 })));
   // Of fields that are alike, as the prices of a table are, some will do.
   const alike = Map.groupBy(Object.entries(properties), ([, schema]) => JSON.stringify(schema));
