@@ -7,6 +7,7 @@ import { ADMIN_API } from '../../src/admin/routes.ts';
 import { CUSTOMER_API } from '../../src/customer/routes.ts';
 import { ADMIN_KEY } from '../admin/rig.ts';
 import { ABSENT, hostileCases, type Schema, validOf, withCase } from './hostile.ts';
+import { MORE, SAMPLES } from './samples.ts';
 import { createWalk, type Operation, SCOPES, type Walk } from './walk.ts';
 
 let walk: Walk;
@@ -19,24 +20,6 @@ afterAll(() => walk.rig.close());
 const TAKES_NUMBERS = /\/(models|plans|packs|operations|prices)\//;
 
 const short = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 60);
-
-/** Bodies that fit together, where what the schema needs does not. */
-const SAMPLES: Record<string, object> = {
-  'POST /account/v1/usage': { usage_id: 'u', credits: '1' },
-  'POST /account/v1/entitlements/check': { limit: 'seats' },
-  'POST /admin/v1/accounts/{id}/entitlements': {
-    source: 'grant',
-    key: 'feature:video',
-    value: true,
-    reference: 'r',
-    reason: 'x',
-  },
-  'PUT /admin/v1/accounts/{id}/entitlements/{key}': { value: true, reason: 'x' },
-  'PUT /admin/v1/accounts/{id}/prices/{model}': { price: { multiple: '0.9' }, reason: 'x' },
-  'PUT /admin/v1/models/{model}': { routes: [{ provider: 'on', model: 'x' }], price: { input: '1', output: '2' } },
-  'POST /admin/v1/models/{model}/prices': { price: { input: '1', output: '2' } },
-  'POST /admin/v1/models/{model}/prices/preview': { price: { input: '1', output: '2' } },
-};
 
 test('a body that lacks a field, or has one of a wrong kind, size or name, is refused by its name', async () => {
   const faults = await walk.attemptAll(({ name, body }) => {
@@ -51,6 +34,16 @@ test('a body that lacks a field, or has one of a wrong kind, size or name, is re
       }));
   });
   expect(faults).toEqual([]);
+}, 60_000);
+
+test('values of any kind, and fields that do not fit together, are refused by name', async () => {
+  const faults = await walk.attemptAll(({ name }) =>
+    Object.entries(MORE[name] ?? {}).flatMap(([field, bodies]) =>
+      bodies.map((body) => ({ sent: { body }, field, what: short(body) })),
+    ),
+  );
+  expect(faults).toEqual([]);
+  expect(Object.keys(MORE).filter((name) => !walk.operations.some((one) => one.name === name))).toEqual([]);
 }, 60_000);
 
 test('a body that is not one JSON object is refused, however deep, broken, long or odd it is', async () => {

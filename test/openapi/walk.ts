@@ -112,6 +112,7 @@ async function prepare(rig: Rig, ada: Customer): Promise<Record<string, string>>
   const entry = { routes: [{ provider: 'on', model: 'x' }], price: { input: '1', output: '2' } };
   await rig.admin('PUT', '/models/plain', entry);
   await rig.admin('PUT', '/plans/pro', { models: ['*'] });
+  await rig.admin('PATCH', `/accounts/${ada.id}`, { plan: 'pro' });
   await rig.admin('PUT', '/packs/starter', { credits: '5' });
   await rig.admin('PUT', '/operations/video', { credits: '5' });
   await rig.admin('PUT', `/accounts/${ada.id}/prices/plain`, { price: { multiple: '0.9' }, reason: 'early' });
