@@ -31,6 +31,8 @@ export const usage = z.strictObject({
   model: text(MOST_NAME_CHARS).optional(),
   usage: z
     .record(z.string(), units, 'must be an object such as {"input_tokens":1000,"output_tokens":50}')
+    // What is 0 is said so: nothing at all is likelier a mistake, and would use the id up.
+    .refine((all) => Object.keys(all).length > 0, 'must say what was used, such as {"input_tokens":1000}')
     .refine((all) => Object.keys(all).length <= MOST_UNIT_NAMES, `must have at most ${MOST_UNIT_NAMES} fields`)
     .optional(),
   already_done: z.boolean('must be true or false').default(false),

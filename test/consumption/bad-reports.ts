@@ -22,6 +22,7 @@ export const BAD_REPORTS: [what: string, body: unknown, error: string][] = [
   ['a part of an operation', { usage_id: 'x', operation: 'ping', quantity: 1.5 }, '400 invalid_request quantity'],
   ['a quantity of credits', { usage_id: 'x', credits: '1', quantity: 2 }, '400 invalid_request quantity'],
   ['a model without usage', { usage_id: 'x', ...model }, '400 invalid_request usage'],
+  ['usage of nothing', { usage_id: 'x', model: 'plain', usage: {} }, '400 invalid_request usage'],
   ['usage without a model', { usage_id: 'x', credits: '1', usage: {} }, '400 invalid_request usage'],
   ['an unknown unit', { usage_id: 'x', ...model, usage: { tokens: 1 } }, '400 invalid_request usage.tokens'],
   ['usage below 0', { usage_id: 'x', ...model, usage: { input_tokens: -1 } }, '400 invalid_request usage.input_tokens'],
