@@ -24,13 +24,14 @@ export interface Call {
 }
 
 type Json = Record<string, unknown>;
+type Components = Record<'schemas' | 'responses', Json>;
 
 const OF_BODIES: readonly ErrorCode[] = ['invalid_json', 'request_too_large'];
 const OF_WRITES: readonly ErrorCode[] = ['conflict', 'reference_reused'];
 
 /** The document. Schemas with an id are its components; bodies are described as they are sent, answers as they come. */
 export function documentOf(api: Api, calls: readonly Call[]): Json {
-  const components: Json = { Error: ERROR };
+  const components: Components = { schemas: { Error: ERROR }, responses: {} };
   const paths: Record<string, Json> = {};
   const inOrder = calls.toSorted((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
   for (const call of inOrder) {
@@ -42,11 +43,11 @@ export function documentOf(api: Api, calls: readonly Call[]): Json {
     info: { title: api.title, description: api.description, version: '1' },
     servers: [{ url: api.prefix }],
     paths,
-    components: { schemas: components, securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+    components: { ...components, securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
   };
 }
 
-function operationOf(api: Api, { method, path, scopes, about }: Call, components: Json): Json {
+function operationOf(api: Api, { method, path, scopes, about }: Call, components: Components): Json {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
   const writes = method !== 'GET';
   const errors: ErrorCode[] = ['invalid_request', ...api.errors, ...(about.errors ?? [])];
@@ -61,7 +62,7 @@ function operationOf(api: Api, { method, path, scopes, about }: Call, components
     security: scopes.length === 0 ? [{ key: [] }] : scopes.map((scope) => ({ key: [scope] })),
     parameters: [...names.map(pathParameter), ...queryParameters(about.query, components)],
     ...(about.body === undefined ? {} : { requestBody: bodyOf(about.body, components) }),
-    responses: { ...answersOf(about, components), ...refusalsOf(errors) },
+    responses: { ...answersOf(about, components), ...refusalsOf(errors, components) },
   };
 }
 
@@ -75,7 +76,7 @@ function pathParameter(name: string): Json {
   return { name, in: 'path', required: true, schema: { type: 'string' } };
 }
 
-function queryParameters(query: z.ZodType | undefined, components: Json): Json[] {
+function queryParameters(query: z.ZodType | undefined, components: Components): Json[] {
   if (query === undefined) return [];
   const { properties = {}, required = [] } = schemaOf(query, 'input', components) as {
     properties?: Record<string, unknown>;
@@ -89,13 +90,13 @@ function queryParameters(query: z.ZodType | undefined, components: Json): Json[]
   }));
 }
 
-function bodyOf(body: z.ZodType, components: Json): Json {
+function bodyOf(body: z.ZodType, components: Components): Json {
   const schema = schemaOf(body, 'input', components);
   const required = ((schema.required as unknown[] | undefined) ?? []).length > 0;
   return { required, content: { 'application/json': { schema } } };
 }
 
-function answersOf({ statuses = [200], answer, alsoAs }: About, components: Json): Json {
+function answersOf({ statuses = [200], answer, alsoAs }: About, components: Components): Json {
   const content = {
     'application/json': { schema: schemaOf(answer, 'output', components) },
     ...(alsoAs === undefined ? {} : { [alsoAs]: { schema: { type: 'string' } } }),
@@ -106,20 +107,24 @@ function answersOf({ statuses = [200], answer, alsoAs }: About, components: Json
   );
 }
 
-/** The refusals, by their status: what the registry says of each. */
-function refusalsOf(codes: readonly ErrorCode[]): Json {
+/** The refusals by their status, as components that many calls share: what the registry says of each. */
+function refusalsOf(codes: readonly ErrorCode[], { responses }: Components): Json {
   const byStatus = Map.groupBy(new Set<ErrorCode>([...codes, 'internal_error']), (code) => ERRORS[code].status);
   const content = { 'application/json': { schema: { $ref: '#/components/schemas/Error' } } };
   return Object.fromEntries(
-    [...byStatus].map(([status, some]) => [
-      status,
-      { description: some.map((code) => `\`${code}\`: ${ERRORS[code].message}`).join('\n\n'), content },
-    ]),
+    [...byStatus].map(([status, some]) => {
+      const name = [status, ...some].join('.');
+      responses[name] = {
+        description: some.map((code) => `\`${code}\`: ${ERRORS[code].message}`).join('\n\n'),
+        content,
+      };
+      return [status, { $ref: `#/components/responses/${name}` }];
+    }),
   );
 }
 
 /** A schema as JSON Schema; what of it has an id goes among the components. */
-function schemaOf(schema: z.ZodType, io: 'input' | 'output', components: Json): Json {
+function schemaOf(schema: z.ZodType, io: 'input' | 'output', components: Components): Json {
   const {
     $schema: _,
     $defs: named = {},
@@ -132,7 +137,7 @@ function schemaOf(schema: z.ZodType, io: 'input' | 'output', components: Json): 
       if (io === 'output') delete jsonSchema.additionalProperties;
     },
   });
-  Object.assign(components, relocated(named));
+  Object.assign(components.schemas, relocated(named));
   return relocated(own);
 }
 

@@ -52,6 +52,7 @@ describe.skipIf(found === undefined)('the page', () => {
     expect(await answer.locator('.response-col_status').nth(1).textContent()).toContain('201');
     expect(await answer.textContent()).toContain('"name": "From the page"');
     expect((await rig.admin('GET', '/accounts')).body.data).toMatchObject([{ name: 'From the page' }]);
+    expect(await page.locator('.errors-wrapper').count()).toBe(0);
     expect(complaints).toEqual([]);
     expect(elsewhere).toEqual([]);
   }, 60_000);
