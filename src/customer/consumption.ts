@@ -56,6 +56,7 @@ const ABOUT = {
   },
   extend: {
     summary: 'Adds to an open hold, once per Idempotency-Key; its expiry stays.',
+    headers: { 'idempotency-key': 'The same key again adds nothing more.' },
     body: enlargement,
     answer: answers.hold,
     errors: [...SHORT, 'idempotency_key_reused'],

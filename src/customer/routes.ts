@@ -20,9 +20,11 @@ export interface CustomerDeps extends MoneyDeps, EntitlementDeps, LimitDeps, Con
 /** The API as its description introduces it. */
 export const CUSTOMER_API: Api = {
   title: 'Tollgate customer API',
-  description:
-    'For an account and its host application, with the same API keys as `/v1`. A service key names the account in the header `tollgate-account`.',
+  description: 'For an account and its host application, with the same API keys as `/v1`.',
   prefix: '/account/v1',
+  headers: {
+    'tollgate-account': 'Of a service key alone: the account it acts for, as `acct_…` or `ext:<external id>`.',
+  },
   errors: ['invalid_api_key', 'scope_missing', 'ip_not_allowed', 'rate_limit_exceeded'],
 };
 

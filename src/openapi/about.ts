@@ -10,6 +10,8 @@ export interface About {
   path?: `/${string}`;
   query?: z.ZodType | undefined;
   body?: z.ZodType;
+  /** Headers that it reads beside those of every call, with what they say. */
+  headers?: Readonly<Record<string, string>>;
   answer: z.ZodType;
   /** With which it answers, 200 alone unless given; 201 where something was made. */
   statuses?: readonly (200 | 201)[];

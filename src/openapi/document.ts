@@ -10,6 +10,8 @@ export interface Api {
   description: string;
   /** Before every path. */
   prefix: string;
+  /** Headers that each of its calls reads, with what they say; none but the key's where it is not given. */
+  headers?: Readonly<Record<string, string>>;
   /** What any of its calls may be refused with, whatever it is about. */
   errors: readonly ErrorCode[];
 }
@@ -60,7 +62,11 @@ function operationOf(api: Api, { method, path, scopes, about }: Call, components
     tags: [tagOf(path)],
     // One of a key's scopes will do.
     security: scopes.length === 0 ? [{ key: [] }] : scopes.map((scope) => ({ key: [scope] })),
-    parameters: [...names.map(pathParameter), ...queryParameters(about.query, components)],
+    parameters: [
+      ...names.map(pathParameter),
+      ...queryParameters(about.query, components),
+      ...Object.entries({ ...api.headers, ...about.headers }).map(headerParameter),
+    ],
     ...(about.body === undefined ? {} : { requestBody: bodyOf(about.body, components) }),
     responses: { ...answersOf(about, components), ...refusalsOf(errors, components) },
   };
@@ -74,6 +80,10 @@ function tagOf(path: string): string {
 
 function pathParameter(name: string): Json {
   return { name, in: 'path', required: true, schema: { type: 'string' } };
+}
+
+function headerParameter([name, description]: [string, string]): Json {
+  return { name, in: 'header', description, schema: { type: 'string' } };
 }
 
 function queryParameters(query: z.ZodType | undefined, components: Components): Json[] {

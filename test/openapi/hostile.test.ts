@@ -125,6 +125,25 @@ test('a query that is wrong, hostile or not known is refused by its name', async
   expect(faults).toEqual([]);
 }, 60_000);
 
+test('a header that is wrong, or not for this key, is refused by its name', async () => {
+  const odd: Record<string, string[]> = {
+    'tollgate-account': ['', walk.bob.id, walk.ada.id, 'ext:../', 'acct_0', 'x'.repeat(5_000)],
+    'idempotency-key': ['', 'x'.repeat(256)],
+  };
+  const faults = await walk.attemptAll((one) => {
+    const body = one.body === undefined ? undefined : (SAMPLES[one.name] ?? validOf(one.body));
+    const known = one.parameters.filter((parameter) => parameter.in === 'header');
+    return known.flatMap(({ name }) =>
+      odd[name]!.map((value) => ({
+        sent: { headers: { [name]: value }, body },
+        field: name === 'idempotency-key' ? 'Idempotency-Key' : name,
+        what: `${name}: ${value.slice(0, 40)}`,
+      })),
+    );
+  });
+  expect(faults).toEqual([]);
+});
+
 /** Of names almost any text is one, which may be nobody's. */
 function oddQueries(name: string, schema: Schema): string[] {
   const twice = `${name}=1&${name}=2`;

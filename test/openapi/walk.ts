@@ -29,6 +29,7 @@ export interface Sent {
   key?: string | null;
   body?: unknown;
   query?: string;
+  headers?: Record<string, string>;
   /** In the place of what the last parameter of the path names. */
   named?: string;
 }
@@ -51,7 +52,7 @@ export interface Walk {
   log: string[];
   /** A call of an operation on what is Ada's, with her key or the admin's unless it says otherwise. */
   send(operation: Operation, sent: Sent): Promise<Answer>;
-  call(method: string, url: string, key: string | null, body?: unknown): Promise<Answer>;
+  call(method: string, url: string, key: string | null, body?: unknown, headers?: object): Promise<Answer>;
   /** Makes the attempts at one operation, and tells what was not refused as it should, or changed something. */
   attempt(operation: Operation, all: Attempt[]): Promise<string[]>;
   /** The same of every operation. */
@@ -73,14 +74,14 @@ export async function createWalk(): Promise<Walk> {
   const prefixes = [ADMIN_API.prefix, CUSTOMER_API.prefix];
   const operations = (await Promise.all(prefixes.map((prefix) => describedCalls(rig, prefix)))).flat();
 
-  const call: Walk['call'] = async (method, url, key, body) => {
-    const { status, text, headers } = await inject(rig, method, url, key, body);
+  const call: Walk['call'] = async (method, url, key, body, more = {}) => {
+    const { status, text, headers } = await inject(rig, { method, url, key, body, more });
     answers.push(text.slice(0, 20_000));
     return { status, body: JSON.parse(text) as Record<string, unknown>, headers };
   };
-  const send: Walk['send'] = ({ prefix, method, path }, { key, body, query = '', named }) => {
+  const send: Walk['send'] = ({ prefix, method, path }, { key, body, query = '', named, headers }) => {
     const own = prefix === ADMIN_API.prefix ? ADMIN_KEY : ada.key;
-    return call(method, `${prefix}${filled(path, names, named)}${query}`, key === undefined ? own : key, body);
+    return call(method, `${prefix}${filled(path, names, named)}${query}`, key === undefined ? own : key, body, headers);
   };
   const attempt: Walk['attempt'] = async (operation, all) => {
     const before = await stateOf(rig);
@@ -149,7 +150,10 @@ function filled(path: string, names: Record<string, string>, named: string | und
   return parts.map((part, i) => (!part.startsWith('{') ? part : i === last ? (named ?? own(i)) : own(i))).join('/');
 }
 
-async function inject(rig: Rig, method: string, url: string, key: string | null, body: unknown) {
+async function inject(
+  rig: Rig,
+  { method, url, key, body, more }: { method: string; url: string; key: string | null; body: unknown; more: object },
+) {
   const payload = typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body);
   const response = await rig.http.inject({
     method: method as 'GET',
@@ -157,6 +161,7 @@ async function inject(rig: Rig, method: string, url: string, key: string | null,
     headers: {
       ...(key === null ? {} : { authorization: `Bearer ${key}` }),
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+      ...more,
     },
     ...(body === undefined ? {} : { payload }),
   });
