@@ -80,9 +80,7 @@ describe('headers', () => {
     expect(path).toBe('/v1/chat/completions');
     expect(headers.authorization).toBe('Bearer sk-provider-secret-0123456789');
     expect(headers['accept-encoding']).toBe('identity');
-    expect(JSON.stringify(headers)).not.toMatch(
-      /org-client|proj_client|session|stainless|203\.0|abc|kept-here|sk-tg-/,
-    );
+    expect(JSON.stringify(headers)).not.toMatch(/org-client|proj_client|session|stainless|203\.0|abc|kept-here|sk-tg-/);
   });
 
   it('a query string does not travel, and the provider’s limits do not come back', async () => {

@@ -79,6 +79,7 @@ export const MORE: Record<string, Record<string, object[]>> = {
     operation: [{ usage_id: 'u' }, { usage_id: 'u', operation: 'nobody-has-it' }],
     quantity: [{ usage_id: 'u', credits: '1', quantity: 2 }],
     usage: [
+      {},
       { input_tokens: -1 },
       { input_tokens: 1e19 },
       { input_tokens: '0.0000001' },
