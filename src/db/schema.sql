@@ -1771,7 +1771,7 @@ BEGIN
   v_plan := plan_at(p_account, v_now);
   v_body := catalog_body('plan', v_plan);
   IF v_body->'included_credits' IS NULL OR coalesce(v_body->'stripe_prices', '[]') <> '[]' THEN RETURN; END IF;
-  v_rolls_over := v_body->'included_credits'->>'rollover' = 'all';
+  v_rolls_over := v_body->'included_credits'->>'rollover' IS NOT DISTINCT FROM 'all';
   v_credits := (v_body->'included_credits'->>'credits')::numeric * 1000000000
     * (SELECT plan_quantity FROM accounts WHERE account_id = p_account AND erased_at IS NULL);
   -- Nothing is included, or the account was erased.
