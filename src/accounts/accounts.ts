@@ -118,7 +118,7 @@ export async function createAccount(
     if (account.plan !== null) await assignPlan(db, clock, id, account.plan, author);
     else await grantIncluded(db, id);
     return true;
-  }).catch(refuseTaken);
+  }).catch(refuseByConstraint);
   if (created) return { account: (await findAccount(database, id))!, created: true };
   const existing = (await findAccountByExternalId(database, account.externalId!))!;
   const { budget } = existing;
@@ -180,7 +180,10 @@ export async function changeAccount(
   author: string,
 ): Promise<Account | null> {
   await transaction(database, async (db) => {
-    const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR UPDATE OF a, w`, [id]);
+    // Whoever has the wallet may yet write a row that refers to the account, so that one is locked no more than it has to be.
+    const { rows } = await db.query<Row>(`${SELECT} WHERE a.account_id = $1 FOR NO KEY UPDATE OF a FOR UPDATE OF w`, [
+      id,
+    ]);
     if (rows[0] === undefined) return;
     if (rows[0].erased_at !== null) throw accountIsErased();
     const next = { ...toAccount(rows[0]), ...change };
@@ -208,18 +211,25 @@ export async function changeAccount(
     if (change.plan !== undefined && change.plan !== rows[0].plan) {
       await assignPlan(db, clock, id, change.plan, author);
     } else if (next.planQuantity > rows[0].plan_quantity) await grantIncluded(db, id);
-  }).catch(refuseTaken);
+  }).catch(refuseByConstraint);
   return findAccount(database, id);
 }
 
-/** What `refuseTaken` names by the constraint that refused it. */
+/** What `refuseByConstraint` names by the constraint that refused it. */
 const UNIQUE: Readonly<Record<string, string>> = {
   account_external_id_is_unique: 'external_id',
   account_stripe_customer_is_unique: 'stripe_customer_id',
 };
 
-function refuseTaken(error: unknown): never {
-  const param = UNIQUE[(error as { constraint?: string }).constraint ?? ''];
+function refuseByConstraint(error: unknown): never {
+  const { constraint = '' } = error as { constraint?: string };
+  if (constraint === 'included_credits_fit_a_wallet') {
+    throw new TollgateError('invalid_request', {
+      param: 'plan_quantity',
+      message: "Invalid value for 'plan_quantity': times the plan's included credits it is more than 10⁹.",
+    });
+  }
+  const param = UNIQUE[constraint];
   if (param === undefined) throw error;
   throw new TollgateError('conflict', { param, message: `Another account has this ${param}.` });
 }

@@ -31,13 +31,15 @@ export function keepPoliciesAdvanced(pool: Pool, log: Logger): () => Promise<voi
   const end = new AbortController();
   const run = async (): Promise<void> => {
     let seen: bigint | null = null;
+    const warn = (error: unknown): void => {
+      if (!end.signal.aborted) log.warn({ err: error }, 'plans could not be looked after; they are, at the next use');
+    };
     while (!end.signal.aborted) {
-      try {
-        await advanceDue(pool, end.signal);
-        seen = await beginIncluded(pool, seen, end.signal);
-      } catch (error) {
-        if (!end.signal.aborted) log.warn({ err: error }, 'plans could not be looked after; they are, at the next use');
-      }
+      await advanceDue(pool, end.signal).catch(warn);
+      seen = await beginIncluded(pool, seen, end.signal).catch((error) => {
+        warn(error);
+        return seen;
+      });
       await sleep(PAUSE_MS, undefined, { ref: false, signal: end.signal }).catch(() => {});
     }
   };
@@ -48,18 +50,18 @@ export function keepPoliciesAdvanced(pool: Pool, log: Logger): () => Promise<voi
   };
 }
 
-/** Does what is due of all accounts, one by one; returns of how many. */
+/**
+ * Does what is due of all accounts, one by one; returns of how many. One that fails holds none up: its error is thrown at the end of
+ * its page, and the next round goes on with those after it.
+ */
 export async function advanceDue(pool: Pool, signal?: AbortSignal): Promise<number> {
   for (let done = 0; ; ) {
     const { rows } = await pool.query<{ account_id: bigint }>(
       'SELECT account_id FROM wallets WHERE policy_changes_at <= clock_timestamp() ORDER BY policy_changes_at LIMIT $1',
       [PAGE],
     );
-    for (const { account_id: account } of rows) {
-      if (signal?.aborted) return done;
-      await advancePolicy(pool, account);
-      done++;
-    }
+    done += await each(rows, (account) => advancePolicy(pool, account), signal);
+    if (signal?.aborted) return done;
     if (rows.length < PAGE) return done;
   }
 }
@@ -77,11 +79,25 @@ export async function beginIncluded(pool: Pool, seen: bigint | null, signal?: Ab
       after,
       PAGE,
     ]);
-    for (const { account_id: account, begun } of page.rows) {
-      if (signal?.aborted) return seen ?? 0n;
-      if (!begun) await grantIncluded(pool, account);
-    }
+    const behind = page.rows.filter(({ begun }) => !begun);
+    await each(behind, (account) => pool.query('SELECT plan_advance($1)', [account]), signal);
+    if (signal?.aborted) return seen ?? 0n;
     if (page.rows.length < PAGE) return version;
     after = page.rows.at(-1)!.account_id;
   }
+}
+
+/** Works on accounts one after another, and throws the first error when all had their turn. Returns how many there were. */
+async function each(
+  rows: readonly { account_id: bigint }[],
+  work: (account: bigint) => Promise<unknown>,
+  signal?: AbortSignal,
+): Promise<number> {
+  const failed: unknown[] = [];
+  for (const { account_id: account } of rows) {
+    if (signal?.aborted) break;
+    await work(account).catch((error) => failed.push(error));
+  }
+  if (failed.length > 0) throw failed[0];
+  return rows.length;
 }

@@ -16,11 +16,11 @@ CREATE TABLE plan_periods (
   anchor     timestamptz NOT NULL,                    -- the clock's beginning: period n begins n months after it
   n          integer NOT NULL,
   credits    bigint NOT NULL,
-  lot_id     uuid NOT NULL,
+  lot_id     uuid,                                    -- null: the wallet had no room, so nothing was granted
   PRIMARY KEY (account_id, plan, starts_at),
   CONSTRAINT period_starts_before_it_ends CHECK (starts_at < ends_at),
   CONSTRAINT period_follows_its_clock CHECK (n >= 0 AND anchor <= starts_at),
-  CONSTRAINT period_grants_something CHECK (credits > 0)
+  CONSTRAINT period_grants_its_lot CHECK (credits >= 0 AND (credits = 0) = (lot_id IS NULL))
 );
 CREATE TRIGGER plan_periods_are_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON plan_periods
   FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
@@ -49,13 +49,16 @@ CREATE FUNCTION months_after(p_anchor timestamptz, p_n integer) RETURNS timestam
   SELECT (p_anchor AT TIME ZONE 'UTC' + make_interval(months => p_n)) AT TIME ZONE 'UTC'
 $$;
 
--- Grants one period of a plan: a lot that ends with it, unless what is left rolls over. The caller has locked the wallet.
+-- Grants one period of a plan: a lot that ends with it, unless what is left rolls over; no more of it than the wallet has room for,
+-- since a turn of time that failed would fail at each request of the account. The caller has locked the wallet.
 CREATE FUNCTION plan_grant(
-  p_account bigint, p_plan text, p_starts timestamptz, p_ends timestamptz, p_anchor timestamptz, p_n integer, p_credits bigint,
+  p_account bigint, p_plan text, p_starts timestamptz, p_ends timestamptz, p_anchor timestamptz, p_n integer, p_credits numeric,
   p_rolls_over boolean, p_now timestamptz
 ) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-  v_lot uuid := uuid_at(p_now);
+  w wallets;
+  v_credits bigint;
+  v_lot uuid;
   v_outcome smallint;
   v_terms bytea := convert_to(jsonb_build_object(
     'kind', 11,
@@ -65,14 +68,24 @@ DECLARE
     'reason', format('Included in the plan "%s"', p_plan),
     'per_usd', (SELECT credits_per_usd FROM credit_scale))::text, 'UTF8');
 BEGIN
-  SELECT a.outcome[1] INTO v_outcome FROM ledger_apply(ARRAY[3]::smallint[], ARRAY[p_account], ARRAY[v_lot], ARRAY[0]::bigint[],
-    ARRAY[p_credits], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::smallint[],
-    ARRAY[0], ARRAY[1], ARRAY[octet_length(v_terms)], v_terms, 0::bigint, p_now) a;
-  IF v_outcome <> 1 THEN
-    RAISE EXCEPTION 'the credits of plan % were not granted: outcome %', p_plan, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+  SELECT * INTO w FROM wallets WHERE account_id = p_account;
+  IF w.next_change_at <= p_now THEN
+    -- What has expired makes room.
+    w := ledger_refresh(w, p_now);
+    PERFORM ledger_store(w);
+  END IF;
+  v_credits := least(p_credits, 1000000000000000000 - greatest(w.posted, 0) - w.dormant);
+  IF v_credits > 0 THEN
+    v_lot := uuid_at(p_now);
+    SELECT a.outcome[1] INTO v_outcome FROM ledger_apply(ARRAY[3]::smallint[], ARRAY[p_account], ARRAY[v_lot], ARRAY[0]::bigint[],
+      ARRAY[v_credits], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::smallint[],
+      ARRAY[0], ARRAY[1], ARRAY[octet_length(v_terms)], v_terms, 0::bigint, p_now) a;
+    IF v_outcome <> 1 THEN
+      RAISE EXCEPTION 'the credits of plan % were not granted: outcome %', p_plan, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
   END IF;
   INSERT INTO plan_periods (account_id, plan, starts_at, ends_at, anchor, n, credits, lot_id)
-    VALUES (p_account, p_plan, p_starts, p_ends, p_anchor, p_n, p_credits, v_lot);
+    VALUES (p_account, p_plan, p_starts, p_ends, p_anchor, p_n, greatest(v_credits, 0), v_lot);
   UPDATE wallets SET policy_changes_at = least(policy_changes_at, p_ends) WHERE account_id = p_account;
 END $$;
 
@@ -86,7 +99,7 @@ DECLARE
   v_plan text;
   v_body jsonb;
   v_rolls_over boolean;
-  v_credits bigint;                                     -- of a period
+  v_credits numeric;                                    -- of a period
   v_granted bigint;                                     -- in the period that runs
   last plan_periods;
 BEGIN
@@ -100,6 +113,10 @@ BEGIN
     * (SELECT plan_quantity FROM accounts WHERE account_id = p_account AND erased_at IS NULL);
   -- Nothing is included, or the account was erased.
   IF coalesce(v_credits, 0) = 0 THEN RETURN; END IF;
+  IF p_assigned AND v_credits > 1000000000000000000 THEN
+    RAISE EXCEPTION 'plan % includes more for this account than a wallet holds', v_plan
+      USING ERRCODE = 'check_violation', CONSTRAINT = 'included_credits_fit_a_wallet';
+  END IF;
 
   IF v_body->'included_credits'->>'every' = 'once' THEN
     IF NOT EXISTS (SELECT FROM plan_periods WHERE account_id = p_account AND plan = v_plan AND ends_at = 'infinity') THEN
