@@ -391,7 +391,7 @@ CREATE TABLE wallets (
   status smallint DEFAULT 0 NOT NULL,
   budgeted boolean DEFAULT false NOT NULL,
   CONSTRAINT wallets_pkey PRIMARY KEY (account_id),
-  CONSTRAINT wallet_amounts_fit CHECK ((((posted >= '-1000000000000000000'::bigint) AND (posted <= '1000000000000000000'::bigint)) AND (held <= '1000000000000000000'::bigint) AND (overdraft <= '1000000000000000000'::bigint) AND (dormant <= '1000000000000000000'::bigint))),
+  CONSTRAINT wallet_amounts_fit CHECK ((((posted >= '-1000000000000000000'::bigint) AND (posted <= '1000000000000000000'::bigint)) AND ((posted + dormant) <= '1000000000000000000'::bigint) AND (held <= '1000000000000000000'::bigint) AND (overdraft <= '1000000000000000000'::bigint) AND (dormant <= '1000000000000000000'::bigint))),
   CONSTRAINT wallet_debt_is_not_negative CHECK ((debt >= 0)),
   CONSTRAINT wallet_debt_leaves_no_live_credit CHECK (((head_left >= 0) AND ((debt = 0) OR (head_left = 0)))),
   CONSTRAINT wallet_dormant_is_not_negative CHECK ((dormant >= 0)),

@@ -158,6 +158,15 @@ describe('what exceeds the balance', () => {
 describe('grant', () => {
   const terms: Partial<Grant> = { reference: 'r', startsAt: second(5), expiresAt: second(50) };
 
+  it('beyond 10⁹ credits together with what waits to start is refused by name: its start could not be refused', async () => {
+    const account = await accountWith(600_000_000_000_000_000n);
+    const later = { startsAt: second(5) };
+    await expect(ledger.one(grant(account, 500_000_000_000_000_000n, later))).rejects.toThrow('wallet_amounts_fit');
+    await ledger.one(grant(account, 400_000_000_000_000_000n, later));
+    await ledger.one(hold(account, newId(), 1n), 5);
+    expect(await ledger.wallet(account)).toMatchObject({ posted: 1_000_000_000_000_000_000n, dormant: 0n });
+  });
+
   it.each<[string, bigint, Partial<Grant>, Outcome]>([
     ['the same', 100n, {}, 'repeated'],
     ['another id and reason', 100n, { id: newId(), reason: 'again' }, 'repeated'],

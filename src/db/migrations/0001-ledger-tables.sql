@@ -23,6 +23,8 @@ CREATE TABLE wallets (
   CONSTRAINT wallet_debt_leaves_no_live_credit CHECK (head_left >= 0 AND (debt = 0 OR head_left = 0)),
   CONSTRAINT wallet_amounts_fit CHECK (
     posted BETWEEN -1000000000000000000 AND 1000000000000000000
+    -- What waits to start is counted too: when it does, nothing may stand in its way.
+    AND posted + dormant <= 1000000000000000000
     AND held <= 1000000000000000000 AND overdraft <= 1000000000000000000 AND dormant <= 1000000000000000000),
   CONSTRAINT wallet_status_is_known CHECK (status IN (0, 1))
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
