@@ -12,7 +12,7 @@ import type { Catalog } from '../catalog/types.ts';
 import { TollgateError } from '../errors.ts';
 
 /** Policy may change again while it is read again, but not for ever. */
-const MOST_READS = 4;
+const MOST_READS = 10;
 
 export interface StandingDeps {
   principals: Principals;

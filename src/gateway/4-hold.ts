@@ -29,7 +29,7 @@ const LEAST_OUTPUT_TOKENS = 16;
 /** A bound is small that fits so many times into the balance. */
 const SMALL_SHARE = 8n;
 /** Policy may change again while it is read again, but not for ever. */
-const STALE_RETRIES = 3;
+const STALE_RETRIES = 10;
 
 /** What a hold answers when there is too little for it. */
 const SHORT: ReadonlySet<Result['outcome']> = new Set([

@@ -130,7 +130,9 @@ BEGIN
   IF last.ends_at > v_now THEN
     SELECT sum(credits) INTO v_granted FROM plan_periods WHERE account_id = p_account AND ends_at = last.ends_at;
     IF p_assigned AND v_credits > v_granted THEN
-      PERFORM plan_grant(p_account, v_plan, v_now, last.ends_at, last.anchor, last.n, v_credits - v_granted, v_rolls_over, v_now);
+      -- A clock that was set back does not begin two of them at one instant.
+      PERFORM plan_grant(p_account, v_plan, greatest(v_now, last.starts_at + interval '1 microsecond'), last.ends_at, last.anchor,
+        last.n, v_credits - v_granted, v_rolls_over, v_now);
     END IF;
   ELSIF w.policy_changes_at <= last.ends_at THEN
     -- Its end is only noticed now. Periods that were missed since are gone with what would have been left of them, or roll over.
