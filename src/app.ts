@@ -221,7 +221,7 @@ function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, part
   http.get('/readyz', async (_request, reply) => {
     const ready = await readiness(pool, clock, {
       journal: journal.waiting + takeover.waiting,
-      redis: limits.redis,
+      redis: await limits.check(),
     });
     return reply.status(ready.ok && !gateway.draining.value ? 200 : 503).send(ready);
   });

@@ -1,4 +1,5 @@
 /** Two gateway processes on one Redis: limits are exact over both; and when Redis is away, nobody's request fails because of it. */
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { admin } from '../support/admin.ts';
@@ -110,6 +111,17 @@ describe.skipIf(noRedis)('two gateways on one Redis', () => {
         concurrency: { remaining: 2 },
       });
     }
+  });
+
+  it('say in /readyz that it is gone, and that it is back, also when no request has asked for it', async () => {
+    await shared('ok');
+    const gone = once(redis.process, 'exit');
+    redis.process.kill('SIGKILL');
+    await gone;
+    const ready = await Promise.all(gateways.map(async ({ url }) => (await fetch(`${url}/readyz`)).json()));
+    expect(ready).toEqual(gateways.map(() => expect.objectContaining({ ok: true, redis: 'down' })));
+    await redis.restart();
+    await shared('ok');
   });
 
   it.each([

@@ -40,7 +40,14 @@ export class Limits implements Limiter {
     this.#log = log;
   }
 
-  /** How it stands with Redis, for `/readyz`. */
+  /** Asks Redis, and tells how it stands with it, for `/readyz`: nobody else may have asked it for long. Never throws. */
+  async check(): Promise<'ok' | 'down' | 'unset'> {
+    const redis = this.#redis;
+    if (redis !== null && this.#isShared) await redis.probe().catch((error: unknown) => this.#lose(redis, error));
+    return this.redis;
+  }
+
+  /** How it stood with Redis when it was asked last. */
   get redis(): 'ok' | 'down' | 'unset' {
     if (this.#redis === null) return 'unset';
     return this.#isShared ? 'ok' : 'down';
