@@ -177,23 +177,31 @@ export async function rotateKey(
   key: bigint,
   overlapSeconds: number,
 ): Promise<(ApiKey & { text: string }) | null> {
+  const made = await mintReplacement(clock, (id, secretHash) =>
+    db.query<Replaced>('SELECT key_rotate($1, $2, $3, $4, $5) AS done', [account, key, id, secretHash, overlapSeconds]),
+  );
+  return made === null ? null : { ...(await findKey(db, account, made.id))!, text: made.text };
+}
+
+/** Whether a key was replaced; `null`: there is no such key. */
+export interface Replaced {
+  done: boolean | null;
+}
+
+/** Mints the key that `replace` puts in the place of another. `null`: there is no such other. Throws `conflict` for one that has ended. */
+export async function mintReplacement(
+  clock: Clock,
+  replace: (id: bigint, secretHash: Buffer) => Promise<{ rows: Replaced[] }>,
+): Promise<{ id: bigint; text: string } | null> {
   const id = mintId(clock);
   const { text, secretHash } = mintKey(id);
-  const { rows } = await db.query<{ done: boolean | null }>('SELECT key_rotate($1, $2, $3, $4, $5) AS done', [
-    account,
-    key,
-    id,
-    secretHash,
-    overlapSeconds,
-  ]);
-  const { done } = rows[0]!;
-  if (done === null) return null;
-  if (!done) throw keyHasEnded();
-  return { ...(await findKey(db, account, id))!, text };
+  const { done } = (await replace(id, secretHash)).rows[0]!;
+  if (done === false) throw keyHasEnded();
+  return done === null ? null : { id, text };
 }
 
 /** The error for a key that cannot be replaced. */
-export function keyHasEnded(): TollgateError {
+function keyHasEnded(): TollgateError {
   return new TollgateError('conflict', {
     message: 'This key was revoked, has expired or was replaced already. Create a new one instead.',
   });

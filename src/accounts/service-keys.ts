@@ -10,7 +10,7 @@ import type { Clock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 import type { AccountRef } from './account-ref.ts';
 import { mintKey } from './key-format.ts';
-import { keyHasEnded } from './keys.ts';
+import { mintReplacement, type Replaced } from './keys.ts';
 import type { Scope } from './principal.ts';
 
 export interface NewServiceKey {
@@ -93,18 +93,10 @@ export async function rotateServiceKey(
   key: bigint,
   overlapSeconds: number,
 ): Promise<(ServiceKey & { text: string }) | null> {
-  const id = mintId(clock);
-  const { text, secretHash } = mintKey(id);
-  const { rows } = await db.query<{ done: boolean | null }>('SELECT service_key_rotate($1, $2, $3, $4) AS done', [
-    key,
-    id,
-    secretHash,
-    overlapSeconds,
-  ]);
-  const { done } = rows[0]!;
-  if (done === null) return null;
-  if (!done) throw keyHasEnded();
-  return { ...(await findServiceKey(db, id))!, text };
+  const made = await mintReplacement(clock, (id, secretHash) =>
+    db.query<Replaced>('SELECT service_key_rotate($1, $2, $3, $4) AS done', [key, id, secretHash, overlapSeconds]),
+  );
+  return made === null ? null : { ...(await findServiceKey(db, made.id))!, text: made.text };
 }
 
 /** A service key, never its secret; `null`: there is none with this id. */

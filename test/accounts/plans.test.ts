@@ -162,6 +162,16 @@ describe('periods', () => {
     expect(await account.told()).toEqual(['small 2031-01-01 2031-02-01 1000', 'small 2031-02-01 2031-03-01 2000']);
   });
 
+  it('two rises at one instant, as after a clock was set back, each grant their difference', async () => {
+    const account = await new Account().open(on('2031-01-01'));
+    await account.assign('small', on('2031-01-01'));
+    for (const credits of [2000, 3500]) {
+      await put('small', monthly(credits));
+      await database.pool.query('SELECT plan_advance($1, $2, true)', [account.id, on('2031-01-09')]);
+    }
+    expect((await account.periods()).map(({ credits }) => credits / CREDIT)).toEqual([1000n, 1000n, 1500n]);
+  });
+
   it('credits that come once come once to an account, also when the plan is left and assigned again', async () => {
     await put('welcome', { models: [], features: [], included_credits: { credits: '5', every: 'once' } });
     const account = await new Account().open(on('2031-01-01'));

@@ -22,3 +22,15 @@ it('while twelve changes of one account wait for a lock, others are read and cha
   holder.release();
   expect((await Promise.all(changes)).map(({ status }) => status)).toEqual(Array(12).fill(200));
 });
+
+it('a change that would wait for a lock too long is answered 503, to be tried again, and changes nothing', async () => {
+  const { body } = await rig.admin('POST', '/accounts', { name: 'stuck' });
+  const holder = await rig.database.pool.connect();
+  await holder.query('BEGIN');
+  await holder.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [`audit ${body.id}`]);
+  const { status, body: refusal } = await rig.admin('PATCH', `/accounts/${body.id}`, { name: 'other' });
+  await holder.query('ROLLBACK');
+  holder.release();
+  expect([status, (refusal.error as { code: string }).code]).toEqual([503, 'overloaded']);
+  expect((await rig.admin('GET', `/accounts/${body.id}`)).body.name).toBe('stuck');
+});
