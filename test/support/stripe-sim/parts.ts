@@ -1,0 +1,63 @@
+/** Small parts of the simulator's core: its clock, its ids, and paths with named parts. */
+
+/** Runs with the real clock, `offset` seconds ahead of it, or stands still while an advance stops at an instant. */
+export class Clock {
+  #frozen: number | null = null;
+
+  now(offset: number): number {
+    return this.#frozen ?? Math.floor(Date.now() / 1000) + offset;
+  }
+
+  freeze(at: number): void {
+    this.#frozen = at;
+  }
+
+  /** Lets the clock run on from where it stands; gives the new offset. */
+  thaw(): number {
+    const at = this.#frozen ?? Math.floor(Date.now() / 1000);
+    this.#frozen = null;
+    return at - Math.floor(Date.now() / 1000);
+  }
+}
+
+const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+
+/** Ids and chances of one seeded sequence (mulberry32), whose state is the snapshot's. */
+export class IdSource {
+  random(state: { ids: number }): number {
+    state.ids = (state.ids + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state.ids ^ (state.ids >>> 15), 1 | state.ids);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  }
+
+  take(state: { ids: number }): string {
+    let id = '';
+    while (id.length < 24) {
+      let chunk = Math.floor(this.random(state) * 2 ** 32);
+      for (let count = 0; count < 4; count += 1) {
+        id += BASE62[chunk % 62];
+        chunk = Math.floor(chunk / 62);
+      }
+    }
+    return id;
+  }
+}
+
+export type Matcher = (path: string) => Record<string, string> | null;
+
+/** `/v1/customers/:id` as a function from a path to its named parts, null when it does not fit. */
+export function compile(pattern: string): Matcher {
+  const parts = pattern.split('/');
+  return (path) => {
+    const given = path.split('/');
+    if (given.length !== parts.length) return null;
+    const named: Record<string, string> = {};
+    for (const [index, part] of parts.entries()) {
+      const value = given[index] as string;
+      if (part.startsWith(':')) named[part.slice(1)] = decodeURIComponent(value);
+      else if (part !== value) return null;
+    }
+    return named;
+  };
+}
