@@ -6,6 +6,8 @@ CREATE SEQUENCE audit_audit_id_seq AS bigint START 1 INCREMENT 1 MINVALUE 1 MAXV
 
 CREATE SEQUENCE migrations_id_seq AS integer START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 2147483647 CACHE 1;
 
+CREATE SEQUENCE outbox_event_id_seq AS bigint START 1 INCREMENT 1 MINVALUE 1 MAXVALUE 9223372036854775807 CACHE 1;
+
 -- Tables
 
 CREATE TABLE accounts (
@@ -119,6 +121,30 @@ CREATE TABLE catalog_state (
   next_change_at timestamp with time zone DEFAULT 'infinity'::timestamp with time zone NOT NULL,
   CONSTRAINT catalog_state_pkey PRIMARY KEY (only_row),
   CONSTRAINT catalog_state_is_one_row CHECK (only_row)
+);
+
+CREATE TABLE checkouts (
+  checkout_id bigint NOT NULL,
+  account_id bigint NOT NULL,
+  kind text NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL,
+  credits bigint NOT NULL,
+  bonus_credits bigint NOT NULL,
+  expires_days integer,
+  currency text,
+  amount_minor bigint,
+  stripe_price text,
+  session_id text,
+  status text DEFAULT 'open'::text NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT checkouts_pkey PRIMARY KEY (checkout_id),
+  CONSTRAINT checkout_credits_are_not_negative CHECK (((credits >= 0) AND (bonus_credits >= 0))),
+  CONSTRAINT checkout_is_priced CHECK ((((currency IS NULL) = (amount_minor IS NULL)) AND ((amount_minor IS NOT NULL) OR (stripe_price IS NOT NULL)))),
+  CONSTRAINT checkout_kind_is_known CHECK ((kind = ANY (ARRAY['pack'::text, 'plan'::text]))),
+  CONSTRAINT checkout_session_is_unique UNIQUE (session_id),
+  CONSTRAINT checkout_status_is_known CHECK ((status = ANY (ARRAY['open'::text, 'complete'::text, 'expired'::text]))),
+  CONSTRAINT checkouts_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
 );
 
 CREATE TABLE credit_scale (
@@ -285,12 +311,77 @@ CREATE TABLE named_operations (
   CONSTRAINT named_operation_kind_is_known CHECK (((kind >= 1) AND (kind <= 3)))
 );
 
+CREATE TABLE orphan_payments (
+  object_id text NOT NULL,
+  kind text NOT NULL,
+  customer_id text,
+  currency text,
+  amount_minor bigint,
+  reason text NOT NULL,
+  seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  resolved_at timestamp with time zone,
+  CONSTRAINT orphan_payments_pkey PRIMARY KEY (object_id)
+);
+
+CREATE TABLE outbox (
+  event_id bigint GENERATED ALWAYS AS IDENTITY NOT NULL,
+  xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+  account_id bigint NOT NULL,
+  type text NOT NULL,
+  key text,
+  data jsonb NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT outbox_pkey PRIMARY KEY (event_id),
+  CONSTRAINT outbox_type_is_known CHECK ((type = ANY (ARRAY['balance.low'::text, 'balance.exhausted'::text, 'credits.granted'::text, 'credits.expiring'::text, 'payment.failed'::text, 'recharge.stopped'::text, 'subscription.changed'::text, 'budget.reached'::text])))
+);
+
 CREATE TABLE owners (
   owner bigint NOT NULL,
   lease_until timestamp with time zone NOT NULL,
   started_at timestamp with time zone NOT NULL,
   CONSTRAINT owners_pkey PRIMARY KEY (owner)
 ) WITH (fillfactor=50);
+
+CREATE TABLE payment_grants (
+  payment_key text NOT NULL,
+  line text NOT NULL,
+  account_id bigint NOT NULL,
+  credits bigint NOT NULL,
+  lot_id uuid,
+  CONSTRAINT payment_grants_pkey PRIMARY KEY (payment_key, line),
+  CONSTRAINT payment_grant_is_its_lot CHECK (((credits >= 0) AND ((credits = 0) = (lot_id IS NULL)))),
+  CONSTRAINT payment_grants_payment_key_fkey FOREIGN KEY (payment_key) REFERENCES payments(payment_key)
+);
+
+CREATE TABLE payments (
+  payment_key text NOT NULL,
+  account_id bigint NOT NULL,
+  kind text NOT NULL,
+  reference text,
+  customer_id text,
+  payment_intent text,
+  session_id text,
+  invoice_id text,
+  subscription_id text,
+  livemode boolean NOT NULL,
+  currency text NOT NULL,
+  paid_minor bigint NOT NULL,
+  reversed_minor bigint DEFAULT 0 NOT NULL,
+  granted bigint DEFAULT 0 NOT NULL,
+  clawed bigint DEFAULT 0 NOT NULL,
+  clawbacks integer DEFAULT 0 NOT NULL,
+  paid_at timestamp with time zone NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT payments_pkey PRIMARY KEY (payment_key),
+  CONSTRAINT payment_clawback_is_in_proportion CHECK (((clawed)::numeric =
+CASE
+    WHEN (paid_minor > 0) THEN div(((granted)::numeric * (reversed_minor)::numeric), (paid_minor)::numeric)
+    ELSE (0)::numeric
+END)),
+  CONSTRAINT payment_kind_is_known CHECK ((kind = ANY (ARRAY['topup'::text, 'recharge'::text, 'subscription'::text]))),
+  CONSTRAINT payment_reversed_is_within_paid CHECK (((reversed_minor >= 0) AND (reversed_minor <= paid_minor))),
+  CONSTRAINT payments_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
+);
 
 CREATE TABLE plan_periods (
   account_id bigint NOT NULL,
@@ -356,6 +447,52 @@ CREATE TABLE spenders (
   CONSTRAINT spender_state_is_known CHECK ((state = ANY (ARRAY[0, 1])))
 ) WITH (fillfactor=70);
 
+CREATE TABLE stripe_events (
+  event_id text NOT NULL,
+  type text NOT NULL,
+  object_kind text NOT NULL,
+  object_id text,
+  api_version text,
+  livemode boolean NOT NULL,
+  source text NOT NULL,
+  created_at timestamp with time zone NOT NULL,
+  received_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  state text DEFAULT 'waiting'::text NOT NULL,
+  attempts integer DEFAULT 0 NOT NULL,
+  due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  ended_at timestamp with time zone,
+  error text,
+  body bytea,
+  CONSTRAINT stripe_events_pkey PRIMARY KEY (event_id),
+  CONSTRAINT stripe_event_ends_once CHECK (((state = 'waiting'::text) = (ended_at IS NULL))),
+  CONSTRAINT stripe_event_source_is_known CHECK ((source = ANY (ARRAY['webhook'::text, 'poll'::text]))),
+  CONSTRAINT stripe_event_state_is_known CHECK ((state = ANY (ARRAY['waiting'::text, 'processed'::text, 'ignored'::text, 'dead'::text])))
+);
+
+CREATE TABLE stripe_syncs (
+  object_id text NOT NULL,
+  version bigint DEFAULT 0 NOT NULL,
+  synced_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT stripe_syncs_pkey PRIMARY KEY (object_id)
+);
+
+CREATE TABLE subscriptions (
+  subscription_id text NOT NULL,
+  account_id bigint NOT NULL,
+  customer_id text NOT NULL,
+  status text NOT NULL,
+  plan text,
+  quantity integer NOT NULL,
+  period_start timestamp with time zone,
+  period_end timestamp with time zone,
+  paid_until timestamp with time zone,
+  cancel_at timestamp with time zone,
+  ended_at timestamp with time zone,
+  synced_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT subscriptions_pkey PRIMARY KEY (subscription_id),
+  CONSTRAINT subscriptions_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
+);
+
 CREATE TABLE usage_days (
   account_id bigint NOT NULL,
   day date NOT NULL,
@@ -416,6 +553,8 @@ CREATE INDEX audit_of_target ON tollgate.audit USING btree (target, audit_id);
 
 CREATE UNIQUE INDEX audit_tells_references_once ON tollgate.audit USING btree (action, target, reference) WHERE (reference IS NOT NULL);
 
+CREATE INDEX checkouts_of_account ON tollgate.checkouts USING btree (account_id, checkout_id);
+
 CREATE INDEX entries_apart ON ONLY tollgate.entries USING btree (account_id, seq) WHERE (kind <> ALL (ARRAY[2, 3]));
 
 CREATE INDEX holds_expiring ON tollgate.holds USING btree (account_id, expires_at) WHERE (expires_at < 'infinity'::timestamp with time zone);
@@ -426,7 +565,25 @@ CREATE INDEX idempotency_kept ON tollgate.idempotency USING btree (account_id, c
 
 CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
 
+CREATE INDEX outbox_order ON tollgate.outbox USING btree (xid, event_id);
+
+CREATE UNIQUE INDEX outbox_tells_once ON tollgate.outbox USING btree (account_id, type, key) WHERE (key IS NOT NULL);
+
+CREATE INDEX payments_by_intent ON tollgate.payments USING btree (payment_intent) WHERE (payment_intent IS NOT NULL);
+
+CREATE INDEX payments_of_account ON tollgate.payments USING btree (account_id, created_at);
+
+CREATE INDEX payments_of_subscription ON tollgate.payments USING btree (subscription_id) WHERE (subscription_id IS NOT NULL);
+
 CREATE INDEX price_overrides_waiting ON tollgate.price_overrides USING btree (effective_at);
+
+CREATE INDEX stripe_events_due ON tollgate.stripe_events USING btree (due_at) WHERE (state = 'waiting'::text);
+
+CREATE INDEX stripe_events_of_state ON tollgate.stripe_events USING btree (state, received_at, event_id);
+
+CREATE INDEX stripe_events_received ON tollgate.stripe_events USING btree (received_at, event_id);
+
+CREATE INDEX subscriptions_of_account ON tollgate.subscriptions USING btree (account_id);
 
 CREATE INDEX wallets_due ON tollgate.wallets USING btree (next_change_at) WHERE (next_change_at <> 'infinity'::timestamp with time zone);
 
@@ -1744,6 +1901,80 @@ AS $function$
   SELECT (p_anchor AT TIME ZONE 'UTC' + make_interval(months => p_n)) AT TIME ZONE 'UTC'
 $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.outbox_tell(p_account bigint, p_type text, p_key text, p_data jsonb)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  INSERT INTO outbox (account_id, type, key, data) VALUES (p_account, p_type, p_key, p_data)
+    ON CONFLICT (account_id, type, key) WHERE key IS NOT NULL DO NOTHING
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.payment_post(p jsonb, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT granted bigint, OUT clawed bigint)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  y payments;
+  g record;
+  v_now timestamptz;
+  v_lot uuid;
+  v_outcome smallint;
+  v_terms bytea;
+  v_target bigint;
+BEGIN
+  granted := 0;
+  clawed := 0;
+  INSERT INTO payments (payment_key, account_id, kind, reference, customer_id, payment_intent, session_id, invoice_id, subscription_id,
+      livemode, currency, paid_minor, paid_at)
+    VALUES (p->>'key', (p->>'account')::bigint, p->>'kind', p->>'reference', p->>'customer', p->>'payment_intent', p->>'session',
+      p->>'invoice', p->>'subscription', (p->>'livemode')::boolean, p->>'currency', (p->>'paid')::bigint, (p->>'paid_at')::timestamptz)
+    ON CONFLICT (payment_key) DO NOTHING;
+  SELECT * INTO STRICT y FROM payments WHERE payment_key = p->>'key' FOR UPDATE;
+  PERFORM FROM wallets WHERE account_id = y.account_id FOR UPDATE;
+  v_now := coalesce(p_at, clock_timestamp());
+
+  FOR g IN SELECT * FROM jsonb_to_recordset(p->'grants')
+      AS t (line text, kind smallint, credits bigint, paid bigint, starts_at timestamptz, expires_at timestamptz, reason text)
+      WHERE NOT EXISTS (SELECT FROM payment_grants d WHERE d.payment_key = y.payment_key AND d.line = t.line) LOOP
+    CONTINUE WHEN g.credits = 0;
+    v_lot := NULL;
+    IF g.expires_at IS NULL OR g.expires_at > v_now THEN
+      v_lot := uuid_at(v_now);
+      v_terms := convert_to(jsonb_build_object('kind', g.kind, 'reference', format('stripe:%s:%s', y.payment_key, g.line), 'priority', 0,
+        'starts_at', CASE WHEN g.starts_at > v_now THEN g.starts_at END, 'expires_at', g.expires_at, 'reason', g.reason,
+        'paid_minor', g.paid, 'currency', CASE WHEN g.paid IS NOT NULL THEN y.currency END,
+        'per_usd', (SELECT credits_per_usd FROM credit_scale))::text, 'UTF8');
+      SELECT a.outcome[1] INTO v_outcome FROM ledger_apply(ARRAY[3]::smallint[], ARRAY[y.account_id], ARRAY[v_lot], ARRAY[0]::bigint[],
+        ARRAY[g.credits], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::smallint[],
+        ARRAY[0], ARRAY[1], ARRAY[octet_length(v_terms)], v_terms, 0::bigint, p_at) a;
+      IF v_outcome <> 1 THEN
+        RAISE EXCEPTION 'payment % was not granted: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+      END IF;
+    END IF;
+    INSERT INTO payment_grants (payment_key, line, account_id, credits, lot_id)
+      VALUES (y.payment_key, g.line, y.account_id, CASE WHEN v_lot IS NULL THEN 0 ELSE g.credits END, v_lot);
+    granted := granted + CASE WHEN v_lot IS NULL THEN 0 ELSE g.credits END;
+  END LOOP;
+
+  y.granted := y.granted + granted;
+  v_target := CASE WHEN y.paid_minor > 0 THEN div(y.granted::numeric * (p->>'reversed')::bigint, y.paid_minor) ELSE 0 END;
+  clawed := v_target - y.clawed;
+  IF clawed <> 0 THEN
+    y.clawbacks := y.clawbacks + 1;
+    SELECT ledger_clawback(y.account_id, uuid_at(v_now), -clawed, y.payment_key,
+        (SELECT array_agg(lot_id) FROM payment_grants d WHERE d.payment_key = y.payment_key AND lot_id IS NOT NULL),
+        format('stripe:%s:clawback:%s', y.payment_key, y.clawbacks),
+        format('%s of %s %s reversed', p->>'reversed', y.paid_minor, y.currency), p_at) INTO v_outcome;
+    IF v_outcome <> 1 THEN
+      RAISE EXCEPTION 'payment % was not clawed back: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+  END IF;
+  UPDATE payments SET granted = y.granted, clawed = v_target, clawbacks = y.clawbacks, reversed_minor = (p->>'reversed')::bigint,
+      payment_intent = coalesce(p->>'payment_intent', payment_intent), session_id = coalesce(p->>'session', session_id)
+    WHERE payment_key = y.payment_key;
+  UPDATE orphan_payments SET resolved_at = v_now WHERE object_id = y.payment_key AND resolved_at IS NULL;
+END $function$;
+
 CREATE OR REPLACE FUNCTION tollgate.period_floor(p_period smallint, p_at timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
@@ -2041,6 +2272,8 @@ CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_def
 CREATE TRIGGER named_operations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.named_operations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER named_operations_are_not_truncated BEFORE TRUNCATE ON tollgate.named_operations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER payment_grants_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.payment_grants FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 
 CREATE TRIGGER plan_periods_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE ON tollgate.plan_periods FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
 

@@ -1,0 +1,14 @@
+/** What the parts of `payments/` are given. */
+import type { Pool } from 'pg';
+import type { CatalogCache } from '../catalog/cache.ts';
+import type { Clock } from '../lib/clock.ts';
+import type { Logger } from '../observe/log.ts';
+import type { StripeApi } from './stripe.ts';
+
+export interface PaymentDeps {
+  pool: Pool;
+  stripe: StripeApi;
+  catalogs: CatalogCache;
+  clock: Clock;
+  log: Logger;
+}
