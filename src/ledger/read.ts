@@ -192,7 +192,7 @@ export const ENTRIES = `SELECT e.id, e.seq, e.kind, e.key_id, e.amount, e.balanc
         coalesce(array_agg(t.lot_id) FILTER (WHERE t.kind > e.kind), '{}') AS returned_lots,
         coalesce(array_agg(t.amount) FILTER (WHERE t.kind > e.kind), '{}') AS returned
       FROM allocations t WHERE t.account_id = e.account_id AND t.id = e.id
-        AND (t.kind = e.kind OR e.kind IN (5, 8) AND t.kind = e.kind + 100)) a ON true`;
+        AND (t.kind = e.kind OR e.kind IN (5, 7, 8) AND t.kind = e.kind + 100)) a ON true`;
 
 export function toEntry(row: EntryRow): Entry {
   const magnitude = row.amount < 0n ? -row.amount : row.amount;

@@ -4,6 +4,7 @@
  */
 import type { Uuid } from '../../lib/ids.ts';
 import { Chain, type Link, nameOf } from './chain.ts';
+import type { Adjustment, Allocation, Entry, Head, LotRow } from './facts.ts';
 
 /** Of one account more are not named: a ledger with so many is not mended row by row. */
 const MOST_NAMED = 1_000;
@@ -14,68 +15,6 @@ export interface Difference {
   subject: string;
   expected: string;
   found: string;
-}
-
-/** A wallet as it is stored, and what is told at the same instant. Nano-credits. */
-export interface Head {
-  account: bigint;
-  seq: number;
-  posted: bigint;
-  held: bigint;
-  debt: bigint;
-  dormant: bigint;
-  headLot: Uuid | null;
-  headLeft: bigint;
-  /** The first live lot in burn order. */
-  firstLive: Uuid | null;
-  /** Sum of open holds. */
-  holds: bigint;
-  nextChangeAt: string;
-  /** When the next lot starts or ends, or the next hold; `null`: `nextChangeAt` is not later than that. */
-  changesBefore: string | null;
-}
-
-export interface LotRow {
-  lot: Uuid;
-  /** The book its grant came from. */
-  kind: number;
-  /** 0 pending, 1 live, 2 expired and not booked, 3 closed. */
-  state: number;
-  granted: bigint;
-  remaining: bigint;
-  repaid: bigint;
-  expired: bigint;
-  /** What it gave to debt when it started, by its allocation. */
-  gave: bigint;
-}
-
-export interface Entry extends Link {
-  lot: Uuid | null;
-  /** Books. */
-  debit: number;
-  credit: number;
-}
-
-export interface Allocation {
-  id: Uuid;
-  /** That of its entry, or 101, 105, 108 for repaid debt. */
-  kind: number;
-  lot: Uuid;
-  amount: bigint;
-  hasLot: boolean;
-  /** Of its entry; `null`: there is none. */
-  entrySeq: number | null;
-  entryAmount: bigint | null;
-}
-
-export interface Adjustment {
-  reference: string;
-  amount: bigint;
-  book: number;
-  entrySeq: number | null;
-  entryAmount: bigint | null;
-  /** The other side of the wallet's. */
-  entryBook: number | null;
 }
 
 /**
@@ -123,6 +62,8 @@ export class AccountAudit {
   #entries = 0;
   #sum = 0n;
   #adjustments = 0;
+  /** What clawbacks have taken of each payment and not given back. */
+  readonly #taken = new Map<string, bigint>();
   #newer = 0;
   #newest: Link | null = null;
 
@@ -217,8 +158,9 @@ export class AccountAudit {
     }
   }
 
-  addAdjustment({ reference, amount, book, entrySeq, entryAmount, entryBook }: Adjustment): void {
+  addAdjustment({ reference, amount, book, payment, entrySeq, entryAmount, entryBook }: Adjustment): void {
     if (entrySeq !== null && entrySeq > this.#through) return;
+    if (payment !== null) this.#taken.set(payment, (this.#taken.get(payment) ?? 0n) - amount);
     if (entrySeq !== null) this.#adjustments--;
     if (entryAmount !== amount) this.reportBroken(`adjustment ${reference} amount`, entryAmount ?? 'an entry', amount);
     else if (entryBook !== book) this.reportBroken(`adjustment ${reference} book`, entryBook, book);
@@ -227,6 +169,9 @@ export class AccountAudit {
   /** Compares what is stored with what was taken: call it once, when all was. */
   conclude(): void {
     if (this.#adjustments > 0) this.reportBroken('adjustments', 'one for each entry', `${this.#adjustments} missing`);
+    for (const [payment, taken] of this.#taken) {
+      if (taken < 0n) this.reportBroken(`clawbacks of ${payment}`, 'no more back than was taken', taken);
+    }
     const left = [0n, 0n, 0n, 0n];
     for (const lot of this.#lots.values()) {
       this.#compareLot(lot);

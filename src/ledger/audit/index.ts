@@ -1,7 +1,8 @@
 /** Audits accounts one after the other: what their facts say, and where what is stored differs from it. */
 import type { Pool } from 'pg';
-import { AccountAudit, type Head } from './account.ts';
+import { AccountAudit } from './account.ts';
 import { nameOf } from './chain.ts';
+import type { Head } from './facts.ts';
 import {
   EVERYBODY,
   type Range,

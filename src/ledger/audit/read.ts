@@ -4,7 +4,8 @@
  * however large an account is.
  */
 import type { ClientBase, Pool } from 'pg';
-import type { Adjustment, Allocation, Difference, Entry, Head, LotRow } from './account.ts';
+import type { Difference } from './account.ts';
+import type { Adjustment, Allocation, Entry, Head, LotRow } from './facts.ts';
 
 /** Accounts read at one instant, at most. */
 const MOST_ACCOUNTS = 500;
@@ -184,7 +185,7 @@ export function readAllocations(pool: Pool, range: Range, size: number): AsyncGe
 export function readAdjustments(pool: Pool, range: Range, size: number): AsyncGenerator<Of<Adjustment>[]> {
   return pages<Of<Adjustment>>(
     pool,
-    `SELECT a.account_id AS account, a.reference, a.amount, a.book, e.seq::float8 AS "entrySeq", e.amount AS "entryAmount",
+    `SELECT a.account_id AS account, a.reference, a.amount, a.book, a.payment, e.seq::float8 AS "entrySeq", e.amount AS "entryAmount",
          CASE WHEN e.amount > 0 THEN e.debit ELSE e.credit END AS "entryBook"
        FROM (SELECT * FROM adjustments WHERE (account_id, reference) > ($1, $2) AND account_id <= $3
          ORDER BY account_id, reference LIMIT $4) a
