@@ -137,11 +137,17 @@ CREATE TABLE checkouts (
   currency text,
   amount_minor bigint,
   stripe_price text,
+  quantity integer DEFAULT 1 NOT NULL,
+  customer_id text,
+  once text,
+  asked jsonb DEFAULT '{}'::jsonb NOT NULL,
+  request jsonb DEFAULT '{}'::jsonb NOT NULL,
   session_id text,
   status text DEFAULT 'open'::text NOT NULL,
   created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   CONSTRAINT checkouts_pkey PRIMARY KEY (checkout_id),
   CONSTRAINT checkout_credits_are_not_negative CHECK (((credits >= 0) AND (bonus_credits >= 0))),
+  CONSTRAINT checkout_is_asked_once UNIQUE (account_id, once),
   CONSTRAINT checkout_is_priced CHECK ((((currency IS NULL) = (amount_minor IS NULL)) AND ((amount_minor IS NOT NULL) OR (stripe_price IS NOT NULL)))),
   CONSTRAINT checkout_kind_is_known CHECK ((kind = ANY (ARRAY['pack'::text, 'plan'::text]))),
   CONSTRAINT checkout_session_is_unique UNIQUE (session_id),
@@ -156,6 +162,14 @@ CREATE TABLE credit_scale (
   CONSTRAINT credit_scale_pkey PRIMARY KEY (only_row),
   CONSTRAINT credit_scale_is_in_range CHECK (((credits_per_usd >= 1) AND (credits_per_usd <= 10000))),
   CONSTRAINT credit_scale_is_one_row CHECK (only_row)
+);
+
+CREATE TABLE customer_requests (
+  account_id bigint NOT NULL,
+  replaces text,
+  asked_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT customer_requests_pkey PRIMARY KEY (account_id),
+  CONSTRAINT customer_requests_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
 );
 
 CREATE TABLE entitlements (

@@ -56,16 +56,29 @@ CREATE TABLE checkouts (
   currency      text,                                 -- null: Stripe's price says
   amount_minor  bigint,
   stripe_price  text,
+  quantity      integer NOT NULL DEFAULT 1,           -- of a plan: seats
+  customer_id   text,                                 -- whom it was made for at Stripe
+  once          text,                                 -- the Idempotency-Key that it was asked with
+  asked         jsonb NOT NULL DEFAULT '{}',          -- what was asked of us
+  request       jsonb NOT NULL DEFAULT '{}',          -- what is asked of Stripe: the same until it has answered
   session_id    text,
   status        text NOT NULL DEFAULT 'open',
   created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT checkout_session_is_unique UNIQUE (session_id),
+  CONSTRAINT checkout_is_asked_once UNIQUE (account_id, once),
   CONSTRAINT checkout_kind_is_known CHECK (kind IN ('pack', 'plan')),
   CONSTRAINT checkout_status_is_known CHECK (status IN ('open', 'complete', 'expired')),
   CONSTRAINT checkout_is_priced CHECK ((currency IS NULL) = (amount_minor IS NULL) AND (amount_minor IS NOT NULL OR stripe_price IS NOT NULL)),
   CONSTRAINT checkout_credits_are_not_negative CHECK (credits >= 0 AND bonus_credits >= 0)
 );
 CREATE INDEX checkouts_of_account ON checkouts (account_id, checkout_id);
+
+-- Since when a customer is being asked of Stripe for an account: after 24 hours its idempotency key is forgotten there.
+CREATE TABLE customer_requests (
+  account_id bigint PRIMARY KEY REFERENCES accounts,
+  replaces   text,                                    -- the customer that was deleted there
+  asked_at   timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- Money that was received, or an order for which nothing was due: once, whatever tells of it.
 CREATE TABLE payments (
