@@ -17,14 +17,16 @@ const TRIES = 8;
 /** How long what is posted waits for an account that somebody else changes. */
 const LOCK_TIMEOUT = '4s';
 
-/** What a sync did: `changed` is false when all was in line. */
+/** What a sync did: `changed` is false when all was in line, `ours` when nothing of it concerns an account. */
 export interface Synced {
   changed: boolean;
+  ours?: boolean;
 }
 
 /**
  * Brings the object `id` in line. `read` fetches it with all that it needs; `post` writes what differs, in the transaction it is
- * given, and says whether anything did. `event`: what hinted at it, marked processed in the same transaction; `null`: nobody did.
+ * given, and says whether anything did. `event`: what hinted at it, marked processed (ignored, when `post` says that it is not ours) in
+ * the same transaction; `null`: nobody did.
  * Throws `InMotion`, and what `read` and `post` throw: then nothing was posted, and the event still waits.
  */
 export async function converge<T, R extends Synced>(
@@ -41,7 +43,7 @@ export async function converge<T, R extends Synced>(
       await db.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
       if (!(await claimVersion(db, id, version))) return null;
       const result = await post(db, fetched);
-      if (event !== null) await markProcessed(db, event);
+      if (event !== null) await endEvent(db, event, result.ours === false ? 'ignored' : 'processed');
       return { result };
     });
     if (posted !== null) return posted.result;
@@ -64,11 +66,11 @@ async function claimVersion(db: PoolClient, id: string, noted: bigint): Promise<
   return rowCount === 1;
 }
 
-/** An event that was processed before, or is not in the inbox, is left as it is. */
-export async function markProcessed(db: PoolClient, event: string): Promise<void> {
+/** An event that ended before, or is not in the inbox, is left as it is. */
+export async function endEvent(db: PoolClient, event: string, state: 'processed' | 'ignored'): Promise<void> {
   await db.query(
-    `UPDATE stripe_events SET state = 'processed', ended_at = clock_timestamp(), error = NULL
+    `UPDATE stripe_events SET state = $2, ended_at = clock_timestamp(), error = NULL
      WHERE event_id = $1 AND state IN ('waiting', 'dead')`,
-    [event],
+    [event, state],
   );
 }

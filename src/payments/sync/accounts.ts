@@ -1,0 +1,55 @@
+/** Whose a payment is. Never by e-mail, which anybody may write; never by metadata alone, which must agree with a row of ours. */
+import { parseAccountRef } from '../../accounts/account-ref.ts';
+import type { Db } from '../../db/pool.ts';
+import { parsePublicId } from '../../lib/ids.ts';
+
+/** What Stripe and our own rows say of whose it is. */
+export interface PayerHints {
+  customer: string | null;
+  /** A session's `client_reference_id`: `acct_…`, `ext:…`, or an external id as it is. */
+  clientReference?: string | null;
+  /** Our rows that name this very session or intent. */
+  checkout?: { account: bigint } | null;
+  recharge?: { account: bigint } | null;
+}
+
+/**
+ * The account, in this order: of our own row, unless that account has another customer; whose customer it is; what the client reference
+ * says, unless the customer is somebody's. `null`: nobody's. One that was erased is found as well.
+ */
+export async function findPayer(db: Db, hints: PayerHints): Promise<bigint | null> {
+  const { customer } = hints;
+  const own = hints.checkout?.account ?? hints.recharge?.account ?? null;
+  if (own !== null) {
+    const theirs = await customerOf(db, own);
+    if (theirs !== undefined && (theirs === null || customer === null || theirs === customer)) return own;
+  }
+  if (customer !== null) {
+    const { rows } = await db.query<{ account_id: bigint }>(
+      'SELECT account_id FROM accounts WHERE stripe_customer_id = $1',
+      [customer],
+    );
+    if (rows[0] !== undefined) return rows[0].account_id;
+  }
+  return byReference(db, hints.clientReference ?? null);
+}
+
+/** `undefined`: there is no such account. */
+async function customerOf(db: Db, account: bigint): Promise<string | null | undefined> {
+  const { rows } = await db.query<{ stripe_customer_id: string | null }>(
+    'SELECT stripe_customer_id FROM accounts WHERE account_id = $1',
+    [account],
+  );
+  return rows[0]?.stripe_customer_id;
+}
+
+async function byReference(db: Db, reference: string | null): Promise<bigint | null> {
+  if (reference === null) return null;
+  const id = parsePublicId('acct', reference);
+  const externalId = id === null ? (parseAccountRef(reference)?.externalId ?? reference) : null;
+  const { rows } = await db.query<{ account_id: bigint }>(
+    'SELECT account_id FROM accounts WHERE account_id = $1 OR external_id = $2',
+    [id, externalId],
+  );
+  return rows[0]?.account_id ?? null;
+}

@@ -1,0 +1,46 @@
+/** How much of a payment's money went back: refunds, and disputes whose money was withdrawn. */
+import type Stripe from 'stripe';
+import type { PaymentDeps } from '../deps.ts';
+
+/** Of one payment, newest first; what is more is not looked at, and no payment has as many. */
+const MOST_LISTED = 1_000;
+
+export type RefundFacts = Pick<Stripe.Refund, 'status' | 'amount'>;
+export interface DisputeFacts {
+  amount: number;
+  currency: string;
+  balance_transactions: ReadonlyArray<{ amount: number }>;
+}
+export interface Reversals {
+  refunds: readonly RefundFacts[];
+  disputes: readonly DisputeFacts[];
+}
+
+/** A refund under way counts: its money has left us, and comes back should it fail. */
+const GOES_BACK: ReadonlySet<string | null> = new Set(['pending', 'requires_action', 'succeeded']);
+
+/**
+ * What of `paid` (minor units of `currency`) was reversed, between 0 and `paid`. A dispute counts while the sum of what it moved is
+ * negative, whatever its status says: an inquiry moves nothing, a reinstatement brings it back to zero. How much it counts for is its
+ * own amount, since what it moved is in the currency that we are paid out in, fees included; one in another currency counts in full.
+ * A refund and a dispute of the same money count once, which is what the bound is for.
+ */
+export function reversedMinor({ refunds, disputes }: Reversals, paid: bigint, currency: string): bigint {
+  let sum = 0n;
+  for (const { status, amount } of refunds) if (GOES_BACK.has(status)) sum += BigInt(amount);
+  for (const dispute of disputes) {
+    const moved = dispute.balance_transactions.reduce((all, { amount }) => all + BigInt(amount), 0n);
+    if (moved < 0n) sum += dispute.currency === currency ? BigInt(dispute.amount) : paid;
+  }
+  return sum < paid ? sum : paid;
+}
+
+/** Asks Stripe for all refunds and disputes of a payment intent. */
+export async function fetchReversals({ stripe: { client } }: PaymentDeps, intent: string): Promise<Reversals> {
+  const of = { payment_intent: intent, limit: 100 };
+  const [refunds, disputes] = await Promise.all([
+    client.refunds.list(of).autoPagingToArray({ limit: MOST_LISTED }),
+    client.disputes.list(of).autoPagingToArray({ limit: MOST_LISTED }),
+  ]);
+  return { refunds, disputes };
+}
