@@ -37,6 +37,7 @@ import type { Logger } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { serveDescription } from './openapi/serve.ts';
 import { createProviders } from './upstream/registry.ts';
+import { Workers } from './workers/run.ts';
 
 export interface App {
   owner: bigint;
@@ -77,9 +78,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const adminHttp = typeof admin === 'object' ? createServer(options, failedKeys) : http;
   if (admin !== 'off') await registerOwnersPlane(adminHttp, options, parts);
   const servers = [...new Set([http, adminHttp])];
-  let endPartitions: () => void = () => {};
-  let endFolding: () => Promise<void> = async () => {};
-  let endAdvancing: () => Promise<void> = async () => {};
+  let endJobs: () => Promise<void> = async () => {};
 
   return {
     owner,
@@ -87,17 +86,14 @@ export async function createApp(options: AppOptions): Promise<App> {
     takeOver: () => takeover.start(),
     listen: async () => {
       await Promise.all([leases.start(), parts.limits.start()]);
-      endPartitions = keepPartitions(pool, log);
-      endFolding = keepUsageFolded(pool, log);
-      endAdvancing = keepPoliciesAdvanced(pool, log);
+      endJobs = startJobs(options, parts);
       gateway.claims.start();
       if (typeof admin === 'object') await adminHttp.listen(admin);
       return http.listen({ host: config.server.host, port: config.server.port });
     },
     drain: async (limitMs) => {
       gateway.draining.value = true;
-      endPartitions();
-      const jobs = Promise.all([endFolding(), endAdvancing()]);
+      const jobs = endJobs();
       const closed = Promise.all(servers.map((server) => server.close()));
       await gateway.inFlight.drain(limitMs);
       // A connection that was busy when the server closed stays open once it is idle: clients keep it for the next request.
@@ -118,6 +114,15 @@ export async function createApp(options: AppOptions): Promise<App> {
   };
 }
 
+/** Starts what runs beside the requests. Returns what ends it, which resolves when nothing of it runs. */
+function startJobs({ pool, log }: AppOptions, { workers }: Parts): () => Promise<void> {
+  const ends = [keepPartitions(pool, log), keepUsageFolded(pool, log), keepPoliciesAdvanced(pool, log)];
+  workers.start([]);
+  return async () => {
+    await Promise.all([...ends.map((end) => end()), workers.stop()]);
+  };
+}
+
 interface Parts {
   owner: bigint;
   connection: WriterConnection;
@@ -126,6 +131,7 @@ interface Parts {
   journal: Journal;
   takeover: Takeover;
   limits: Limits;
+  workers: Workers;
   gateway: GatewayDeps;
   catalogAt: (at: string) => Promise<Catalog>;
 }
@@ -167,6 +173,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
       read: () => Number(limits.redis === 'down'),
     },
   });
+  const workers = new Workers({ log });
   const limiting = { limits, principals, catalogs, metrics };
   const gateway: GatewayDeps = {
     ...limiting,
@@ -185,7 +192,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     admitAfresh: (context) => admitAfresh(context, limiting),
   };
-  return { owner, connection, heart, leases, journal, takeover, limits, gateway, catalogAt };
+  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, catalogAt };
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */

@@ -1,0 +1,153 @@
+/** Jobs run for as long as the process does, whatever one of them does; and not a moment longer. */
+import { afterEach, describe, expect, it } from 'vitest';
+import type { Job } from '../../src/lib/job.ts';
+import { silentLogger } from '../../src/observe/log.ts';
+import { Workers } from '../../src/workers/run.ts';
+
+const NEVER_MS = 3_600_000;
+let workers: Workers;
+afterEach(() => workers.stop());
+
+function started(...jobs: Job[]): Workers {
+  workers = new Workers({ log: silentLogger });
+  workers.start(jobs);
+  return workers;
+}
+
+/** A job that runs what it is told to, and a way to wait for its nth run. */
+function scripted(name: string, act: (run: number) => Promise<boolean> | boolean, everyMs = NEVER_MS) {
+  let runs = 0;
+  const waiting = new Map<number, () => void>();
+  const job: Job = {
+    name,
+    everyMs,
+    run: async () => {
+      runs++;
+      waiting.get(runs)?.();
+      return act(runs);
+    },
+  };
+  const reached = (run: number): Promise<void> =>
+    runs >= run ? Promise.resolve() : new Promise((resolve) => waiting.set(run, resolve));
+  return { job, reached, runs: () => runs };
+}
+
+const settled = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+describe('a job', () => {
+  it('runs at once, and again while there may be more', async () => {
+    const { job, reached, runs } = scripted('a', (run) => run < 4);
+    started(job);
+    await reached(4);
+    await settled();
+    expect(runs()).toBe(4);
+  });
+
+  it('runs again when its rest is over', async () => {
+    const { job, reached } = scripted('a', () => false, 1);
+    started(job);
+    await reached(3);
+  });
+
+  it('runs when it is woken', async () => {
+    const { job, reached, runs } = scripted('a', () => false);
+    started(job);
+    await reached(1);
+    await settled();
+    workers.wake('a');
+    await reached(2);
+    await settled();
+    expect(runs()).toBe(2);
+  });
+
+  it('runs once more when it was woken while it ran, since it may have looked already', async () => {
+    const gate = Promise.withResolvers<void>();
+    const { job, reached, runs } = scripted('a', async (run) => {
+      if (run === 1) await gate.promise;
+      return false;
+    });
+    started(job);
+    await reached(1);
+    workers.wake('a');
+    workers.wake('a');
+    gate.resolve();
+    await reached(2);
+    await settled();
+    expect(runs()).toBe(2);
+  });
+
+  it('that fails is tried again, by itself', async () => {
+    const { job, reached } = scripted('a', (run) => (run === 1 ? Promise.reject(new Error('no')) : false), 1);
+    started(job);
+    await reached(2);
+    await settled();
+    expect(workers.standings()).toMatchObject([['a', { failures: 1 }]]);
+    expect(workers.standings()[0]![1].runs).toBeGreaterThan(0);
+  });
+
+  it('that fails is not woken out of its rest: it would fail without one', async () => {
+    const { job, reached, runs } = scripted('a', () => Promise.reject(new Error('no')));
+    started(job);
+    await reached(1);
+    await settled();
+    for (let i = 0; i < 10; i++) workers.wake('a');
+    await settled();
+    expect(runs()).toBe(1);
+  });
+
+  it('that hangs or fails holds none of the others up', async () => {
+    const hung = Promise.withResolvers<boolean>();
+    const a = scripted('a', () => hung.promise);
+    const b = scripted('b', () => Promise.reject(new Error('no')));
+    const c = scripted('c', (run) => run < 3);
+    started(a.job, b.job, c.job);
+    await c.reached(3);
+    hung.resolve(false);
+  });
+});
+
+describe('stopping', () => {
+  it('waits for what runs, tells it so, and starts nothing more', async () => {
+    const gate = Promise.withResolvers<void>();
+    let told = false;
+    let ended = false;
+    const running = Promise.withResolvers<void>();
+    started({
+      name: 'a',
+      everyMs: 0,
+      run: async (signal) => {
+        signal.addEventListener('abort', () => {
+          told = true;
+        });
+        running.resolve();
+        await gate.promise;
+        return true;
+      },
+      end: async () => {
+        ended = true;
+      },
+    });
+    await running.promise;
+    let stopped = false;
+    const stopping = workers.stop().then(() => {
+      stopped = true;
+    });
+    await settled();
+    expect({ told, ended, stopped }).toEqual({ told: true, ended: false, stopped: false });
+    gate.resolve();
+    await stopping;
+    expect(ended).toBe(true);
+  });
+
+  it('ends jobs that rest at once', async () => {
+    const { job, reached } = scripted('a', () => false);
+    started(job);
+    await reached(1);
+    await workers.stop();
+  });
+
+  it('refuses two jobs of one name', () => {
+    const { job } = scripted('a', () => false);
+    expect(() => started(job, job)).toThrow('two jobs a');
+  });
+});
