@@ -98,6 +98,33 @@ CREATE TABLE audit (
   CONSTRAINT audit_pkey PRIMARY KEY (audit_id)
 );
 
+CREATE TABLE auto_recharge (
+  account_id bigint NOT NULL,
+  enabled boolean NOT NULL,
+  threshold bigint NOT NULL,
+  pack text NOT NULL,
+  monthly_cap_minor bigint NOT NULL,
+  customer text,
+  payment_method text,
+  fingerprint text,
+  brand text,
+  last4 text,
+  method_read_at timestamp with time zone,
+  failures integer DEFAULT 0 NOT NULL,
+  retry_at timestamp with time zone,
+  stopped_at timestamp with time zone,
+  stopped_reason text,
+  stopped_fingerprint text,
+  changed_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT auto_recharge_pkey PRIMARY KEY (account_id),
+  CONSTRAINT auto_recharge_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id),
+  CONSTRAINT auto_recharge_cap_is_in_range CHECK (((monthly_cap_minor >= 0) AND (monthly_cap_minor <= 100000000))),
+  CONSTRAINT auto_recharge_failures_are_counted CHECK ((failures >= 0)),
+  CONSTRAINT auto_recharge_stop_has_a_reason CHECK (((stopped_at IS NULL) = (stopped_reason IS NULL))),
+  CONSTRAINT auto_recharge_stop_is_known CHECK ((stopped_reason = ANY (ARRAY['declined'::text, 'declined_repeatedly'::text, 'authentication_required'::text, 'card_expired'::text, 'payment_method_gone'::text, 'customer_deleted'::text, 'refused'::text, 'pack_unavailable'::text, 'monthly_cap'::text, 'daily_attempts'::text, 'balance_limit'::text]))),
+  CONSTRAINT auto_recharge_threshold_is_in_range CHECK (((threshold >= 0) AND (threshold <= '1000000000000000000'::bigint)))
+);
+
 CREATE TABLE catalog_entries (
   kind text NOT NULL,
   name text NOT NULL,
@@ -430,6 +457,41 @@ CREATE TABLE price_overrides (
   CONSTRAINT price_overrides_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
 );
 
+CREATE TABLE recharge_wanted (
+  account_id bigint NOT NULL,
+  CONSTRAINT recharge_wanted_pkey PRIMARY KEY (account_id)
+);
+
+CREATE TABLE recharges (
+  recharge_id bigint NOT NULL,
+  account_id bigint NOT NULL,
+  pack text NOT NULL,
+  version integer NOT NULL,
+  packs integer NOT NULL,
+  credits bigint NOT NULL,
+  bonus_credits bigint NOT NULL,
+  expires_days integer,
+  amount_minor bigint NOT NULL,
+  currency text DEFAULT 'usd'::text NOT NULL,
+  customer text NOT NULL,
+  payment_method text,
+  fingerprint text,
+  status text DEFAULT 'created'::text NOT NULL,
+  payment_intent text,
+  error text,
+  attempts integer DEFAULT 0 NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  sent_at timestamp with time zone,
+  due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  ended_at timestamp with time zone,
+  CONSTRAINT recharges_pkey PRIMARY KEY (recharge_id),
+  CONSTRAINT recharge_buys_something CHECK (((packs > 0) AND (credits >= 0) AND (bonus_credits >= 0) AND ((credits + bonus_credits) > 0) AND ((amount_minor >= 1) AND (amount_minor <= 99999999)))),
+  CONSTRAINT recharge_ends_once CHECK (((status = ANY (ARRAY['succeeded'::text, 'failed'::text, 'canceled'::text])) = (ended_at IS NOT NULL))),
+  CONSTRAINT recharge_intent_is_unique UNIQUE (payment_intent),
+  CONSTRAINT recharge_status_is_known CHECK ((status = ANY (ARRAY['created'::text, 'charging'::text, 'processing'::text, 'requires_action'::text, 'unknown'::text, 'succeeded'::text, 'failed'::text, 'canceled'::text]))),
+  CONSTRAINT recharges_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id)
+);
+
 CREATE TABLE service_keys (
   key_id bigint NOT NULL,
   name text NOT NULL,
@@ -543,6 +605,7 @@ CREATE TABLE wallets (
   head_lot uuid,
   status smallint DEFAULT 0 NOT NULL,
   budgeted boolean DEFAULT false NOT NULL,
+  low_below bigint DEFAULT 0 NOT NULL,
   CONSTRAINT wallets_pkey PRIMARY KEY (account_id),
   CONSTRAINT wallet_amounts_fit CHECK ((((posted >= '-1000000000000000000'::bigint) AND (posted <= '1000000000000000000'::bigint)) AND ((posted + dormant) <= '1000000000000000000'::bigint) AND (held <= '1000000000000000000'::bigint) AND (overdraft <= '1000000000000000000'::bigint) AND (dormant <= '1000000000000000000'::bigint))),
   CONSTRAINT wallet_debt_is_not_negative CHECK ((debt >= 0)),
@@ -571,6 +634,10 @@ CREATE INDEX audit_of_target ON tollgate.audit USING btree (target, audit_id);
 
 CREATE UNIQUE INDEX audit_tells_references_once ON tollgate.audit USING btree (action, target, reference) WHERE (reference IS NOT NULL);
 
+CREATE INDEX auto_recharge_enabled ON tollgate.auto_recharge USING btree (account_id) WHERE enabled;
+
+CREATE INDEX auto_recharge_of_customer ON tollgate.auto_recharge USING btree (customer) WHERE (customer IS NOT NULL);
+
 CREATE INDEX checkouts_of_account ON tollgate.checkouts USING btree (account_id, checkout_id);
 
 CREATE INDEX entries_apart ON ONLY tollgate.entries USING btree (account_id, seq) WHERE (kind <> ALL (ARRAY[2, 3]));
@@ -594,6 +661,12 @@ CREATE INDEX payments_of_account ON tollgate.payments USING btree (account_id, c
 CREATE INDEX payments_of_subscription ON tollgate.payments USING btree (subscription_id) WHERE (subscription_id IS NOT NULL);
 
 CREATE INDEX price_overrides_waiting ON tollgate.price_overrides USING btree (effective_at);
+
+CREATE UNIQUE INDEX recharge_in_flight_is_one ON tollgate.recharges USING btree (account_id) WHERE (ended_at IS NULL);
+
+CREATE INDEX recharges_due ON tollgate.recharges USING btree (due_at) WHERE (ended_at IS NULL);
+
+CREATE INDEX recharges_of_account ON tollgate.recharges USING btree (account_id, created_at);
 
 CREATE INDEX stripe_events_due ON tollgate.stripe_events USING btree (due_at) WHERE (state = 'waiting'::text);
 
@@ -2287,6 +2360,195 @@ BEGIN
     'infinity');
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.recharge_begin(p_account bigint, p_recharge bigint, p jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  w wallets;
+  a auto_recharge;
+  c accounts;
+  v_now timestamptz;
+  v_outcome text;
+  v_each numeric := (p->>'credits')::numeric + (p->>'bonus')::numeric;
+  v_packs numeric;
+BEGIN
+  SELECT * INTO w FROM wallets WHERE account_id = p_account FOR UPDATE;
+  v_now := clock_timestamp();
+  IF w.next_change_at <= v_now THEN
+    w := ledger_refresh(w, v_now);
+    PERFORM ledger_store(w);
+  END IF;
+  DELETE FROM recharge_wanted WHERE account_id = p_account;
+  SELECT * INTO a FROM auto_recharge WHERE account_id = p_account;
+  SELECT * INTO c FROM accounts WHERE account_id = p_account;
+  v_outcome := CASE
+    WHEN NOT coalesce(a.enabled, false) OR w.status <> 0 OR c.erased_at IS NOT NULL THEN 'off'
+    WHEN a.stopped_reason NOT IN ('monthly_cap', 'daily_attempts', 'balance_limit') THEN 'stopped'
+    WHEN w.posted >= a.threshold THEN 'enough'
+    WHEN EXISTS (SELECT FROM recharges WHERE account_id = p_account AND ended_at IS NULL) THEN 'in_flight'
+    WHEN a.retry_at > v_now THEN 'later'
+    WHEN a.payment_method IS NULL OR a.customer IS DISTINCT FROM c.stripe_customer_id THEN 'needs_payment_method'
+    WHEN a.pack <> p->>'pack' THEN 'pack_changed' END;
+  IF v_outcome IS NOT NULL THEN RETURN v_outcome; END IF;
+
+  v_packs := div(a.threshold::numeric - w.posted, v_each) + 1;
+  v_outcome := CASE
+    WHEN (SELECT count(*) FROM recharges WHERE account_id = p_account
+        AND created_at >= date_trunc('day', v_now AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') >= 10 THEN 'daily_attempts'
+    WHEN w.posted::numeric + w.dormant + v_packs * v_each > 1000000000000000000 THEN 'balance_limit'
+    -- Nor does Stripe take more than that at once.
+    WHEN v_packs * (p->>'amount')::numeric > least(a.monthly_cap_minor - recharge_spent(p_account, v_now), 99999999)
+      THEN 'monthly_cap' END;
+  IF v_outcome IS NOT NULL THEN
+    -- What time or a payment heals is looked at again, and told once in its period.
+    PERFORM recharge_stop(p_account, v_outcome, v_outcome || ':' || to_char(v_now AT TIME ZONE 'UTC',
+      CASE v_outcome WHEN 'monthly_cap' THEN 'YYYY-MM' ELSE 'YYYY-MM-DD' END), '{}', least(v_now + interval '1 hour',
+      (date_trunc('day', v_now AT TIME ZONE 'UTC') + interval '1 day') AT TIME ZONE 'UTC'));
+    RETURN v_outcome;
+  END IF;
+  UPDATE auto_recharge SET stopped_at = NULL, stopped_reason = NULL, stopped_fingerprint = NULL, retry_at = NULL
+    WHERE account_id = p_account AND stopped_at IS NOT NULL;
+  INSERT INTO recharges (recharge_id, account_id, pack, version, packs, credits, bonus_credits, expires_days, amount_minor, customer,
+      payment_method, fingerprint)
+    VALUES (p_recharge, p_account, a.pack, (p->>'version')::integer, v_packs, v_packs * (p->>'credits')::bigint,
+      v_packs * (p->>'bonus')::bigint, (p->>'expires_days')::integer, v_packs * (p->>'amount')::bigint, a.customer,
+      a.payment_method, a.fingerprint);
+  RETURN 'begun';
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_claim(p_limit integer, p_lease interval)
+ RETURNS TABLE(todo text, recharge recharges)
+ LANGUAGE plpgsql
+AS $function$
+#variable_conflict use_column
+DECLARE
+  r recharges;
+  v_now timestamptz := clock_timestamp();
+  v_wanted boolean;
+BEGIN
+  FOR r IN SELECT * FROM recharges WHERE ended_at IS NULL AND due_at <= v_now ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    v_wanted := EXISTS (SELECT FROM auto_recharge a JOIN wallets w USING (account_id) JOIN accounts c USING (account_id)
+      WHERE a.account_id = r.account_id AND a.enabled AND w.status = 0 AND c.erased_at IS NULL AND r.payment_method IS NOT NULL
+        AND (a.stopped_at IS NULL OR a.stopped_reason IN ('monthly_cap', 'daily_attempts', 'balance_limit')));
+    IF r.sent_at IS NULL AND NOT v_wanted THEN
+      UPDATE recharges SET status = 'canceled', error = 'not_wanted', ended_at = v_now WHERE recharge_id = r.recharge_id;
+      CONTINUE;
+    END IF;
+    todo := CASE
+      WHEN r.payment_intent IS NOT NULL AND r.status = 'requires_action' AND r.sent_at <= v_now - interval '23 hours' THEN 'cancel'
+      WHEN r.payment_intent IS NOT NULL THEN 'sync'
+      WHEN v_wanted AND coalesce(r.sent_at, v_now) > v_now - interval '23 hours' THEN 'send'
+      ELSE 'look_up' END;
+    UPDATE recharges SET due_at = v_now + p_lease,
+        status = CASE todo WHEN 'send' THEN 'charging' ELSE status END,
+        sent_at = CASE todo WHEN 'send' THEN coalesce(sent_at, v_now) ELSE sent_at END,
+        attempts = attempts + CASE todo WHEN 'send' THEN 1 ELSE 0 END
+      WHERE recharge_id = r.recharge_id RETURNING * INTO recharge;
+    RETURN NEXT;
+  END LOOP;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_find(p_intent text, p_recharge bigint, p_customer text, p_amount bigint, p_currency text)
+ RETURNS SETOF recharges
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM FROM wallets WHERE account_id = (SELECT account_id FROM recharges
+    WHERE payment_intent = p_intent OR recharge_id = p_recharge ORDER BY payment_intent = p_intent DESC NULLS LAST LIMIT 1) FOR UPDATE;
+  RETURN QUERY SELECT * FROM recharges
+    WHERE (payment_intent = p_intent OR (recharge_id = p_recharge AND payment_intent IS NULL))
+      AND customer = p_customer AND amount_minor = p_amount AND currency = p_currency
+    ORDER BY payment_intent NULLS LAST LIMIT 1 FOR UPDATE;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_forget()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  UPDATE auto_recharge SET enabled = false, payment_method = NULL, fingerprint = NULL, stopped_fingerprint = NULL, brand = NULL,
+    last4 = NULL WHERE account_id = NEW.account_id;
+  UPDATE recharges SET payment_method = NULL, fingerprint = NULL WHERE account_id = NEW.account_id;
+  UPDATE wallets SET low_below = 0 WHERE account_id = NEW.account_id;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_note(p_recharge bigint, p_public text, p_intent text, p_status text, p_code text, p_reason text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  r recharges;
+  a auto_recharge;
+  v_now timestamptz;
+  v_told jsonb;
+  v_reason text := p_reason;
+BEGIN
+  PERFORM FROM wallets WHERE account_id = (SELECT account_id FROM recharges WHERE recharge_id = p_recharge) FOR UPDATE;
+  SELECT * INTO STRICT r FROM recharges WHERE recharge_id = p_recharge FOR UPDATE;
+  v_now := clock_timestamp();
+  IF r.payment_intent IS NULL AND p_intent IS NOT NULL THEN
+    UPDATE recharges SET payment_intent = p_intent WHERE recharge_id = p_recharge;
+  END IF;
+  IF r.status = p_status OR (r.ended_at IS NOT NULL AND (r.status = 'succeeded' OR p_status <> 'succeeded')) THEN RETURN false; END IF;
+  UPDATE recharges SET status = p_status, error = p_code,
+      ended_at = CASE WHEN p_status IN ('succeeded', 'failed', 'canceled') THEN v_now END,
+      due_at = least(v_now + interval '1 hour', greatest(v_now, coalesce(sent_at, v_now) + interval '23 hours'))
+    WHERE recharge_id = p_recharge;
+  -- Still low, or low again: looked at at once, and not at the next sweep.
+  IF p_status IN ('succeeded', 'canceled') THEN
+    INSERT INTO recharge_wanted (account_id) VALUES (r.account_id) ON CONFLICT DO NOTHING;
+  END IF;
+
+  SELECT * INTO a FROM auto_recharge WHERE account_id = r.account_id;
+  IF p_status = 'succeeded' THEN
+    UPDATE auto_recharge SET failures = 0, retry_at = NULL WHERE account_id = r.account_id;
+    RETURN true;
+  END IF;
+  v_told := jsonb_build_object('recharge', p_public, 'payment_intent', p_intent, 'amount_minor', r.amount_minor::text,
+    'currency', r.currency, 'code', p_code);
+  IF p_status = 'requires_action' THEN
+    PERFORM outbox_tell(r.account_id, 'payment.failed', p_intent || ':action', v_told);
+  ELSIF p_status = 'canceled' AND r.status = 'requires_action' THEN
+    v_reason := 'authentication_required';
+  ELSIF p_status = 'failed' THEN
+    PERFORM outbox_tell(r.account_id, 'payment.failed', coalesce(p_intent, p_public) || ':1', v_told);
+  END IF;
+  -- What an earlier card was refused says nothing of the one that took its place.
+  IF a.fingerprint IS DISTINCT FROM r.fingerprint OR p_status NOT IN ('failed', 'canceled') THEN RETURN true; END IF;
+  IF p_status = 'failed' THEN
+    UPDATE auto_recharge SET failures = failures + 1, retry_at = v_now + interval '1 hour' * CASE WHEN failures = 0 THEN 1 ELSE 6 END
+      WHERE account_id = r.account_id;
+    IF a.failures >= 2 THEN v_reason := coalesce(v_reason, 'declined_repeatedly'); END IF;
+  END IF;
+  IF v_reason IS NOT NULL THEN
+    PERFORM recharge_stop(r.account_id, v_reason, coalesce(p_intent, p_public),
+      jsonb_build_object('recharge', p_public, 'code', p_code));
+  END IF;
+  RETURN true;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_spent(p_account bigint, p_now timestamp with time zone)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT coalesce(sum(amount_minor), 0)::bigint FROM recharges
+  WHERE account_id = p_account AND status NOT IN ('failed', 'canceled')
+    AND (ended_at IS NULL OR ended_at >= date_trunc('month', p_now AT TIME ZONE 'UTC') AT TIME ZONE 'UTC')
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_stop(p_account bigint, p_reason text, p_key text, p_data jsonb, p_retry_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  UPDATE auto_recharge SET stopped_at = clock_timestamp(), stopped_reason = p_reason, retry_at = p_retry_at,
+      stopped_fingerprint = CASE WHEN p_reason NOT IN ('payment_method_gone', 'customer_deleted') THEN fingerprint END
+    WHERE account_id = p_account;
+  SELECT outbox_tell(p_account, 'recharge.stopped', p_key, p_data || jsonb_build_object('reason', p_reason));
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -2396,6 +2658,8 @@ AS $function$
 $function$;
 
 -- Triggers
+
+CREATE TRIGGER accounts_erased_recharge_nothing AFTER UPDATE OF erased_at ON tollgate.accounts FOR EACH ROW WHEN (((old.erased_at IS NULL) AND (new.erased_at IS NOT NULL))) EXECUTE FUNCTION recharge_forget();
 
 CREATE TRIGGER adjustments_are_append_only BEFORE DELETE OR UPDATE ON tollgate.adjustments FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
