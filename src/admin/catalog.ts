@@ -11,7 +11,10 @@ import {
   planEntry,
 } from '../catalog/file.ts';
 import { questionPlan } from '../catalog/sanity.ts';
-import { changeEntry, entryVersions, type KeptVersion, latestEntries } from '../catalog/store.ts';
+import { sharedPrices } from '../catalog/sold.ts';
+import { changeEntry, entryVersions, type KeptVersion, latestEntries, lockCatalog } from '../catalog/store.ts';
+import type { Db } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
 import { invalidField, readInput } from '../errors-input.ts';
 import { about } from '../openapi/about.ts';
 import * as answers from './answers.ts';
@@ -76,6 +79,7 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
       const target = `${kind}:${name}`;
       return audited(pool, request, `${kind}.put`, target, async (db) => {
         const before = await inForce(db, kind, name);
+        await refuseSharedPrice(db, { kind, name, body });
         const after = present(kind, name, await changeEntry(db, change));
         return { answer: after, target, before: before && present(kind, name, before), after };
       });
@@ -89,6 +93,21 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
     const previous = before === undefined || before.deleted ? null : (before.body as Pick<PlanEntry, 'prices'>);
     refuseQuestions(questionPlan(plan, previous, (model) => models.get(model) ?? null));
   }
+}
+
+/** Throws `conflict` when another plan or pack is bought with one of its prices of Stripe: which one was paid for could not be told. */
+async function refuseSharedPrice(db: Db, entry: { kind: Kind; name: string; body: object }): Promise<void> {
+  if (entry.kind === 'operation') return;
+  await lockCatalog(db);
+  const inForce = async (kind: Kind) =>
+    (await latestEntries(db, kind)).filter(({ deleted }) => !deleted).map((one) => ({ kind, ...one }));
+  const others = [...(await inForce('plan')), ...(await inForce('pack'))];
+  const label = `${entry.kind} "${entry.name}"`;
+  const shared = sharedPrices([...others.filter((one) => `${one.kind} "${one.name}"` !== label), entry]);
+  const own = shared.find((one) => one.entry === label);
+  if (own === undefined) return;
+  const message = `The price ${own.price} buys the ${own.owner} already. A price buys one thing: take it from that first, or make another at Stripe.`;
+  throw new TollgateError('conflict', { message });
 }
 
 function isName(name: string): boolean {

@@ -12,6 +12,7 @@ import {
 import { matcher, specificity } from './glob.ts';
 import { toOverride, type WrittenOverride } from './override.ts';
 import { type Price, readPrice, type WrittenPrice } from './price.ts';
+import { sharedPrices, soldBy } from './sold.ts';
 import type { Catalog, Model, Operation, Override, Pack, Plan } from './types.ts';
 
 /** Of a choice, where the model's entry states no limit. */
@@ -76,7 +77,14 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
   for (const entry of entries) add[entry.kind as EntryKind]?.(entry);
   models.sort((a, b) => (a.name < b.name ? -1 : 1));
   const byName = new Map(models.map((model) => [model.name, model]));
-  return { version, models: byName, operations, plans, packs, defaultPlan, leftOut };
+  const sellers = entries.filter(
+    ({ kind, name }) => (kind === 'plan' && plans.has(name)) || (kind === 'pack' && packs.has(name)),
+  );
+  for (const { price, entry, owner } of sharedPrices(sellers)) {
+    leftOut.set(`${price} of the ${entry}`, `it buys the ${owner}: a price buys one thing, and the first stands`);
+  }
+  const sold = soldBy(sellers, plans, packs);
+  return { version, models: byName, operations, plans, packs, sold, defaultPlan, leftOut };
 }
 
 function providersOf(entry: ModelEntry): string {
@@ -131,7 +139,16 @@ function toPack({ name, version }: KeptEntry, entry: PackEntry): Pack {
 function toPlan(
   name: string,
   version: number,
-  { models, features, limits = {}, prices = {}, public: isPublic = true, included_credits: included }: PlanEntry,
+  {
+    models,
+    features,
+    limits = {},
+    prices = {},
+    public: isPublic = true,
+    included_credits: included,
+    stripe_prices: stripePrices = [],
+    grace_days: graceDays = 0,
+  }: PlanEntry,
 ): Plan {
   const source = { kind: 'plan' as const, plan: name, version };
   // The name itself first, then the glob that says the most.
@@ -151,10 +168,17 @@ function toPlan(
     allowsModel: matcher(models),
     features: new Set(features),
     limits: new Map(Object.entries(limits)),
+    stripePrices,
+    graceDays,
     included:
       included === undefined
         ? null
-        : { credits: parseCredits(included.credits)!, every: included.every, rollover: included.rollover ?? 'none' },
+        : {
+            credits: parseCredits(included.credits)!,
+            every: included.every,
+            rollover: included.rollover ?? 'none',
+            trial: parseCredits(included.trial ?? '0')!,
+          },
     // Asked of models of the catalog alone, so that what is kept of the answers is bounded.
     overrideOf: (model) => {
       let override = found.get(model);

@@ -9,6 +9,7 @@ import { type Config, catalogSource, loadConfig } from '../config.ts';
 import { CREDITS, isStorable } from '../lib/http-json.ts';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
 import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
+import { sharedPrices } from './sold.ts';
 import { isUnit, UNITS } from './units.ts';
 
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
@@ -171,7 +172,13 @@ export const planEntry = z.strictObject({
   grace_days: whole(0, 365).optional(),
   stripe_prices: names.removeDefault().optional(),
   included_credits: z
-    .strictObject({ credits, every: z.enum(['month', 'period', 'once']), rollover: z.enum(['none', 'all']).optional() })
+    .strictObject({
+      credits,
+      every: z.enum(['month', 'period', 'once']),
+      rollover: z.enum(['none', 'all']).optional(),
+      /** Instead of `credits`, while a subscription is on trial. */
+      trial: credits.optional(),
+    })
     .optional(),
 });
 
@@ -202,18 +209,30 @@ export const entryName = z
   .refine(fitsReceipt, `the name must have at most ${MOST_NAME_BYTES} bytes`);
 const named = <T extends z.ZodType>(entry: T) => z.record(entryName, entry).default({});
 
-const fileSchema = z.strictObject({
-  models: named(modelEntry),
-  operations: named(operationEntry),
-  plans: named(planEntry).superRefine((plans, context) => {
-    const [first, ...others] = Object.keys(plans).filter((name) => plans[name]?.default === true);
-    for (const name of others) {
-      const message = `only one plan can be the default, and "${first}" is`;
-      context.addIssue({ code: 'custom', path: [name, 'default'], message });
+const fileSchema = z
+  .strictObject({
+    models: named(modelEntry),
+    operations: named(operationEntry),
+    plans: named(planEntry).superRefine((plans, context) => {
+      const [first, ...others] = Object.keys(plans).filter((name) => plans[name]?.default === true);
+      for (const name of others) {
+        const message = `only one plan can be the default, and "${first}" is`;
+        context.addIssue({ code: 'custom', path: [name, 'default'], message });
+      }
+    }),
+    packs: named(packEntry),
+  })
+  .superRefine(({ plans, packs }, context) => {
+    const of = (kind: 'plan' | 'pack', named: object) =>
+      Object.entries(named).map(([name, body]) => ({ kind, name, body }));
+    for (const { price, path, owner } of sharedPrices([...of('plan', plans), ...of('pack', packs)])) {
+      context.addIssue({
+        code: 'custom',
+        path,
+        message: `"${price}" buys the ${owner} already: a price buys one thing`,
+      });
     }
-  }),
-  packs: named(packEntry),
-});
+  });
 
 /** One entry of a file, checked: its body as it is kept. */
 export interface FileEntry {

@@ -152,10 +152,10 @@ export async function putEntries(pool: Pool, entries: readonly Replacement[], au
  * what `putEntries` compares.
  */
 export async function latestEntries(
-  pool: Pool,
+  db: Db,
   kind: EntryKind,
 ): Promise<{ name: string; version: number; body: unknown; deleted: boolean }[]> {
-  const { rows } = await pool.query<{ name: string; version: number; body: unknown; deleted: boolean }>(
+  const { rows } = await db.query<{ name: string; version: number; body: unknown; deleted: boolean }>(
     `SELECT name, body, deleted,
        (SELECT max(version) FROM catalog_entries n WHERE n.kind = e.kind AND n.name = e.name) AS version
        FROM catalog_in_force() e WHERE kind = $1 ORDER BY name`,
@@ -248,7 +248,7 @@ export async function insertVersion(db: ClientBase, entry: NewVersion): Promise<
 }
 
 /** Waits for whoever writes prices. Returns the instant of this change as text: a `Date` would lose its microseconds. */
-export async function lockCatalog(db: ClientBase): Promise<string> {
+export async function lockCatalog(db: Pick<ClientBase, 'query'>): Promise<string> {
   const { rows } = await db.query<{ now: string }>('SELECT catalog_lock()::text AS now');
   return rows[0]!.now;
 }

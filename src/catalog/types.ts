@@ -41,10 +41,12 @@ export interface Model {
 
 /** Credits that a plan includes. */
 export interface Included {
-  /** Nano-credits, for each unit of the account's quantity. */
+  /** Nano-credits, for each unit of the account's quantity; of a subscription, of its item's. */
   credits: bigint;
   every: 'month' | 'period' | 'once';
   rollover: 'none' | 'all';
+  /** Nano-credits for each unit while a subscription is on trial, ending with that. */
+  trial: bigint;
 }
 
 export interface Plan {
@@ -59,6 +61,10 @@ export interface Plan {
   /** By name: rpm, tpm, concurrency, max_output_tokens and the app's own; `rpm@<glob>` binds the use of those models. */
   limits: ReadonlyMap<string, number>;
   included: Included | null;
+  /** Prices of Stripe that buy it; empty: it is not sold through Stripe. */
+  stripePrices: readonly string[];
+  /** How many days it is kept while a renewal is not paid. */
+  graceDays: number;
   /** What it asks for a model instead of the model's own price; `null`: nothing else. */
   overrideOf(model: string): Override | null;
 }
@@ -87,6 +93,9 @@ export interface Operation {
   feature: string | null;
 }
 
+/** What a price of Stripe buys. */
+export type Sold = { kind: 'plan'; plan: Plan } | { kind: 'pack'; pack: Pack };
+
 export interface Catalog {
   /** Rises with every change: what a hold is checked against. */
   version: bigint;
@@ -95,6 +104,8 @@ export interface Catalog {
   operations: ReadonlyMap<string, Operation>;
   plans: ReadonlyMap<string, Plan>;
   packs: ReadonlyMap<string, Pack>;
+  /** What a price of Stripe buys, by its id. */
+  sold: ReadonlyMap<string, Sold>;
   /** Of accounts that have no plan of their own; `null`: those may use nothing. */
   defaultPlan: Plan | null;
   /** Entries that are left out, as "model gpt-x", and why: for the log. */

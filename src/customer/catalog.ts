@@ -24,6 +24,7 @@ const onSale = z
             credits: amount,
             every: z.enum(['month', 'period', 'once']),
             rollover: z.enum(['none', 'all']),
+            trial: amount,
           })
           .nullable(),
       }),
@@ -65,7 +66,12 @@ function presentPlan({ name, models, features, limits, included }: Plan) {
     included_credits:
       included === null
         ? null
-        : { credits: formatCredits(included.credits), every: included.every, rollover: included.rollover },
+        : {
+            credits: formatCredits(included.credits),
+            every: included.every,
+            rollover: included.rollover,
+            trial: formatCredits(included.trial),
+          },
   };
 }
 

@@ -53,11 +53,20 @@ it('a price of a plan that looks like a slip is questioned first', async () => {
   expect((await rig.admin('PUT', '/plans/slip?confirm=true', plan)).status).toBe(200);
 });
 
+it('a price of Stripe that buys something else already is refused, and the same plan may keep its own', async () => {
+  const plan = { models: ['*'], stripe_prices: ['price_m', 'price_y'] };
+  expect((await rig.admin('PUT', '/plans/paid', plan)).status).toBe(200);
+  expect((await rig.admin('PUT', '/plans/paid', { ...plan, grace_days: 3 })).status).toBe(200);
+  const refused = await rig.admin('PUT', '/packs/extra', { credits: '5', stripe_price: 'price_y' });
+  expect(refused).toMatchObject({ status: 409, body: { error: { code: 'conflict' } } });
+  expect(JSON.stringify(refused.body)).toContain('price_y buys the plan \\"paid\\" already');
+});
+
 it('customers see the plans and packs that are public', async () => {
   await rig.admin('PUT', '/plans/secret', { models: ['*'], public: false });
   await rig.admin('PUT', '/plans/open', {
     models: ['demo/*'],
-    included_credits: { credits: '50', every: 'month', rollover: 'all' },
+    included_credits: { credits: '50', every: 'month', rollover: 'all', trial: '0' },
   });
   const { body: account } = await rig.admin('POST', '/accounts', { name: 'Ada' });
   const { body: key } = await rig.admin('POST', `/accounts/${account.id}/keys`, {});
@@ -70,7 +79,7 @@ it('customers see the plans and packs that are public', async () => {
     models: ['demo/*'],
     features: [],
     limits: {},
-    included_credits: { credits: '50', every: 'month', rollover: 'all' },
+    included_credits: { credits: '50', every: 'month', rollover: 'all', trial: '0' },
   });
   expect(body.packs).toEqual([
     { pack: 'team/one', price: { usd: '10' }, credits: '10000', bonus_credits: '500', expires_days: 365 },

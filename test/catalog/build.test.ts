@@ -111,3 +111,26 @@ test.each([
   const { plans } = build([{ kind: 'plan', name: 'p', body: { models } }]);
   expect(plans.get('p')?.allowsModel(name)).toBe(allowed);
 });
+
+test('a price of Stripe buys one thing: of two that have it, the one that was written first', () => {
+  const plan = (name: string, prices: string[]) => ({
+    kind: 'plan',
+    name,
+    body: { models: ['*'], stripe_prices: prices },
+  });
+  const { sold, leftOut, plans } = build([
+    plan('pro', ['price_month', 'price_year']),
+    plan('max', ['price_max', 'price_year']),
+    { kind: 'pack', name: 'starter', body: { credits: '10', stripe_price: 'price_month' } },
+    { kind: 'pack', name: 'big', body: { credits: '10', stripe_price: 'price_big' } },
+  ]);
+  const owners = [...sold].map(([price, what]) => [price, what.kind === 'plan' ? what.plan.name : what.pack.name]);
+  expect(Object.fromEntries(owners)).toEqual({
+    price_month: 'pro',
+    price_year: 'pro',
+    price_max: 'max',
+    price_big: 'big',
+  });
+  expect([...leftOut.keys()]).toEqual(['price_year of the plan "max"', 'price_month of the pack "starter"']);
+  expect(plans.get('max')).toMatchObject({ stripePrices: ['price_max', 'price_year'], graceDays: 0 });
+});

@@ -154,3 +154,19 @@ test('a catalog that is not there, or is no file, is a fault that names it', () 
   });
   expect(faultsOf(() => readCatalogFile('/', none))).toEqual({ '/': 'cannot be read: EISDIR' });
 });
+
+test('a price of Stripe in two plans or packs is a fault, named where it stands the second time', () => {
+  const faults = faultsOf(() =>
+    read(`
+plans:
+  pro: { stripe_prices: [price_1, price_2] }
+  max: { stripe_prices: [price_2] }
+packs:
+  starter: { credits: 10, stripe_price: price_1 }
+`),
+  );
+  expect(faults).toEqual({
+    'catalog.yaml.plans.max.stripe_prices.0': '"price_2" buys the plan "pro" already: a price buys one thing',
+    'catalog.yaml.packs.starter.stripe_price': '"price_1" buys the plan "pro" already: a price buys one thing',
+  });
+});
