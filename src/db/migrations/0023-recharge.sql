@@ -14,8 +14,8 @@ CREATE TABLE recharge_wanted (
 -- What an account asked for, the card it is charged to, and the breaker.
 --
 --   closed ──declined for good · declined 3 times in a row · card or customer gone · refused──▶ stopped
---     ▲ └──monthly cap · attempts of a day · balance at its limit──▶ stopped, and looked at again each hour
---     └──another card · a person enables it · (of the second kind) it fits again──┘
+--     ▲ └──monthly cap · attempts of a day · balance at its limit · pack not sold──▶ stopped, and looked at again each hour
+--     └──another card · a person enables it · (of the second kind) nothing is in its way any more──┘
 CREATE TABLE auto_recharge (
   account_id        bigint PRIMARY KEY REFERENCES accounts,
   enabled           boolean NOT NULL,
@@ -88,7 +88,12 @@ CREATE UNIQUE INDEX recharge_in_flight_is_one ON recharges (account_id) WHERE en
 CREATE INDEX recharges_due ON recharges (due_at) WHERE ended_at IS NULL;
 CREATE INDEX recharges_of_account ON recharges (account_id, created_at);
 
--- Stops an account's recharges and tells of it. `p_key`: what is told once; null: it was told, or is not worth telling twice.
+-- Whether a stop passes by itself: by time, a payment or the catalog. It is looked at again each hour.
+CREATE FUNCTION recharge_stop_passes(p_reason text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+  SELECT p_reason IN ('monthly_cap', 'daily_attempts', 'balance_limit', 'pack_unavailable')
+$$;
+
+-- Stops an account's recharges and tells of it, once by `p_key`.
 CREATE FUNCTION recharge_stop(p_account bigint, p_reason text, p_key text, p_data jsonb, p_retry_at timestamptz DEFAULT NULL)
 RETURNS void LANGUAGE sql AS $$
   UPDATE auto_recharge SET stopped_at = clock_timestamp(), stopped_reason = p_reason, retry_at = p_retry_at,
@@ -106,7 +111,7 @@ CREATE FUNCTION recharge_spent(p_account bigint, p_now timestamptz) RETURNS bigi
 $$;
 
 -- Decides, under the wallet's lock, whether an account buys now, and writes the purchase. `p` is the pack as it is sold now: pack,
--- version, credits and bonus (nano-credits), expires_days, amount (US cents). It buys enough once: the fewest packs that bring the
+-- version, credits and bonus (nano-credits), expires_days, amount (US cents; null: it is not sold). It buys enough once: the fewest packs that bring the
 -- account above its threshold. Answers begun, or why nothing is bought: off, stopped, enough, in_flight, later,
 -- needs_payment_method, pack_changed, or the reason that stopped it now.
 CREATE FUNCTION recharge_begin(p_account bigint, p_recharge bigint, p jsonb) RETURNS text LANGUAGE plpgsql AS $$
@@ -130,7 +135,7 @@ BEGIN
   SELECT * INTO c FROM accounts WHERE account_id = p_account;
   v_outcome := CASE
     WHEN NOT coalesce(a.enabled, false) OR w.status <> 0 OR c.erased_at IS NOT NULL THEN 'off'
-    WHEN a.stopped_reason NOT IN ('monthly_cap', 'daily_attempts', 'balance_limit') THEN 'stopped'
+    WHEN NOT recharge_stop_passes(a.stopped_reason) THEN 'stopped'
     WHEN w.posted >= a.threshold THEN 'enough'
     WHEN EXISTS (SELECT FROM recharges WHERE account_id = p_account AND ended_at IS NULL) THEN 'in_flight'
     WHEN a.retry_at > v_now THEN 'later'
@@ -140,6 +145,7 @@ BEGIN
 
   v_packs := div(a.threshold::numeric - w.posted, v_each) + 1;
   v_outcome := CASE
+    WHEN v_packs IS NULL OR p->>'amount' IS NULL THEN 'pack_unavailable'
     WHEN (SELECT count(*) FROM recharges WHERE account_id = p_account
         AND created_at >= date_trunc('day', v_now AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') >= 10 THEN 'daily_attempts'
     WHEN w.posted::numeric + w.dormant + v_packs * v_each > 1000000000000000000 THEN 'balance_limit'
@@ -177,7 +183,7 @@ BEGIN
   FOR r IN SELECT * FROM recharges WHERE ended_at IS NULL AND due_at <= v_now ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
     v_wanted := EXISTS (SELECT FROM auto_recharge a JOIN wallets w USING (account_id) JOIN accounts c USING (account_id)
       WHERE a.account_id = r.account_id AND a.enabled AND w.status = 0 AND c.erased_at IS NULL AND r.payment_method IS NOT NULL
-        AND (a.stopped_at IS NULL OR a.stopped_reason IN ('monthly_cap', 'daily_attempts', 'balance_limit')));
+        AND (a.stopped_at IS NULL OR recharge_stop_passes(a.stopped_reason)));
     IF r.sent_at IS NULL AND NOT v_wanted THEN
       UPDATE recharges SET status = 'canceled', error = 'not_wanted', ended_at = v_now WHERE recharge_id = r.recharge_id;
       CONTINUE;
