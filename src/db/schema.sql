@@ -2384,7 +2384,7 @@ BEGIN
   SELECT * INTO c FROM accounts WHERE account_id = p_account;
   v_outcome := CASE
     WHEN NOT coalesce(a.enabled, false) OR w.status <> 0 OR c.erased_at IS NOT NULL THEN 'off'
-    WHEN a.stopped_reason NOT IN ('monthly_cap', 'daily_attempts', 'balance_limit') THEN 'stopped'
+    WHEN NOT recharge_stop_passes(a.stopped_reason) THEN 'stopped'
     WHEN w.posted >= a.threshold THEN 'enough'
     WHEN EXISTS (SELECT FROM recharges WHERE account_id = p_account AND ended_at IS NULL) THEN 'in_flight'
     WHEN a.retry_at > v_now THEN 'later'
@@ -2394,6 +2394,7 @@ BEGIN
 
   v_packs := div(a.threshold::numeric - w.posted, v_each) + 1;
   v_outcome := CASE
+    WHEN v_packs IS NULL OR p->>'amount' IS NULL THEN 'pack_unavailable'
     WHEN (SELECT count(*) FROM recharges WHERE account_id = p_account
         AND created_at >= date_trunc('day', v_now AT TIME ZONE 'UTC') AT TIME ZONE 'UTC') >= 10 THEN 'daily_attempts'
     WHEN w.posted::numeric + w.dormant + v_packs * v_each > 1000000000000000000 THEN 'balance_limit'
@@ -2430,7 +2431,7 @@ BEGIN
   FOR r IN SELECT * FROM recharges WHERE ended_at IS NULL AND due_at <= v_now ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
     v_wanted := EXISTS (SELECT FROM auto_recharge a JOIN wallets w USING (account_id) JOIN accounts c USING (account_id)
       WHERE a.account_id = r.account_id AND a.enabled AND w.status = 0 AND c.erased_at IS NULL AND r.payment_method IS NOT NULL
-        AND (a.stopped_at IS NULL OR a.stopped_reason IN ('monthly_cap', 'daily_attempts', 'balance_limit')));
+        AND (a.stopped_at IS NULL OR recharge_stop_passes(a.stopped_reason)));
     IF r.sent_at IS NULL AND NOT v_wanted THEN
       UPDATE recharges SET status = 'canceled', error = 'not_wanted', ended_at = v_now WHERE recharge_id = r.recharge_id;
       CONTINUE;
@@ -2547,6 +2548,14 @@ AS $function$
       stopped_fingerprint = CASE WHEN p_reason NOT IN ('payment_method_gone', 'customer_deleted') THEN fingerprint END
     WHERE account_id = p_account;
   SELECT outbox_tell(p_account, 'recharge.stopped', p_key, p_data || jsonb_build_object('reason', p_reason));
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_stop_passes(p_reason text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT p_reason IN ('monthly_cap', 'daily_attempts', 'balance_limit', 'pack_unavailable')
 $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.refuse_catalog_change()

@@ -59,7 +59,7 @@ function fromBase32(text: string): bigint | null {
   return value > 0n && value < 1n << 63n ? value : null;
 }
 
-export type IntegerPrefix = 'acct' | 'key' | 'ent' | 'adm' | 'aud' | 'gw';
+export type IntegerPrefix = 'acct' | 'key' | 'ent' | 'adm' | 'aud' | 'gw' | 'chk' | 'rch';
 export type UuidPrefix = 'req' | 'lot' | 'hold' | 'entry';
 
 /** `acct_…`, `key_…`: the public form of an integer id. */
