@@ -7,7 +7,7 @@
  *         └──somebody posted meanwhile───────┘   (what was read may be older than what stands here)
  */
 import type { PoolClient } from 'pg';
-import { transaction } from '../../db/pool.ts';
+import { type Db, transaction } from '../../db/pool.ts';
 import type { PaymentDeps } from '../deps.ts';
 
 /** Somebody posted between reading and posting, time and again: the object is in motion, its event is tried later. */
@@ -67,7 +67,7 @@ async function claimVersion(db: PoolClient, id: string, noted: bigint): Promise<
 }
 
 /** An event that ended before, or is not in the inbox, is left as it is. */
-export async function endEvent(db: PoolClient, event: string, state: 'processed' | 'ignored'): Promise<void> {
+export async function endEvent(db: Db, event: string, state: 'processed' | 'ignored'): Promise<void> {
   await db.query(
     `UPDATE stripe_events SET state = $2, ended_at = clock_timestamp(), error = NULL
      WHERE event_id = $1 AND state IN ('waiting', 'dead')`,

@@ -5,7 +5,10 @@ import type { PaymentDeps } from '../deps.ts';
 /** Of one payment, newest first; what is more is not looked at, and no payment has as many. */
 const MOST_LISTED = 1_000;
 
-export type RefundFacts = Pick<Stripe.Refund, 'status' | 'amount'>;
+export interface RefundFacts {
+  status: string | null;
+  amount: number;
+}
 export interface DisputeFacts {
   amount: number;
   currency: string;
@@ -15,6 +18,8 @@ export interface Reversals {
   refunds: readonly RefundFacts[];
   disputes: readonly DisputeFacts[];
 }
+
+export const NOTHING_REVERSED: Reversals = { refunds: [], disputes: [] };
 
 /** A refund under way counts: its money has left us, and comes back should it fail. */
 const GOES_BACK: ReadonlySet<string | null> = new Set(['pending', 'requires_action', 'succeeded']);
@@ -35,12 +40,15 @@ export function reversedMinor({ refunds, disputes }: Reversals, paid: bigint, cu
   return sum < paid ? sum : paid;
 }
 
-/** Asks Stripe for all refunds and disputes of a payment intent. */
-export async function fetchReversals({ stripe: { client } }: PaymentDeps, intent: string): Promise<Reversals> {
-  const of = { payment_intent: intent, limit: 100 };
+/** Asks Stripe for all refunds and disputes of a payment intent, or of a charge that has none. */
+export async function fetchReversals(
+  { stripe: { client } }: Pick<PaymentDeps, 'stripe'>,
+  of: { payment_intent: string } | { charge: string },
+): Promise<Reversals> {
+  const asked: Stripe.RefundListParams & Stripe.DisputeListParams = { ...of, limit: 100 };
   const [refunds, disputes] = await Promise.all([
-    client.refunds.list(of).autoPagingToArray({ limit: MOST_LISTED }),
-    client.disputes.list(of).autoPagingToArray({ limit: MOST_LISTED }),
+    client.refunds.list(asked).autoPagingToArray({ limit: MOST_LISTED }),
+    client.disputes.list(asked).autoPagingToArray({ limit: MOST_LISTED }),
   ]);
   return { refunds, disputes };
 }
