@@ -2,6 +2,7 @@
 import type { FastifyInstance } from 'fastify';
 import type { Pool } from 'pg';
 import { adminCheck } from './accounts/admin-keys.ts';
+import { outboxJobs } from './accounts/outbox.ts';
 import { keepPoliciesAdvanced } from './accounts/plans.ts';
 import { Principals } from './accounts/principals.ts';
 import { ADMIN_API, registerAdmin } from './admin/routes.ts';
@@ -117,7 +118,7 @@ export async function createApp(options: AppOptions): Promise<App> {
 /** Starts what runs beside the requests. Returns what ends it, which resolves when nothing of it runs. */
 function startJobs({ pool, log }: AppOptions, { workers }: Parts): () => Promise<void> {
   const ends = [keepPartitions(pool, log), keepUsageFolded(pool, log), keepPoliciesAdvanced(pool, log)];
-  workers.start([]);
+  workers.start(outboxJobs(pool));
   return async () => {
     await Promise.all([...ends.map((end) => end()), workers.stop()]);
   };

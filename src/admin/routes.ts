@@ -10,6 +10,7 @@ import { registerAudit } from './audit.ts';
 import { registerCatalog } from './catalog.ts';
 import { registerCredits } from './credits.ts';
 import { registerEntitlements } from './entitlements.ts';
+import { registerEvents } from './events.ts';
 import { registerKeys } from './keys.ts';
 import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
@@ -60,6 +61,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerCatalog(scope, deps);
       registerAdminKeys(scope, deps);
       registerAudit(scope, deps);
+      registerEvents(scope, deps);
     },
     { prefix: ADMIN_API.prefix },
   );

@@ -790,6 +790,14 @@ AS $function$
     (SELECT min(expires_at) FROM service_keys WHERE expires_at > p_after), 'infinity')
 $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.credits_text(p_nano bigint)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT trim_scale(p_nano * 0.000000001)::text
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.default_plan()
  RETURNS text
  LANGUAGE sql
@@ -2076,6 +2084,10 @@ BEGIN
     WHEN p_least > b.account_room THEN 43
     WHEN p_least > v_free THEN CASE WHEN p_least > v_free + w.held - p_has THEN 40 ELSE 41 END
     ELSE 1 END;
+  IF outcome IN (42, 43) THEN
+    PERFORM tell_budget(s) FROM spenders s WHERE s.account_id = w.account_id AND s.key_id = CASE outcome WHEN 42 THEN p_key ELSE 0 END
+      AND s.budget > 0;
+  END IF;
   IF outcome <> 1 OR p_want = 0 THEN RETURN; END IF;
   granted := least(p_want, v_free, b.key_room, b.account_room);
   w.held := w.held + granted;
@@ -2359,6 +2371,14 @@ BEGIN
     (SELECT min(expires_at) FROM api_keys WHERE account_id = p_account AND replaced_by IS NOT NULL AND expires_at > p_after),
     'infinity');
 END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.public_uuid(p_prefix text, p_id uuid)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT p_prefix || '_' || replace(p_id::text, '-', '')
+$function$;
 
 CREATE OR REPLACE FUNCTION tollgate.recharge_begin(p_account bigint, p_recharge bigint, p jsonb)
  RETURNS text
@@ -2648,6 +2668,88 @@ BEGIN
   RETURN true;
 END $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.tell_balance()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_said jsonb := jsonb_build_object('balance', credits_text(NEW.posted), 'held', credits_text(NEW.held));
+BEGIN
+  IF NEW.posted < NEW.low_below AND NOT OLD.posted < OLD.low_below THEN
+    PERFORM outbox_tell(NEW.account_id, 'balance.low', NULL, v_said || jsonb_build_object('threshold', credits_text(NEW.low_below)));
+    INSERT INTO recharge_wanted (account_id) SELECT account_id FROM auto_recharge WHERE account_id = NEW.account_id AND enabled
+      ON CONFLICT DO NOTHING;
+  END IF;
+  IF NEW.posted <= 0 AND OLD.posted > 0 THEN
+    PERFORM outbox_tell(NEW.account_id, 'balance.exhausted', NULL, v_said);
+  END IF;
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.tell_budget(s spenders)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  SELECT outbox_tell(s.account_id, 'budget.reached', format('%s %s %s', s.key_id, s.period_start, s.budget), jsonb_build_object(
+    'key', nullif(s.key_id, 0)::text, 'budget', credits_text(s.budget), 'spent', credits_text(s.spent),
+    'held', credits_text(s.held), 'period', (ARRAY['day', 'month', 'total'])[s.period], 'since', time_text(s.period_start)))
+$function$;
+
+CREATE OR REPLACE FUNCTION tollgate.tell_expiring(p_within interval, p_limit integer, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone)
+ RETURNS integer
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  l record;
+  v_until timestamptz := coalesce(p_at, clock_timestamp()) + p_within;
+  v_told integer := 0;
+BEGIN
+  FOR l IN
+    SELECT t.account_id, t.lot_id, t.expires_at, CASE WHEN t.lot_id = w.head_lot THEN w.head_left ELSE t.remaining END AS credits
+      FROM wallets w JOIN lots t ON t.account_id = w.account_id
+      WHERE w.next_change_at <= v_until AND t.state = 1 AND t.expires_at <= v_until
+        AND t.expires_at > coalesce(p_at, clock_timestamp())
+        AND CASE WHEN t.lot_id = w.head_lot THEN w.head_left ELSE t.remaining END > 0
+        AND NOT EXISTS (SELECT FROM outbox o WHERE o.account_id = t.account_id AND o.type = 'credits.expiring' AND o.key = t.lot_id::text)
+      ORDER BY t.expires_at LIMIT p_limit
+  LOOP
+    PERFORM outbox_tell(l.account_id, 'credits.expiring', l.lot_id::text, jsonb_build_object(
+      'lot_id', public_uuid('lot', l.lot_id), 'credits', credits_text(l.credits), 'expires_at', time_text(l.expires_at)));
+    v_told := v_told + 1;
+  END LOOP;
+  RETURN v_told;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.tell_grant()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM outbox_tell(NEW.account_id, 'credits.granted', NEW.lot_id::text, jsonb_build_object(
+    'lot_id', public_uuid('lot', NEW.lot_id),
+    'kind', (ARRAY['topup', 'subscription', 'bonus', 'promo', 'adjustment'])[NEW.kind - 9],
+    'credits', credits_text(NEW.granted), 'reference', NEW.reference,
+    'starts_at', time_text(NEW.starts_at), 'expires_at', time_text(NEW.expires_at)));
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.tell_spent()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+  PERFORM tell_budget(NEW);
+  RETURN NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.time_text(p_at timestamp with time zone)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+  SELECT CASE WHEN isfinite(p_at) THEN to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') END
+$function$;
+
 CREATE AGGREGATE total(bigint) (SFUNC = int8pl, STYPE = bigint, INITCOND = '0');
 
 CREATE OR REPLACE FUNCTION tollgate.uuid_at(p_at timestamp with time zone)
@@ -2694,6 +2796,8 @@ CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries FOR
 
 CREATE TRIGGER entries_are_not_truncated BEFORE TRUNCATE ON tollgate.entries_default FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+CREATE TRIGGER lots_tell_of_themselves AFTER INSERT ON tollgate.lots FOR EACH ROW EXECUTE FUNCTION tell_grant();
+
 CREATE TRIGGER named_operations_are_append_only BEFORE DELETE OR UPDATE ON tollgate.named_operations FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
 CREATE TRIGGER named_operations_are_not_truncated BEFORE TRUNCATE ON tollgate.named_operations FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
@@ -2705,3 +2809,7 @@ CREATE TRIGGER plan_periods_are_append_only BEFORE DELETE OR UPDATE OR TRUNCATE 
 CREATE TRIGGER price_overrides_are_append_only BEFORE DELETE OR UPDATE ON tollgate.price_overrides FOR EACH ROW EXECUTE FUNCTION refuse_change_but_erasure('reason');
 
 CREATE TRIGGER price_overrides_are_not_truncated BEFORE TRUNCATE ON tollgate.price_overrides FOR EACH STATEMENT EXECUTE FUNCTION refuse_catalog_change();
+
+CREATE TRIGGER spenders_tell_when_spent AFTER UPDATE ON tollgate.spenders FOR EACH ROW WHEN (((new.spent >= new.budget) AND (NOT COALESCE(((old.spent >= old.budget) AND (old.period_start = new.period_start)), false)))) EXECUTE FUNCTION tell_spent();
+
+CREATE TRIGGER wallets_tell_when_low AFTER UPDATE ON tollgate.wallets FOR EACH ROW WHEN ((((new.posted < new.low_below) AND (NOT (old.posted < old.low_below))) OR ((new.posted <= 0) AND (old.posted > 0)))) EXECUTE FUNCTION tell_balance();
