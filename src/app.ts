@@ -37,6 +37,8 @@ import { readiness } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { serveDescription } from './openapi/serve.ts';
+import type { SellingDeps } from './payments/deps.ts';
+import { openStripe } from './payments/stripe.ts';
 import { createProviders } from './upstream/registry.ts';
 import { Workers } from './workers/run.ts';
 
@@ -73,7 +75,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const http = createServer(options, failedKeys);
   await registerGateway(http, gateway);
   await serveDescription(http, CUSTOMER_API);
-  await registerCustomer(http, { ...gateway, pool });
+  await registerCustomer(http, { ...gateway, pool, selling: parts.selling });
   registerHealth(http, options, parts);
   const { admin } = config.server;
   const adminHttp = typeof admin === 'object' ? createServer(options, failedKeys) : http;
@@ -134,6 +136,8 @@ interface Parts {
   limits: Limits;
   workers: Workers;
   gateway: GatewayDeps;
+  /** `null`: nothing is sold, for want of a key of Stripe. */
+  selling: SellingDeps | null;
   catalogAt: (at: string) => Promise<Catalog>;
 }
 
@@ -193,7 +197,11 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     admitAfresh: (context) => admitAfresh(context, limiting),
   };
-  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, catalogAt };
+  const stripe = openStripe(config.stripe);
+  const { automaticTax } = config.stripe;
+  const { publicUrl } = config.server;
+  const selling = stripe === null ? null : { pool, stripe, catalogs, clock, log, publicUrl, automaticTax };
+  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, selling, catalogAt };
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */

@@ -5,6 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { isLoopback, linkFault } from './lib/links.ts';
 import { parseDecimal } from './lib/money.ts';
 import { isNetwork } from './lib/networks.ts';
 import { ConfigError, check, type Fault, readYaml, Secret, type Variables, whole } from './lib/settings.ts';
@@ -35,6 +36,8 @@ export interface Config {
     headersTimeoutMs: number;
     requestTimeoutMs: number;
     drainSeconds: number;
+    /** Where browsers reach the gateway, without a slash at its end; `null`: not said. */
+    publicUrl: string | null;
   };
   /** `markup` scaled by 10⁶. */
   credits: { perUsd: number; markup: bigint };
@@ -50,7 +53,13 @@ export interface Config {
   catalogPath: string;
   logLevel: (typeof LOG_LEVELS)[number];
   adminKey: Secret | null;
-  stripe: { secretKey: Secret | null; webhookSecrets: readonly Secret[]; apiBase: string | null };
+  stripe: {
+    secretKey: Secret | null;
+    webhookSecrets: readonly Secret[];
+    apiBase: string | null;
+    /** Whether checkouts ask Stripe to reckon taxes. */
+    automaticTax: boolean;
+  };
   /** Added to this machine's clock; for tests of gateways whose clocks disagree. */
   clockOffsetMs: number;
   /** For `${ENV}` in the catalog. */
@@ -107,6 +116,13 @@ const schema = z.strictObject({
       headers_timeout_seconds: seconds.default(20_000),
       request_timeout_seconds: seconds.default(300_000),
       drain_seconds: whole(0, 3_600).default(30),
+      public_url: z
+        .string()
+        .superRefine((text, context) => {
+          const message = publicUrlFault(text);
+          if (message !== null) context.addIssue({ code: 'custom', message });
+        })
+        .optional(),
     })
     .prefault({}),
   credits: z
@@ -124,6 +140,7 @@ const schema = z.strictObject({
         .default(10n ** BigInt(MARKUP_DECIMALS)),
     })
     .prefault({}),
+  stripe: z.strictObject({ automatic_tax: z.boolean().default(false) }).prefault({}),
   ledger: z.strictObject({ journal_bytes: whole(1_048_576, 1_073_741_824).default(33_554_432) }).prefault({}),
   errors: z.strictObject({ insufficient_credits_status: z.enum(['402', '429']).default('429') }).prefault({}),
   providers: z
@@ -172,6 +189,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       headersTimeoutMs: server.headers_timeout_seconds,
       requestTimeoutMs: server.request_timeout_seconds,
       drainSeconds: server.drain_seconds,
+      publicUrl: server.public_url?.replace(/\/+$/, '') ?? null,
     },
     credits: { perUsd: credits.per_usd, markup: credits.markup },
     errors: { insufficientCreditsStatus: errors.insufficient_credits_status === '402' ? 402 : 429 },
@@ -188,6 +206,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       secretKey: secret(vars.STRIPE_SECRET_KEY),
       webhookSecrets: list(vars.STRIPE_WEBHOOK_SECRET).map((text) => new Secret(text)),
       apiBase: vars.STRIPE_API_BASE ?? null,
+      automaticTax: file.stripe.automatic_tax,
     },
     clockOffsetMs: vars.TOLLGATE_CLOCK_OFFSET_MS,
     ...catalogSource(env),
@@ -231,7 +250,11 @@ function toProvider(name: string, settings: z.output<typeof provider>): Provider
   };
 }
 
-const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+/** Why the URL that browsers are sent to will not do; `null`: it will. */
+function publicUrlFault(text: string): string | null {
+  const fault = linkFault(text);
+  return fault === null && /[?#]/.test(text) ? 'must not have a query or a fragment' : fault;
+}
 
 /** Why a base URL will not do; `null`: it will. */
 function baseUrlFault(text: string, allowHttp: boolean): string | null {
@@ -241,5 +264,5 @@ function baseUrlFault(text: string, allowHttp: boolean): string | null {
   if (url.search !== '' || url.hash !== '') return 'must not have a query or a fragment';
   if (url.protocol === 'https:') return null;
   if (url.protocol !== 'http:') return 'must begin with https://';
-  return allowHttp || LOOPBACK.test(url.hostname) ? null : 'must begin with https:// unless allow_http: true';
+  return allowHttp || isLoopback(url) ? null : 'must begin with https:// unless allow_http: true';
 }

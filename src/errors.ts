@@ -166,6 +166,22 @@ export const ERRORS = {
   ),
   upstream_rate_limited: define(503, 'api_error', 'The provider is over its capacity. Try again shortly.', 'later'),
   upstream_timeout: define(504, 'api_error', 'The provider did not answer in time.'),
+  stripe_disabled: define(
+    404,
+    invalid,
+    'This gateway sells nothing: it has no key of Stripe. Its owner sets STRIPE_SECRET_KEY.',
+  ),
+  stripe_unavailable: define(
+    503,
+    'api_error',
+    'Stripe did not answer, so it is not known whether this was done. Send the same again: it is done once.',
+    'later',
+  ),
+  stripe_refused: define(
+    502,
+    'api_error',
+    'Stripe refused what this gateway asked of it. Its owner finds the reason in the log.',
+  ),
   internal_error: define(
     500,
     'api_error',

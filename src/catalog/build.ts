@@ -1,6 +1,7 @@
 /** Entries as they are kept → the catalog as it is used. Pure. */
 import type { z } from 'zod';
 import { parseCredits } from '../lib/money.ts';
+import { minorUnits } from './currencies.ts';
 import {
   ENTRY_SCHEMAS,
   type EntryKind,
@@ -128,12 +129,22 @@ function toPack({ name, version }: KeptEntry, entry: PackEntry): Pack {
   return {
     name,
     version,
-    price: (entry.price as Pack['price'] | undefined) ?? null,
+    isPublic: entry.public ?? true,
+    price: entry.price ?? null,
+    amounts: amountsOf(entry.price ?? {}),
     stripePrice: entry.stripe_price ?? null,
     credits: parseCredits(entry.credits)!,
     bonusCredits: parseCredits(entry.bonus_credits ?? '0')!,
     expiresDays: entry.expires_days ?? null,
   };
+}
+
+/** In minor units: US dollars first, then as they are written. */
+function amountsOf(price: Readonly<Record<string, string>>): ReadonlyMap<string, bigint> {
+  const amounts = Object.entries(price).map(
+    ([currency, decimal]) => [currency, minorUnits(currency, decimal)!] as const,
+  );
+  return new Map(amounts.sort(([a], [b]) => Number(b === 'usd') - Number(a === 'usd')));
 }
 
 function toPlan(

@@ -73,8 +73,13 @@ export interface Plan {
 export interface Pack {
   name: string;
   version: number;
+  /** Whether it is listed and sold. */
+  isPublic: boolean;
   /** By currency, as decimals; `null`: Stripe knows it. */
   price: Readonly<Record<string, string>> | null;
+  /** The same in minor units of each currency, the one that is asked for unless another is named first. */
+  amounts: ReadonlyMap<string, bigint>;
+  /** Payments for it are known by this price too, where Tollgate did not begin them. */
   stripePrice: string | null;
   /** Nano-credits. */
   credits: bigint;

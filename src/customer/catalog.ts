@@ -19,6 +19,8 @@ const onSale = z
         models: z.array(z.string()),
         features: z.array(z.string()),
         limits: z.record(z.string(), count),
+        /** With these it can be bought; none: it cannot. */
+        stripe_prices: z.array(z.string()),
         included_credits: z
           .strictObject({
             credits: amount,
@@ -50,19 +52,20 @@ export function catalogCalls({ catalogs }: CatalogDeps): Call[] {
         const catalog = await catalogFor(catalogs, principal);
         return {
           plans: [...catalog.plans.values()].filter(({ isPublic }) => isPublic).map(presentPlan),
-          packs: [...catalog.packs.values()].map(presentPack),
+          packs: [...catalog.packs.values()].filter(({ isPublic }) => isPublic).map(presentPack),
         };
       },
     ),
   ];
 }
 
-function presentPlan({ name, models, features, limits, included }: Plan) {
+function presentPlan({ name, models, features, limits, included, stripePrices }: Plan) {
   return {
     plan: name,
     models,
     features: [...features],
     limits: Object.fromEntries(limits),
+    stripe_prices: [...stripePrices],
     included_credits:
       included === null
         ? null

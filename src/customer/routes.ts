@@ -5,14 +5,15 @@ import type { ConsumptionDeps } from '../consumption/deps.ts';
 import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import type { Api } from '../openapi/document.ts';
+import { type BillingDeps, billingCalls } from './billing.ts';
 import { registerCalls } from './calls.ts';
-import { type CatalogDeps, catalogCalls } from './catalog.ts';
+import { catalogCalls } from './catalog.ts';
 import { consumptionCalls } from './consumption.ts';
 import { type EntitlementDeps, entitlementCalls } from './entitlements.ts';
 import { type LimitDeps, limitCalls } from './limits.ts';
 import { type MoneyDeps, moneyCalls } from './money.ts';
 
-export interface CustomerDeps extends MoneyDeps, EntitlementDeps, LimitDeps, ConsumptionDeps, CatalogDeps {
+export interface CustomerDeps extends MoneyDeps, EntitlementDeps, LimitDeps, ConsumptionDeps, BillingDeps {
   principals: Principals;
   clock: Clock;
 }
@@ -37,6 +38,7 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
     ...limitCalls(deps),
     ...consumptionCalls(deps),
     ...catalogCalls(deps),
+    ...billingCalls(deps),
   ];
   await app.register(
     async (scope) => {

@@ -12,3 +12,11 @@ export interface PaymentDeps {
   clock: Clock;
   log: Logger;
 }
+
+/** What the parts that sell are given beside. */
+export interface SellingDeps extends PaymentDeps {
+  /** Where browsers reach this gateway, without a slash at its end; `null`: not said. */
+  publicUrl: string | null;
+  /** Whether Stripe is asked to reckon taxes. */
+  automaticTax: boolean;
+}

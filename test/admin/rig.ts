@@ -80,6 +80,7 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
     writer,
     insufficientStatus: 429,
     readBudgets: (account, key) => readBudgets(pool, account, key),
+    selling: null,
   });
   await registerAdmin(http, {
     pool,
