@@ -197,11 +197,14 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     admitAfresh: (context) => admitAfresh(context, limiting),
   };
+  const selling = openSelling(options, catalogs);
+  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, selling, catalogAt };
+}
+
+function openSelling({ config, pool, clock, log }: AppOptions, catalogs: CatalogCache): SellingDeps | null {
   const stripe = openStripe(config.stripe);
   const { automaticTax } = config.stripe;
-  const { publicUrl } = config.server;
-  const selling = stripe === null ? null : { pool, stripe, catalogs, clock, log, publicUrl, automaticTax };
-  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, selling, catalogAt };
+  return stripe && { pool, stripe, catalogs, clock, log, publicUrl: config.server.publicUrl, automaticTax };
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */

@@ -19,8 +19,8 @@ const onSale = z
         models: z.array(z.string()),
         features: z.array(z.string()),
         limits: z.record(z.string(), count),
-        /** With these it can be bought; none: it cannot. */
-        stripe_prices: z.array(z.string()),
+        /** Those that it is sold by; absent: it is not sold. */
+        stripe_prices: z.array(z.string()).optional(),
         included_credits: z
           .strictObject({
             credits: amount,
@@ -65,7 +65,7 @@ function presentPlan({ name, models, features, limits, included, stripePrices }:
     models,
     features: [...features],
     limits: Object.fromEntries(limits),
-    stripe_prices: [...stripePrices],
+    ...(stripePrices.length > 0 && { stripe_prices: [...stripePrices] }),
     included_credits:
       included === null
         ? null

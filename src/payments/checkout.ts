@@ -52,13 +52,14 @@ interface Row {
   session_id: string | null;
   status: Checkout['status'];
   created_at: Date;
+  once: string | null;
   asked: object;
   request: Stripe.Checkout.SessionCreateParams;
   old: boolean;
 }
 
 const COLUMNS = `checkout_id, account_id, kind, name, version, credits, bonus_credits, expires_days, currency, amount_minor,
-  stripe_price, quantity, customer_id, session_id, status, created_at, asked, request,
+  stripe_price, quantity, customer_id, session_id, status, created_at, once, asked, request,
   created_at < clock_timestamp() - make_interval(hours => ${KEY_HOURS}) AS old`;
 
 function toCheckout(row: Row): Checkout {
@@ -118,9 +119,9 @@ export async function noteCheckout(
   const checkout = await checkoutOf(db, session);
   if (checkout === null) return false;
   const { rowCount } = await db.query(
-    `UPDATE checkouts SET session_id = $2, status = $3
-     WHERE checkout_id = $1 AND (session_id IS DISTINCT FROM $2 OR status <> $3) AND status <> 'complete'`,
-    [checkout.id, session.id, session.status ?? checkout.status],
+    `UPDATE checkouts SET session_id = $2, status = CASE WHEN $3 = 'open' OR status = 'complete' THEN status ELSE $3 END
+     WHERE checkout_id = $1 AND (session_id IS NULL OR (status <> $3 AND $3 <> 'open' AND status <> 'complete'))`,
+    [checkout.id, session.id, session.status ?? 'open'],
   );
   return rowCount === 1;
 }
@@ -140,14 +141,15 @@ export interface Asked {
  * `idempotency_key_reused`, `stripe_unavailable` where it is not known whether it was made, `stripe_refused`.
  */
 export async function createCheckout(deps: SellingDeps, asked: Asked): Promise<string> {
-  const before = await findAsked(deps, asked);
-  if (before !== null) return resume(deps, before, asked.once);
-  return withCustomer(deps, asked.account, async (customer) => {
-    const row = await insert(deps, asked, customer);
-    return resume(deps, row, asked.once);
-  }).catch((error: unknown) => {
+  try {
+    const before = await findAsked(deps, asked);
+    if (before !== null) return await resume(deps, before);
+    return await withCustomer(deps, asked.account, async (customer) =>
+      resume(deps, await insert(deps, asked, customer)),
+    );
+  } catch (error) {
     throw stripeFault(error, deps.log);
-  });
+  }
 }
 
 /** The checkout that was begun with this key. Throws `idempotency_key_reused` when it was for something else. */
@@ -236,18 +238,13 @@ async function refuseMore(db: ClientBase, account: bigint, order: Order): Promis
 }
 
 /** The URL to pay at: of the session that there is, or of the one that Stripe is asked for, by the same key each time. */
-async function resume(deps: SellingDeps, row: Row, once: string | null): Promise<string> {
-  const { sessions } = deps.stripe.client.checkout;
-  let session: Stripe.Checkout.Session;
-  if (row.session_id !== null) {
-    session = await sessions.retrieve(row.session_id, {}, ASK).catch((error: unknown) => {
-      throw stripeFault(error, deps.log);
-    });
-  } else {
-    if (row.old || row.status !== 'open') throw isOver();
-    session = await create(deps, row, once);
-    await noteCheckout(deps.pool, session);
-  }
+async function resume(deps: SellingDeps, row: Row): Promise<string> {
+  if (row.session_id === null && (row.old || row.status !== 'open')) throw isOver();
+  const session =
+    row.session_id === null
+      ? await create(deps, row)
+      : await deps.stripe.client.checkout.sessions.retrieve(row.session_id, {}, ASK);
+  if (row.session_id === null) await noteCheckout(deps.pool, session);
   if (session.status !== 'open' || session.url === null) throw isOver();
   return session.url;
 }
@@ -258,14 +255,14 @@ function isOver(): TollgateError {
   });
 }
 
-async function create(deps: SellingDeps, row: Row, once: string | null): Promise<Stripe.Checkout.Session> {
+async function create(deps: SellingDeps, row: Row): Promise<Stripe.Checkout.Session> {
   const key = `checkout:${publicId('chk', row.checkout_id)}`;
   try {
     return await deps.stripe.client.checkout.sessions.create(row.request, { idempotencyKey: key, ...ASK });
   } catch (error) {
     const outcome = outcomeOf(error);
     // Whoever has the key may ask again. Else nobody can learn of the session, if there is one: so nobody pays it.
-    const mayAskAgain = once !== null && (outcome === 'unknown' || outcome === 'busy');
+    const mayAskAgain = row.once !== null && (outcome === 'unknown' || outcome === 'busy');
     if (!mayAskAgain) await abandon(deps, row.checkout_id);
     throw error;
   }

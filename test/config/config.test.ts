@@ -42,7 +42,8 @@ test('the file in the repository states the defaults: an empty one means the sam
 test('every setting of the file is read', () => {
   const config = loadConfig(
     environment(`
-server: { host: "::", port: 0, max_body_bytes: 4096, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0 }
+server: { host: "::", port: 0, max_body_bytes: 4096, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0, public_url: "https://pay.example.com/tollgate/" }
+stripe: { automatic_tax: true }
 credits: { per_usd: 100, markup: 1.250001 }
 errors: { insufficient_credits_status: 402 }
 providers:
@@ -58,7 +59,9 @@ providers:
     headersTimeoutMs: 1000,
     requestTimeoutMs: 2000,
     drainSeconds: 0,
+    publicUrl: 'https://pay.example.com/tollgate',
   });
+  expect(config.stripe.automaticTax).toBe(true);
   expect(config.credits).toEqual({ perUsd: 100, markup: 1_250_001n });
   expect(config.errors.insufficientCreditsStatus).toBe(402);
   const { apiKey, ...provider } = config.providers[0]!;

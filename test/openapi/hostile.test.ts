@@ -175,8 +175,10 @@ test('each call needs a key of its own API: none, a wrong one, or the other APIâ
 
 test('a scope can do what it says and nothing else', async () => {
   /** Which scope each call of the customer API needs: the contract's words. */
-  const needed = ({ method, path }: Operation): string =>
-    path.startsWith('/holds') || (path === '/usage' && method === 'POST') ? 'consume' : 'read';
+  const needed = ({ method, path }: Operation): string => {
+    if (path.startsWith('/holds') || (path === '/usage' && method === 'POST')) return 'consume';
+    return ['/checkout', '/portal'].includes(path) ? 'billing' : 'read';
+  };
   const faults: string[] = [];
   const keys = new Map<string, string>();
   for (const scope of SCOPES) {

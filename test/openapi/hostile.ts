@@ -31,7 +31,7 @@ const MOST_ALIKE = 3;
 const DEEP = JSON.parse('['.repeat(2_000) + ']'.repeat(2_000)) as unknown;
 const ODD_TEXTS = ['\0', 'a\0b', '\ud800'];
 /** Text that holds a decimal. */
-const DECIMALS = ['credits', 'signed credits', 'usd', 'multiple'];
+const DECIMALS = ['credits', 'signed credits', 'usd', 'multiple', 'money'];
 /** Of these, that type of JSON is none. */
 const ODD_TYPES: Record<string, unknown[]> = {
   string: [5, true, {}, ['a']],

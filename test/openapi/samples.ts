@@ -4,6 +4,7 @@
 export const SAMPLES: Record<string, object> = {
   'POST /account/v1/usage': { usage_id: 'u', credits: '1' },
   'POST /account/v1/entitlements/check': { limit: 'seats' },
+  'POST /account/v1/checkout': { pack: 'starter' },
   'POST /admin/v1/accounts/{id}/entitlements': {
     source: 'grant',
     key: 'feature:video',
@@ -30,6 +31,22 @@ const ODD_PRICES = [
   { multiple: '1', input: '1' },
   { input: '-1' },
   { input: '1e19' },
+];
+/** Where nobody should be sent. */
+const ODD_LINKS = [
+  'javascript:alert(1)',
+  'data:text/html,x',
+  'http://example.com/',
+  'https://user:secret@example.com/',
+  '//example.com',
+  '/billing',
+  'https://',
+  'https://example.com/\nset-cookie: a=b',
+  'https:\\\\example.com',
+  'http://127.0.0.1.example.com/',
+  'http://localhost.example.com/',
+  'ftp://localhost/',
+  `https://example.com/${'x'.repeat(2_000)}`,
 ];
 /** What the description says nothing of: values of any kind, and fields that do not fit together. By the field at fault. */
 export const MORE: Record<string, Record<string, object[]>> = {
@@ -87,6 +104,32 @@ export const MORE: Record<string, Record<string, object[]>> = {
       { cached_input_tokens: 1 },
     ].map((usage) => ({ usage_id: 'u', model: 'plain', usage })),
     already_done: [{ usage_id: 'u', credits: '1', already_done: true }],
+  },
+  'POST /account/v1/checkout': {
+    pack: [{}],
+    plan: [{ pack: 'starter', plan: 'pro' }],
+    quantity: [{ pack: 'starter', quantity: 2 }],
+    price: [{ pack: 'starter', price: 'price_1' }],
+    currency: [
+      { plan: 'pro', currency: 'usd' },
+      { pack: 'starter', currency: 'USD' },
+    ],
+    success_url: ODD_LINKS.map((success_url) => ({ pack: 'starter', success_url })),
+    cancel_url: ODD_LINKS.map((cancel_url) => ({ pack: 'starter', cancel_url })),
+  },
+  'POST /account/v1/portal': { return_url: ODD_LINKS.map((return_url) => ({ return_url })) },
+  'PUT /admin/v1/packs/{pack}': {
+    price: [
+      {},
+      { usd: '0' },
+      { usd: '1.001' },
+      { jpy: '1.5' },
+      { kwd: '1.005' },
+      { isk: '1.5' },
+      { USD: '1' },
+      { usd: '10000000001' },
+    ].map((price) => ({ price, credits: '1' })),
+    public: ['yes', 1].map((value) => ({ credits: '1', public: value })),
   },
   'POST /account/v1/entitlements/check': { model: [{}], feature: [{ model: 'plain', feature: 'x' }] },
 };
