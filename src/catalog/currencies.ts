@@ -1,4 +1,5 @@
 /** Amounts of money as Stripe counts them: whole numbers of a currency's minor unit. Pure, and without floats. */
+import { z } from 'zod';
 import { parseDecimal } from '../lib/money.ts';
 
 /** Those without a minor unit. */
@@ -11,7 +12,7 @@ const WHOLE = new Set('isk ugx'.split(' '));
 const MOST_MINOR = 999_999_999_999n;
 
 /** How many decimals an amount of the currency has at Stripe. */
-export function decimalsOf(currency: string): number {
+function decimalsOf(currency: string): number {
   return NO_DECIMALS.has(currency) ? 0 : THREE_DECIMALS.has(currency) ? 3 : 2;
 }
 
@@ -27,6 +28,26 @@ export function minorUnits(currency: string, decimal: string): bigint | null {
 }
 
 /** How many decimals a price in the currency may have. */
-export function decimalsSold(currency: string): number {
+function decimalsSold(currency: string): number {
   return WHOLE.has(currency) ? 0 : Math.min(2, decimalsOf(currency));
 }
+
+const MOST_CURRENCIES = 150;
+const money = z.string('must be a decimal such as 9.50').meta({
+  format: 'money',
+  description: 'An amount of the currency as decimal text, no finer than it is sold.',
+  examples: ['9.50'],
+});
+/** Prices by currency, as an entry of the catalog has them. */
+export const moneyByCurrency = z
+  .record(z.string().regex(/^[a-z]{3}$/, 'must be a currency such as usd'), money)
+  .superRefine((prices, context) => {
+    for (const [currency, amount] of Object.entries(prices)) {
+      if (minorUnits(currency, amount) !== null) continue;
+      const message = `must be a decimal above 0, with at most ${decimalsSold(currency)} decimals for ${currency}`;
+      context.addIssue({ code: 'custom', path: [currency], message });
+    }
+    const count = Object.keys(prices).length;
+    if (count === 0 || count > MOST_CURRENCIES)
+      context.addIssue({ code: 'custom', message: `must have 1 to ${MOST_CURRENCIES} currencies` });
+  });

@@ -9,8 +9,8 @@ import { type Config, catalogSource, loadConfig } from '../config.ts';
 import { CREDITS, isStorable } from '../lib/http-json.ts';
 import { parseCredits, parseDecimal } from '../lib/money.ts';
 import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
+import { moneyByCurrency } from './currencies.ts';
 import { sharedPrices } from './sold.ts';
-import { decimalsSold, minorUnits } from './currencies.ts';
 import { isUnit, UNITS } from './units.ts';
 
 /** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
@@ -187,25 +187,6 @@ export const operationEntry = z.strictObject({
   credits,
   feature: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`).optional(),
 });
-
-const MOST_CURRENCIES = 150;
-const money = z.string('must be a decimal such as 9.50').meta({
-  format: 'money',
-  description: 'An amount of the currency as decimal text, no finer than it is sold.',
-  examples: ['9.50'],
-});
-const moneyByCurrency = z
-  .record(z.string().regex(/^[a-z]{3}$/, 'must be a currency such as usd'), money)
-  .superRefine((prices, context) => {
-    for (const [currency, amount] of Object.entries(prices)) {
-      if (minorUnits(currency, amount) !== null) continue;
-      const message = `must be a decimal above 0, with at most ${decimalsSold(currency)} decimals for ${currency}`;
-      context.addIssue({ code: 'custom', path: [currency], message });
-    }
-    const count = Object.keys(prices).length;
-    if (count === 0 || count > MOST_CURRENCIES)
-      context.addIssue({ code: 'custom', message: `must have 1 to ${MOST_CURRENCIES} currencies` });
-  });
 
 export const packEntry = z.strictObject({
   /** By currency, what it costs. */
