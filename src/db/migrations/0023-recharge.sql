@@ -1,8 +1,8 @@
 -- Auto-recharge: an account buys a pack by itself when its credits run low. Level-triggered: what decides is what stands here and in
 -- the wallet, so that a crash loses nothing. Docs: docs/auto-recharge.md.
 
--- Below this an account is low: its threshold while it recharges by itself, else 0. `posted` decides, not what holds leave of it: a
--- hold is no charge yet, and a burst of them would buy what nobody spends.
+-- Below this an account is low: its threshold, whether or not it recharges by itself; 0 where it has set none. `posted` decides, not
+-- what holds leave of it: a hold is no charge yet, and a burst of them would buy what nobody spends.
 ALTER TABLE wallets ADD COLUMN low_below bigint NOT NULL DEFAULT 0;
 
 -- Accounts whose credits fell below `low_below`, written in the transaction that did it: looked at at once. It is a hint; the sweep
@@ -20,8 +20,8 @@ CREATE TABLE auto_recharge (
   account_id        bigint PRIMARY KEY REFERENCES accounts,
   enabled           boolean NOT NULL,
   threshold         bigint NOT NULL,                  -- nano-credits
-  pack              text NOT NULL,
-  monthly_cap_minor bigint NOT NULL,                  -- US cents of a month (UTC)
+  pack              text,
+  monthly_cap_minor bigint,                           -- US cents of a month (UTC)
   customer          text,                             -- at Stripe: whose the card is
   payment_method    text,                             -- null: none is known
   fingerprint       text,                             -- the same for the same card, whoever adds it again
@@ -36,6 +36,7 @@ CREATE TABLE auto_recharge (
   changed_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
   CONSTRAINT auto_recharge_threshold_is_in_range CHECK (threshold BETWEEN 0 AND 1000000000000000000),
   CONSTRAINT auto_recharge_cap_is_in_range CHECK (monthly_cap_minor BETWEEN 0 AND 100000000),
+  CONSTRAINT auto_recharge_has_a_pack_and_a_cap CHECK (NOT enabled OR (pack IS NOT NULL AND monthly_cap_minor IS NOT NULL)),
   CONSTRAINT auto_recharge_failures_are_counted CHECK (failures >= 0),
   CONSTRAINT auto_recharge_stop_has_a_reason CHECK ((stopped_at IS NULL) = (stopped_reason IS NULL)),
   CONSTRAINT auto_recharge_stop_is_known CHECK (stopped_reason IN ('declined', 'declined_repeatedly', 'authentication_required',

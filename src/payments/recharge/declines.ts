@@ -39,7 +39,11 @@ const NEVER_AGAIN = new Set([
   'transaction_not_allowed',
 ]);
 
-const NEEDS_THE_CUSTOMER = new Set(['authentication_required', 'authentication_not_handled', 'offline_pin_required']);
+const NEEDS_THE_CUSTOMER = new Set([
+  'authentication_required',
+  'authentication_not_handled',
+  'payment_intent_authentication_failure',
+]);
 
 /**
  * Why no other charge may follow one that was declined with this (Stripe's `decline_code`, and the `code` it belongs to). `null`: it may
