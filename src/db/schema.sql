@@ -102,8 +102,8 @@ CREATE TABLE auto_recharge (
   account_id bigint NOT NULL,
   enabled boolean NOT NULL,
   threshold bigint NOT NULL,
-  pack text NOT NULL,
-  monthly_cap_minor bigint NOT NULL,
+  pack text,
+  monthly_cap_minor bigint,
   customer text,
   payment_method text,
   fingerprint text,
@@ -120,6 +120,7 @@ CREATE TABLE auto_recharge (
   CONSTRAINT auto_recharge_account_id_fkey FOREIGN KEY (account_id) REFERENCES accounts(account_id),
   CONSTRAINT auto_recharge_cap_is_in_range CHECK (((monthly_cap_minor >= 0) AND (monthly_cap_minor <= 100000000))),
   CONSTRAINT auto_recharge_failures_are_counted CHECK ((failures >= 0)),
+  CONSTRAINT auto_recharge_has_a_pack_and_a_cap CHECK (((NOT enabled) OR ((pack IS NOT NULL) AND (monthly_cap_minor IS NOT NULL)))),
   CONSTRAINT auto_recharge_stop_has_a_reason CHECK (((stopped_at IS NULL) = (stopped_reason IS NULL))),
   CONSTRAINT auto_recharge_stop_is_known CHECK ((stopped_reason = ANY (ARRAY['declined'::text, 'declined_repeatedly'::text, 'authentication_required'::text, 'card_expired'::text, 'payment_method_gone'::text, 'customer_deleted'::text, 'refused'::text, 'pack_unavailable'::text, 'monthly_cap'::text, 'daily_attempts'::text, 'balance_limit'::text]))),
   CONSTRAINT auto_recharge_threshold_is_in_range CHECK (((threshold >= 0) AND (threshold <= '1000000000000000000'::bigint)))
