@@ -149,7 +149,8 @@ async function tellOfFailure(db: PoolClient, account: bigint, { invoice }: Fetch
   const isCharged = invoice.collection_method === 'charge_automatically';
   const { rows } = await db.query<{ told: boolean }>(
     `SELECT outbox_tell($1, 'payment.failed', $2, $3) IS NULL AS told
-       WHERE $4 OR to_timestamp($5) < clock_timestamp()`,
+       WHERE ($4 OR to_timestamp($5) < clock_timestamp())
+         AND NOT EXISTS (SELECT FROM outbox WHERE account_id = $1 AND type = 'payment.failed' AND key = $2)`,
     [
       account,
       `${invoice.id}:${isCharged ? invoice.attempt_count : 'overdue'}`,
