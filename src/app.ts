@@ -37,8 +37,7 @@ import { readiness } from './observe/health.ts';
 import type { Logger } from './observe/log.ts';
 import { Metrics } from './observe/metrics.ts';
 import { serveDescription } from './openapi/serve.ts';
-import type { SellingDeps } from './payments/deps.ts';
-import { openStripe } from './payments/stripe.ts';
+import { openPayments, type Payments } from './payments/payments.ts';
 import { createProviders } from './upstream/registry.ts';
 import { Workers } from './workers/run.ts';
 
@@ -75,7 +74,8 @@ export async function createApp(options: AppOptions): Promise<App> {
   const http = createServer(options, failedKeys);
   await registerGateway(http, gateway);
   await serveDescription(http, CUSTOMER_API);
-  await registerCustomer(http, { ...gateway, pool, selling: parts.selling });
+  await registerCustomer(http, { ...gateway, pool, selling: parts.payments?.deps ?? null });
+  await parts.payments?.register(http);
   registerHealth(http, options, parts);
   const { admin } = config.server;
   const adminHttp = typeof admin === 'object' ? createServer(options, failedKeys) : http;
@@ -118,9 +118,9 @@ export async function createApp(options: AppOptions): Promise<App> {
 }
 
 /** Starts what runs beside the requests. Returns what ends it, which resolves when nothing of it runs. */
-function startJobs({ pool, log }: AppOptions, { workers }: Parts): () => Promise<void> {
+function startJobs({ pool, log }: AppOptions, { workers, payments }: Parts): () => Promise<void> {
   const ends = [keepPartitions(pool, log), keepUsageFolded(pool, log), keepPoliciesAdvanced(pool, log)];
-  workers.start(outboxJobs(pool));
+  workers.start([...outboxJobs(pool), ...(payments?.jobs ?? [])]);
   return async () => {
     await Promise.all([...ends.map((end) => end()), workers.stop()]);
   };
@@ -135,9 +135,9 @@ interface Parts {
   takeover: Takeover;
   limits: Limits;
   workers: Workers;
+  /** Null: nothing is sold. */
+  payments: Payments | null;
   gateway: GatewayDeps;
-  /** `null`: nothing is sold, for want of a key of Stripe. */
-  selling: SellingDeps | null;
   catalogAt: (at: string) => Promise<Catalog>;
 }
 
@@ -179,6 +179,15 @@ async function createParts(options: AppOptions): Promise<Parts> {
     },
   });
   const workers = new Workers({ log });
+  const payments = openPayments({
+    config,
+    pool,
+    catalogs,
+    clock,
+    log,
+    registry: metrics.registry,
+    wake: (job) => workers.wake(job),
+  });
   const limiting = { limits, principals, catalogs, metrics };
   const gateway: GatewayDeps = {
     ...limiting,
@@ -197,14 +206,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     readBudgets: (account, key) => promptly(readBudgets(pool, account, key)),
     admitAfresh: (context) => admitAfresh(context, limiting),
   };
-  const selling = openSelling(options, catalogs);
-  return { owner, connection, heart, leases, journal, takeover, limits, workers, gateway, selling, catalogAt };
-}
-
-function openSelling({ config, pool, clock, log }: AppOptions, catalogs: CatalogCache): SellingDeps | null {
-  const stripe = openStripe(config.stripe);
-  const { automaticTax } = config.stripe;
-  return stripe && { pool, stripe, catalogs, clock, log, publicUrl: config.server.publicUrl, automaticTax };
+  return { owner, connection, heart, leases, journal, takeover, limits, workers, payments, gateway, catalogAt };
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */
@@ -251,7 +253,14 @@ async function registerOwnersPlane(http: FastifyInstance, options: AppOptions, p
   const { pool, adminKey, config } = options;
   const { gateway, catalogAt } = parts;
   await serveDescription(http, ADMIN_API);
-  await registerAdmin(http, { ...gateway, pool, adminKey, markup: config.credits.markup, catalogAt });
+  await registerAdmin(http, {
+    ...gateway,
+    pool,
+    adminKey,
+    payments: parts.payments?.deps ?? null,
+    markup: config.credits.markup,
+    catalogAt,
+  });
   const check = adminCheck(pool, adminKey);
   http.get('/metrics', async (request, reply) => {
     await check(request.headers.authorization);

@@ -160,8 +160,19 @@ const environment = z.object({
   TOLLGATE_DATA_DIR: z.string().default('./data'),
   TOLLGATE_ADMIN_KEY: z.string().min(24, 'must have at least 24 characters').optional(),
   TOLLGATE_CLOCK_OFFSET_MS: whole(-86_400_000, 86_400_000).default(0),
-  STRIPE_SECRET_KEY: z.string().optional(),
-  STRIPE_WEBHOOK_SECRET: z.string().default(''),
+  STRIPE_SECRET_KEY: z
+    .string()
+    .regex(/^(sk|rk)_(test|live)_\w+$/, 'must be a secret or restricted key of Stripe: sk_test_…, sk_live_…, rk_…')
+    .optional(),
+  STRIPE_WEBHOOK_SECRET: z
+    .string()
+    .transform((text) => text.split(',').map((item) => item.trim()))
+    // With a blank secret anybody could sign.
+    .refine(
+      (items) => items.every((item) => /^\S+$/.test(item)),
+      'must be whsec_…, several separated by single commas: one is blank',
+    )
+    .default([]),
   STRIPE_API_BASE: url(/^https?:\/\//, 'https://'),
   LOG_LEVEL: z.enum(LOG_LEVELS).default('info'),
 });
@@ -204,7 +215,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     adminKey: secret(vars.TOLLGATE_ADMIN_KEY),
     stripe: {
       secretKey: secret(vars.STRIPE_SECRET_KEY),
-      webhookSecrets: list(vars.STRIPE_WEBHOOK_SECRET).map((text) => new Secret(text)),
+      webhookSecrets: vars.STRIPE_WEBHOOK_SECRET.map((text) => new Secret(text)),
       apiBase: vars.STRIPE_API_BASE ?? null,
       automaticTax: file.stripe.automatic_tax,
     },
@@ -222,14 +233,6 @@ function readSettings(env: NodeJS.ProcessEnv, faults: Fault[]): z.output<typeof 
   }
   const settings = readYaml(readFileSync(path, 'utf8'), basename(path), (name) => env[name], faults);
   return settings === undefined ? null : check(schema, settings, basename(path), faults);
-}
-
-/** The items of a comma-separated list. */
-function list(text: string): string[] {
-  return text
-    .split(',')
-    .map((item) => item.trim())
-    .filter((item) => item !== '');
 }
 
 function secret(text: string | undefined): Secret | null {

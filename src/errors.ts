@@ -69,6 +69,11 @@ export const ERRORS = {
     'We could not parse the JSON body of your request. Send one JSON object in UTF-8, with nothing after it.',
   ),
   invalid_request: define(400, invalid, 'The request is not valid.'),
+  invalid_signature: define(
+    400,
+    invalid,
+    'The stripe-signature header is missing, too old, or not made with a webhook secret of this gateway (STRIPE_WEBHOOK_SECRET) over these very bytes.',
+  ),
   context_length_exceeded: define(
     400,
     invalid,

@@ -3,12 +3,15 @@ import type { LedgerDeps } from '../accounts/credits.ts';
 import type { Catalog } from '../catalog/types.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicId } from '../lib/ids.ts';
+import type { PaymentDeps } from '../payments/deps.ts';
 
 export interface AdminDeps extends LedgerDeps {
   /** `null`: the admin API is off. */
   adminKey: string | null;
   /** What a price is of its cost where the catalog states none; scaled by 10⁶. */
   markup: bigint;
+  /** Null: there is no key of Stripe. */
+  payments: PaymentDeps | null;
   /** The catalog as it was in force at an instant, which is text in microseconds. */
   catalogAt: (at: string) => Promise<Catalog>;
 }

@@ -89,6 +89,7 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
     adminKey,
     creditsPerUsd: CREDITS_PER_USD,
     markup: 1_000_000n,
+    payments: null,
     catalogAt: (at) => catalogAt(pool, at, BUILT),
   });
 

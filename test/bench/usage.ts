@@ -250,6 +250,7 @@ async function serve(pool: pg.Pool, url: string, close: (() => Promise<unknown>)
     creditsPerUsd: CREDITS_PER_USD,
     catalogAt: () => Promise.reject(new Error('usage needs no catalog')),
     markup: 1_000_000n,
+    payments: null,
   });
   return http;
 }

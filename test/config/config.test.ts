@@ -195,8 +195,8 @@ test('secrets are carried, and nothing prints them', () => {
     DATABASE_MIGRATE_URL: 'postgres://u:planted-3@h/d',
     REDIS_URL: 'redis://:planted-4@h',
     TOLLGATE_ADMIN_KEY: 'planted-5-which-is-long-enough',
-    STRIPE_SECRET_KEY: 'planted-6',
-    STRIPE_WEBHOOK_SECRET: 'planted-7, planted-8,',
+    STRIPE_SECRET_KEY: 'sk_test_planted6',
+    STRIPE_WEBHOOK_SECRET: 'planted-7, planted-8',
   };
   const config = loadConfig(secrets);
   expect(config.stripe.webhookSecrets.map((secret) => secret.reveal())).toEqual(['planted-7', 'planted-8']);
@@ -211,6 +211,24 @@ test('secrets are carried, and nothing prints them', () => {
   expect(printed).toContain('***');
   expect(printed).not.toContain('planted');
 });
+
+test.each([' ', ',', 'whsec_a,', 'whsec_a,,whsec_b', 'whsec_a, ,whsec_b', 'whsec a'])(
+  'a blank webhook secret is refused, since anybody could sign with it: "%s"',
+  (text) => {
+    expect(faultsOf(() => loadConfig({ STRIPE_WEBHOOK_SECRET: text }))).toEqual({
+      'environment.STRIPE_WEBHOOK_SECRET': expect.any(String),
+    });
+  },
+);
+
+test.each([' ', 'pk_test_1', 'sk_test_', 'sk_test_a b', 'whsec_1', 'sk_org_test_1'])(
+  'a key that is no secret key of Stripe is refused: "%s"',
+  (text) => {
+    expect(faultsOf(() => loadConfig({ STRIPE_SECRET_KEY: text }))).toEqual({
+      'environment.STRIPE_SECRET_KEY': expect.any(String),
+    });
+  },
+);
 
 test('faults never repeat the value that is at fault', () => {
   const env = environment('providers: { p: { kind: openai, base_url: "planted", api_key: "planted planted" } }', {
