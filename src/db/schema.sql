@@ -306,6 +306,13 @@ CREATE TABLE idempotency_room (
   CONSTRAINT idempotency_room_is_not_negative CHECK ((bytes >= 0))
 ) WITH (fillfactor=70);
 
+CREATE TABLE job_runs (
+  job text NOT NULL,
+  due_at timestamp with time zone NOT NULL,
+  last_began timestamp with time zone,
+  CONSTRAINT job_runs_pkey PRIMARY KEY (job)
+);
+
 CREATE TABLE lots (
   account_id bigint NOT NULL,
   lot_id uuid NOT NULL,
@@ -671,9 +678,13 @@ CREATE INDEX recharges_of_account ON tollgate.recharges USING btree (account_id,
 
 CREATE INDEX stripe_events_due ON tollgate.stripe_events USING btree (due_at) WHERE (state = 'waiting'::text);
 
+CREATE INDEX stripe_events_of_object ON tollgate.stripe_events USING btree (object_kind, object_id) WHERE (state = ANY (ARRAY['waiting'::text, 'dead'::text]));
+
 CREATE INDEX stripe_events_of_state ON tollgate.stripe_events USING btree (state, received_at, event_id);
 
 CREATE INDEX stripe_events_received ON tollgate.stripe_events USING btree (received_at, event_id);
+
+CREATE INDEX stripe_events_with_body ON tollgate.stripe_events USING btree (received_at) WHERE (body IS NOT NULL);
 
 CREATE INDEX subscriptions_of_account ON tollgate.subscriptions USING btree (account_id);
 
