@@ -166,28 +166,11 @@ async function createParts(options: AppOptions): Promise<Parts> {
     replay: (operation) => writer.replay(operation),
   });
   const limits = new Limits({ redisUrl: config.redisUrl?.reveal() ?? null, clock, log });
-  const metrics = new Metrics({
-    tollgate_in_flight: { help: 'Requests being served.', read: () => inFlight.size },
-    tollgate_ledger_queue: { help: 'Ledger operations waiting or in flight.', read: () => writer.depth },
-    tollgate_journal_records: {
-      help: 'Settlements on disk that wait for the database.',
-      read: () => journal.waiting + takeover.waiting,
-    },
-    tollgate_redis_down: {
-      help: 'Whether Redis is away, so that this process limits requests by itself.',
-      read: () => Number(limits.redis === 'down'),
-    },
-  });
+  const metrics = openMetrics({ inFlight, writer, journal, takeover, limits });
   const workers = new Workers({ log });
-  const payments = openPayments({
-    config,
-    pool,
-    catalogs,
-    clock,
-    log,
-    registry: metrics.registry,
-    wake: (job) => workers.wake(job),
-  });
+  const wake = (job: string): void => workers.wake(job);
+  const sold = { config, registry: metrics.registry, wake };
+  const payments = openPayments({ ...sold, pool, catalogs, clock, log });
   const limiting = { limits, principals, catalogs, metrics };
   const gateway: GatewayDeps = {
     ...limiting,
@@ -207,6 +190,26 @@ async function createParts(options: AppOptions): Promise<Parts> {
     admitAfresh: (context) => admitAfresh(context, limiting),
   };
   return { owner, connection, heart, leases, journal, takeover, limits, workers, payments, gateway, catalogAt };
+}
+
+interface Measured extends Pick<Parts, 'journal' | 'takeover' | 'limits'> {
+  inFlight: InFlight;
+  writer: LedgerWriter;
+}
+
+function openMetrics({ inFlight, writer, journal, takeover, limits }: Measured): Metrics {
+  return new Metrics({
+    tollgate_in_flight: { help: 'Requests being served.', read: () => inFlight.size },
+    tollgate_ledger_queue: { help: 'Ledger operations waiting or in flight.', read: () => writer.depth },
+    tollgate_journal_records: {
+      help: 'Settlements on disk that wait for the database.',
+      read: () => journal.waiting + takeover.waiting,
+    },
+    tollgate_redis_down: {
+      help: 'Whether Redis is away, so that this process limits requests by itself.',
+      read: () => Number(limits.redis === 'down'),
+    },
+  });
 }
 
 /** The catalog as it is, and as it was at an instant. Logs what of it is not served. */
