@@ -1,8 +1,9 @@
 /** Ending, resuming: what a subscription's own routes do besides updates. */
 import { type Sim, StripeFault } from '../core.ts';
 import { billNow, composeBill, issue, periodLines, restartPeriods, waitingLines } from './bill.ts';
+import { changing } from './changes.ts';
 import { attemptPayment, finalize, voidAndCancel } from './collect.ts';
-import { endSubscription, isEnded, setStatus, subscriptionOf } from './lifecycle.ts';
+import { endSubscription, isEnded, pendingOf, setStatus, subscriptionOf } from './lifecycle.ts';
 import { creditUnused } from './prorate.ts';
 import type { Invoice, Subscription } from './types.ts';
 
@@ -31,6 +32,17 @@ export function expireIncomplete(sim: Sim, sub: Subscription): void {
   }
   sub.ended_at = sim.now();
   setStatus(sim, sub, 'incomplete_expired');
+}
+
+/** 23 hours without a payment for a change that waits: it is forgotten, and its invoice void. */
+export function expirePending(sim: Sim, sub: Subscription): void {
+  const pending = pendingOf(sim, sub);
+  changing(sim, 'customer.subscription.updated', sub, () => {
+    sub.pending_update = null;
+  });
+  const invoice = sim.find<Invoice>('invoice', pending?.invoice ?? '');
+  if (invoice?.status === 'open') voidAndCancel(sim, invoice);
+  sim.emit('customer.subscription.pending_update_expired', sub);
 }
 
 /** Pauses a subscription whose trial ended without a method to charge. */

@@ -5,7 +5,7 @@ type Hash = Record<string, unknown>;
 
 /** Runs `act` on `object`; emits `type` with what differs, if anything does. Says whether it did. */
 export function changing<T extends Stored>(sim: Sim, type: string, object: T, act: (object: T) => void): boolean {
-  const before = structuredClone(object);
+  const before = copyOf(object);
   act(object);
   const previous = differences(before, object);
   if (Object.keys(previous).length === 0) return false;
@@ -24,8 +24,20 @@ export function differences(before: object, after: object): Hash {
   return previous;
 }
 
+/** A deep copy of plain data: several times quicker than structuredClone, which property tests feel. */
+export function copyOf<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(copyOf) as T;
+  const copy: Hash = {};
+  for (const key of Object.keys(value)) copy[key] = copyOf((value as Hash)[key]);
+  return copy as T;
+}
+
 function same(a: unknown, b: unknown): boolean {
-  return a === b || JSON.stringify(a) === JSON.stringify(b);
+  if (a === b) return true;
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false;
+  const [mine, its] = [Object.keys(a), Object.keys(b)];
+  return mine.length === its.length && mine.every((key) => same((a as Hash)[key], (b as Hash)[key]));
 }
 
 function isHash(value: unknown): value is Hash {

@@ -7,7 +7,7 @@
 import type { Sim } from '../core.ts';
 import { composeBill, draftUntil, issue, movePeriods, periodLines, waitingLines } from './bill.ts';
 import { DAY, HOUR } from './calendar.ts';
-import { expireIncomplete, pauseSubscription } from './cancel.ts';
+import { expireIncomplete, expirePending, pauseSubscription } from './cancel.ts';
 import { changing } from './changes.ts';
 import { attemptPayment, finalize, giveUp, methodOf, voidAndCancel } from './collect.ts';
 import { endSubscription, isEnded, setStatus, subscriptionOf } from './lifecycle.ts';
@@ -55,6 +55,7 @@ function ofSubscription(sim: Sim, sub: Subscription): Due[] {
   if (sub.pause_collection?.resumes_at != null) {
     list.push({ at: sub.pause_collection.resumes_at, act: () => collectAgain(sim, sub) });
   }
+  if (sub.pending_update !== null) list.push({ at: sub.pending_update.expires_at, act: () => expirePending(sim, sub) });
   if (sub.status === 'paused') return list;
   if (sub.status === 'trialing' && sub.trial_end !== null) {
     list.push({ at: sub.trial_end, act: () => endTrial(sim, sub) });

@@ -8,7 +8,7 @@
 import { type Sim, StripeFault } from '../core.ts';
 import { cancelIntent, createIntent, tryConfirm } from '../payment-intents.ts';
 import { DAY } from './calendar.ts';
-import { changing } from './changes.ts';
+import { changing, copyOf } from './changes.ts';
 import { markUncollectible, openInvoice, voidInvoice } from './invoices.ts';
 import { invoiceClosed, invoiceFailed, invoiceSettled, subscriptionOf } from './lifecycle.ts';
 import { settings } from './settings.ts';
@@ -126,7 +126,7 @@ export function throwDecline(sim: Sim, invoice: Invoice): void {
     type: 'card_error',
     code: acts ? 'invoice_payment_intent_requires_action' : (error?.code ?? 'card_declined'),
     ...(error?.decline_code === undefined ? {} : { decline_code: error.decline_code }),
-    with: { payment_intent: structuredClone(intent) },
+    with: { payment_intent: copyOf(intent) },
   });
 }
 

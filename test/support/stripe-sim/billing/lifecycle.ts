@@ -7,7 +7,7 @@
  *        ▲─────────latest invoice paid, void or uncollectible─────────────┘
  */
 import type { Sim } from '../core.ts';
-import { changing } from './changes.ts';
+import { changing, copyOf } from './changes.ts';
 import { settings } from './settings.ts';
 import type { Invoice, Subscription, SubscriptionStatus } from './types.ts';
 
@@ -33,6 +33,7 @@ export function setStatus(sim: Sim, sub: Subscription, status: SubscriptionStatu
 export function invoiceSettled(sim: Sim, invoice: Invoice, paidBy: string | null): void {
   const sub = subscriptionOf(sim, invoice);
   if (sub === null || isEnded(sub)) return;
+  applyPending(sim, sub, invoice);
   const first = sub.status === 'incomplete';
   if (first && paidBy !== null && sub.payment_settings?.save_default_payment_method === 'on_subscription') {
     changing(sim, 'customer.subscription.updated', sub, () => {
@@ -54,6 +55,7 @@ export function invoiceSettled(sim: Sim, invoice: Invoice, paidBy: string | null
 export function invoiceFailed(sim: Sim, invoice: Invoice, last: boolean): void {
   const sub = subscriptionOf(sim, invoice);
   if (sub === null || isEnded(sub) || invoice.billing_reason === 'manual') return;
+  if (pendingOf(sim, sub)?.invoice === invoice.id) return;
   if ((sub.status === 'active' || sub.status === 'trialing') && isLatest(sim, sub, invoice)) {
     setStatus(sim, sub, 'past_due');
   }
@@ -89,6 +91,27 @@ export function endSubscription(
     });
   }
   sim.emit('customer.subscription.deleted', sub);
+}
+
+/** A change that waits for its invoice to be paid: the subscription as it is to be, and that invoice. */
+export interface PendingChange {
+  invoice: string;
+  after: Subscription;
+}
+
+export function pendingOf(sim: Sim, sub: Subscription): PendingChange | null {
+  return sub.pending_update === null ? null : (sim.side<PendingChange>('billing.pending').get(sub.id) ?? null);
+}
+
+function applyPending(sim: Sim, sub: Subscription, invoice: Invoice): void {
+  const pending = pendingOf(sim, sub);
+  if (pending?.invoice !== invoice.id) return;
+  const { items, billing_cycle_anchor, trial_end } = copyOf(pending.after);
+  changing(sim, 'customer.subscription.updated', sub, () => {
+    Object.assign(sub, { items, billing_cycle_anchor, trial_end, pending_update: null });
+  });
+  sim.side<PendingChange>('billing.pending').delete(sub.id);
+  sim.emit('customer.subscription.pending_update_applied', sub);
 }
 
 function owes(sub: Subscription): boolean {

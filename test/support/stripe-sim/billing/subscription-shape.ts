@@ -1,5 +1,6 @@
 /** The shape of a subscription and of its items. */
 import { type Sim, StripeFault } from '../core.ts';
+import { copyOf } from './changes.ts';
 import { type DiscountParam, makeDiscounts } from './discounts.ts';
 import { planOf } from './prices.ts';
 import type { Price, Subscription, SubscriptionItem } from './types.ts';
@@ -67,7 +68,7 @@ export function newItem(
     discounts: makeDiscounts(sim, param.discounts ?? [], place),
     metadata: param.metadata ?? {},
     plan: planOf(price),
-    price: structuredClone(price),
+    price: copyOf(price),
     ...(price.recurring?.usage_type === 'metered' ? {} : { quantity: param.quantity ?? 1 }),
     subscription: sub.id,
     tax_rates: [],

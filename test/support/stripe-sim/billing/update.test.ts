@@ -218,3 +218,43 @@ describe('other changes', () => {
     expect((now.latest_invoice as Stripe.Invoice).total).toBe(500);
   });
 });
+
+describe('a change that waits for its payment', () => {
+  async function waiting(): Promise<World & { invoice: Stripe.Invoice }> {
+    const world = await tenDaysIn();
+    const { at, sub, item, pro, basic } = world;
+    const bad = await at.stripe.paymentMethods.attach('pm_card_chargeCustomerFail', {
+      customer: sub.customer as string,
+    });
+    await at.stripe.subscriptions.update(sub.id, { default_payment_method: bad.id });
+    at.events();
+    const now = await at.stripe.subscriptions.update(sub.id, {
+      items: [{ id: item.id, price: pro.id }],
+      proration_behavior: 'always_invoice',
+      payment_behavior: 'pending_if_incomplete',
+      expand: ['latest_invoice'],
+    });
+    expect([now.status, now.items.data[0]?.price.id]).toEqual(['active', basic.id]);
+    expect(now.pending_update?.subscription_items?.[0]?.price.id).toBe(pro.id);
+    return { ...world, invoice: now.latest_invoice as Stripe.Invoice };
+  }
+
+  test('comes with it', async () => {
+    const { at, sub, pro, invoice } = await waiting();
+    const good = await at.stripe.paymentMethods.attach('pm_card_visa', { customer: sub.customer as string });
+    at.events();
+    await at.stripe.invoices.pay(invoice.id, { payment_method: good.id });
+    const now = await at.stripe.subscriptions.retrieve(sub.id);
+    expect([now.status, now.pending_update, now.items.data[0]?.price.id]).toEqual(['active', null, pro.id]);
+    expect(at.types()).toContain('customer.subscription.pending_update_applied');
+  });
+
+  test('is forgotten after 23 hours', async () => {
+    const { at, sub, basic, invoice } = await waiting();
+    at.sim.advance(23 * HOUR + 1);
+    const now = await at.stripe.subscriptions.retrieve(sub.id);
+    expect([now.status, now.pending_update, now.items.data[0]?.price.id]).toEqual(['active', null, basic.id]);
+    expect((await at.stripe.invoices.retrieve(invoice.id)).status).toBe('void');
+    expect(at.types()).toContain('customer.subscription.pending_update_expired');
+  });
+});

@@ -1,15 +1,14 @@
 /** Changing a running subscription: its items, its trial, its end. Prorations wait for the next invoice or are billed now. */
 import { type Sim, StripeFault } from '../core.ts';
-import { billNow, composeBill, issue, periodLines, restartPeriods, waitingLines } from './bill.ts';
-import { changing } from './changes.ts';
-import { finalize } from './collect.ts';
+import { restartPeriods } from './bill.ts';
+import { copyOf } from './changes.ts';
 import { type DiscountParam, makeDiscounts } from './discounts.ts';
 import { isEnded } from './lifecycle.ts';
 import { intervalOf, planOf } from './prices.ts';
 import { chargeRest, creditUnused } from './prorate.ts';
-import { chargeOrThrow } from './start.ts';
 import { type ItemParam, newItem, setItems, usablePrice } from './subscription-shape.ts';
-import type { InvoiceItem, PaymentIntent, Subscription, SubscriptionItem } from './types.ts';
+import type { InvoiceItem, Subscription, SubscriptionItem } from './types.ts';
+import { billUpdate, tellUpdate } from './update-bill.ts';
 
 export interface ItemChange extends Partial<ItemParam> {
   id?: string | undefined;
@@ -37,7 +36,10 @@ export interface SubscriptionChange {
   cancellation_details?: { comment?: string | undefined; feedback?: string | undefined } | undefined;
 }
 
-/** Applies the change and bills what it costs. With `error_if_incomplete` a decline is a card_error and nothing changed. */
+/**
+ * Applies the change and bills what it costs. With `error_if_incomplete` a decline is a card_error and nothing changed;
+ * with `pending_if_incomplete` the change waits, as `pending_update`, until its invoice is paid.
+ */
 export function updateSubscription(sim: Sim, sub: Subscription, change: SubscriptionChange): Subscription {
   if (isEnded(sub)) {
     throw new StripeFault('A canceled subscription can only update its cancellation_details and metadata.', {
@@ -47,50 +49,23 @@ export function updateSubscription(sim: Sim, sub: Subscription, change: Subscrip
   }
   const at = change.proration_date ?? sim.now();
   const behavior = change.proration_behavior ?? 'create_prorations';
-  const before = structuredClone(sub);
-  const made: InvoiceItem[] = [];
+  const prorates = behavior !== 'none' && sub.status !== 'trialing';
+  const before = copyOf(sub);
   const next = nextItems(sim, sub, change.items ?? []);
   const anew = startsAnew(sub, next, change);
-  const prorates = behavior !== 'none' && sub.status !== 'trialing';
+  const made: InvoiceItem[] = [];
   const credited = anew ? sub.items.data : changedFrom(sub.items.data, next);
   if (prorates) for (const item of credited) made.push(creditUnused(sim, sub, item, at));
-  const changed = changing(sim, 'customer.subscription.updated', sub, () => {
-    applyFields(sim, sub, change);
-    setItems(sim, sub, next);
-    if (anew) restartPeriods(sim, sub);
-  });
+  applyFields(sim, sub, change);
+  setItems(sim, sub, next);
+  if (anew) restartPeriods(sim, sub);
   if (prorates && !anew) {
     for (const item of changedFrom(next, before.items.data)) made.push(chargeRest(sim, sub, item, at));
   }
-  if (anew || (behavior === 'always_invoice' && made.length > 0)) {
-    bill(sim, sub, change, anew, { before, made, changed });
-  }
+  const bills = anew || (behavior === 'always_invoice' && made.length > 0);
+  if (bills) billUpdate(sim, sub, { before, made, anew, behavior: change.payment_behavior ?? 'allow_incomplete' });
+  else tellUpdate(sim, sub, before);
   return sub;
-}
-
-interface Undo {
-  before: Subscription;
-  made: InvoiceItem[];
-  changed: boolean;
-}
-
-function bill(sim: Sim, sub: Subscription, change: SubscriptionChange, anew: boolean, undo: Undo): void {
-  const lines = [...waitingLines(sim, sub), ...(anew ? periodLines(sim, sub) : [])];
-  if (change.payment_behavior !== 'error_if_incomplete') {
-    billNow(sim, sub, 'subscription_update', lines);
-    return;
-  }
-  const invoice = composeBill(sim, sub, 'subscription_update', lines, { start: sim.now(), end: sim.now() }, null);
-  let paidBy: PaymentIntent | undefined;
-  try {
-    if (invoice.amount_due > 0) paidBy = chargeOrThrow(sim, sub, invoice, false);
-  } catch (error) {
-    for (const item of undo.made) sim.remove(item);
-    if (undo.changed) changing(sim, 'customer.subscription.updated', sub, () => Object.assign(sub, undo.before));
-    throw error;
-  }
-  issue(sim, sub, invoice);
-  finalize(sim, invoice, paidBy);
 }
 
 /** The items after the change. What does not change stays the same object. */
@@ -128,7 +103,7 @@ function nextItems(sim: Sim, sub: Subscription, changes: ItemChange[]): Subscrip
 }
 
 function altered(sim: Sim, item: SubscriptionItem, change: ItemChange): SubscriptionItem {
-  const price = change.price === undefined ? item.price : structuredClone(usablePrice(sim, change.price));
+  const price = change.price === undefined ? item.price : copyOf(usablePrice(sim, change.price));
   return {
     ...item,
     price,
