@@ -5,6 +5,7 @@ import type { ConsumptionDeps } from '../consumption/deps.ts';
 import type { Clock } from '../lib/clock.ts';
 import { parseJson } from '../lib/http-json.ts';
 import type { Api } from '../openapi/document.ts';
+import { autoRechargeCalls } from './auto-recharge.ts';
 import { type BillingDeps, billingCalls } from './billing.ts';
 import { registerCalls } from './calls.ts';
 import { catalogCalls } from './catalog.ts';
@@ -39,6 +40,7 @@ export async function registerCustomer(app: FastifyInstance, deps: CustomerDeps)
     ...consumptionCalls(deps),
     ...catalogCalls(deps),
     ...billingCalls(deps),
+    ...autoRechargeCalls(deps),
   ];
   await app.register(
     async (scope) => {

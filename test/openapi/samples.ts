@@ -117,6 +117,12 @@ export const MORE: Record<string, Record<string, object[]>> = {
     success_url: ODD_LINKS.map((success_url) => ({ pack: 'starter', success_url })),
     cancel_url: ODD_LINKS.map((cancel_url) => ({ pack: 'starter', cancel_url })),
   },
+  'PUT /account/v1/auto_recharge': {
+    monthly_cap_usd: ['-1', '1.001', '1000000.01', 1e19, '1e3', 'NaN'].map((monthly_cap_usd) => ({
+      enabled: false,
+      monthly_cap_usd,
+    })),
+  },
   'POST /account/v1/portal': { return_url: ODD_LINKS.map((return_url) => ({ return_url })) },
   'PUT /admin/v1/packs/{pack}': {
     price: [

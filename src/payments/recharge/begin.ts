@@ -115,7 +115,7 @@ async function readSettings({ pool }: PaymentDeps, account: bigint): Promise<Set
 
 /** The pack as `recharge_begin` reads it. */
 async function sold(deps: PaymentDeps, pack: Pack): Promise<Record<string, unknown>> {
-  const amount = await usdOf(deps, pack);
+  const amount = pack.isPublic ? await usdOf(deps, pack) : null;
   return {
     version: pack.version,
     credits: pack.credits.toString(),
