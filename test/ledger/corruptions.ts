@@ -1,11 +1,14 @@
 /** A history with something of everything, and each way to corrupt it: what `ledger verify` must name. */
 import type { Uuid } from '../../src/lib/ids.ts';
+import { claw, clawback } from './clawback-rig.ts';
 import { adjust, grant, hold, KEY, type LedgerRig, newId, release, second, settle } from './rig.ts';
 
 export interface History {
   account: bigint;
   /** Another account, whose last entry has number 2. */
   other: bigint;
+  /** One whose payment pi_1 granted 9: 5 of it were clawed back, then 2 given back. */
+  refunded: bigint;
   /** A charge of 15 that lot `a` paid 10 of and lot `b` 5: the 8th entry. */
   crossing: Uuid;
   /** A charge of 2 that lot `b` paid, the 9th. */
@@ -19,6 +22,10 @@ export interface History {
 export async function history(ledger: LedgerRig): Promise<History> {
   const [account, other] = [await ledger.newAccount(20n), await ledger.newAccount()];
   await ledger.apply([grant(other, 5n), grant(other, 5n)]);
+  const refunded = await ledger.newAccount();
+  const bought = newId();
+  await ledger.apply([grant(refunded, 9n, { id: bought })]);
+  for (const amount of [-5n, 2n]) await claw(ledger.client, clawback(refunded, amount, [bought]));
   const [first, crossing, plain, released, died, open] = [newId(), newId(), newId(), newId(), newId(), newId()];
   const lots = { a: newId(), b: newId(), pending: newId(), gone: newId() };
   await ledger.client.query('SELECT ledger_set_budget($1, $2, 1000, 3::smallint)', [account, KEY]);
@@ -41,7 +48,7 @@ export async function history(ledger: LedgerRig): Promise<History> {
   await ledger.recover(account, died, 11);
   await ledger.one(settle(account, died, 4n), 12);
   await ledger.one(hold(account, open, 3n, more), 13);
-  return { account, other, crossing, plain, open, lots };
+  return { account, other, refunded, crossing, plain, open, lots };
 }
 
 /** What is changed behind the ledger's back, how, and what `verify` must say of it: subject, expected / found. */
@@ -149,6 +156,11 @@ const ENTRIES: Corruption[] = [
     'an adjustment that vanished',
     (h) => ['DELETE FROM adjustments WHERE account_id = $1 AND amount > 0', h.account],
     () => ['adjustments: one for each entry / 1 missing'],
+  ],
+  [
+    'a clawback of another payment',
+    (h) => ["UPDATE adjustments SET payment = 'pi_2' WHERE account_id = $1 AND amount > 0", h.refunded],
+    () => ['clawbacks of pi_2: no more back than was taken / -2'],
   ],
 ];
 

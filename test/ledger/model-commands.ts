@@ -4,6 +4,7 @@ import type { Operation } from '../../src/ledger/operations.ts';
 import { LOT_KINDS, type LotKind, type OnOrphan } from '../../src/ledger/outcomes.ts';
 import type { Period } from '../../src/ledger/wallets.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
+import { type Clawback, clawback } from './clawback-rig.ts';
 import type { ModelAccount } from './model.ts';
 import { ACCOUNT_ITSELF } from './model-budgets.ts';
 import { consume, enlarge, reserve } from './named.ts';
@@ -108,8 +109,18 @@ const budgetOf = fc.record({
   credits: fc.option(fc.bigInt({ min: 0n, max: 30n })),
   period: fc.constantFrom<Period>('day', 'day', 'month', 'total'),
 });
+/** Of a payment that granted every second lot: its credits are taken, or given back: some, or all that can be. */
+const clawbackOf = fc.record({
+  kind: fc.constant('clawback' as const),
+  wait,
+  account,
+  payment: fc.nat({ max: 1 }),
+  amount: fc.oneof(fc.constantFrom('all' as const, 'back' as const), fc.bigInt({ min: -12n, max: 8n })),
+  again: fc.nat({ max: 7 }).map((n) => n === 7),
+});
 const stepOf = fc.oneof(
   { weight: 12, arbitrary: batchOf },
+  { weight: 3, arbitrary: clawbackOf },
   { weight: 2, arbitrary: budgetOf },
   /** The job for idle accounts; some histories never see it, others see it twice. */
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('job' as const), wait }) },
@@ -167,6 +178,23 @@ function requestId(book: Book, spec: Exclude<NewSpec, { verb: 'grant' | 'adjust'
   const wished = { apt, inexact, reversed }[spec.target];
   const fit = (wished.length > 0 ? wished : apt).map(([id]) => id);
   return fit[spec.slot % fit.length] ?? null;
+}
+
+/** The clawback of a step, on one account; `null`: of nothing. */
+export function toClawback(
+  book: Book,
+  { account, payment, amount, again }: Step & { kind: 'clawback' },
+): Clawback | null {
+  const { lots, clawbacks } = book.models[account]!;
+  const last = [...clawbacks.asked.values()].at(-1);
+  if (again && last !== undefined) return { ...last, payment: `pi_${payment}` };
+  const own = book.lotIds.filter((_, slot) => slot % 2 === payment);
+  const granted = lots.all.filter((lot) => own.includes(lot.id as Uuid)).reduce((sum, lot) => sum + lot.granted, 0n);
+  const taken = clawbacks.taken(`pi_${payment}`);
+  const moved = amount === 'all' ? taken - granted : amount === 'back' ? taken : amount;
+  return moved === 0n
+    ? null
+    : clawback(book.accounts[account]!, moved, own, { id: book.newId(), payment: `pi_${payment}` });
 }
 
 /** The operation of a spec at second `now`; `null` when there is nothing that it could be about. */

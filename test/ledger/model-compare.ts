@@ -49,7 +49,7 @@ export async function expectAsModelled(ledger: LedgerRig, account: bigint, model
     [account],
   );
   const sums = new Map<string, bigint>();
-  const kinds = { start: 101, late: 105, reverse: 108 };
+  const kinds = { start: 101, late: 105, adjust: 107, reverse: 108 };
   for (const [kind, lot, amount] of model.lots.gifts) {
     const gift = `${kinds[kind]} ${lot}`;
     sums.set(gift, (sums.get(gift) ?? 0n) + amount);

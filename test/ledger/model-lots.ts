@@ -21,8 +21,8 @@ export interface ModelLot {
 /** By the reference of the lot. */
 export type Shares = Record<string, bigint>;
 export type EntryLine = [kind: EntryKind, amount: bigint, balanceAfter: bigint, lots: Shares];
-/** What a lot gave to debt when it started, and what a late refund or a reverse returned of such gifts. */
-export type Gift = [kind: 'start' | 'late' | 'reverse', lot: string, amount: bigint];
+/** What a lot gave to debt when it started, and what a late refund, a reverse or a clawback undone returned of such gifts. */
+export type Gift = [kind: 'start' | 'late' | 'reverse' | 'adjust', lot: string, amount: bigint];
 
 export const min = (...values: bigint[]): bigint => values.reduce((a, b) => (b < a ? b : a));
 export const max = (...values: bigint[]): bigint => values.reduce((a, b) => (b > a ? b : a));
@@ -78,9 +78,23 @@ export class ModelLots {
   /** Takes `amount`: first from lots that expired after `openedAt`, then from live ones; the rest is debt. */
   burn(amount: bigint, openedAt: number, now: number): Shares {
     const expired = this.all.filter((lot) => lot.started && lot.expiresAt <= now && lot.expiresAt > openedAt);
+    return this.#take(amount, [...expired.sort(burnOrder), ...this.live(now)]);
+  }
+
+  /** Takes `amount` of a payment's credits: of its `own` lots first, by reference; then of live ones; the rest is debt. */
+  claw(amount: bigint, own: readonly string[], now: number): Shares {
+    const mine = this.all.filter((lot) => own.includes(lot.reference));
+    const pending = mine.filter((lot) => !lot.started).sort((a, b) => b.startsAt - a.startsAt || burnOrder(a, b));
+    const expired = mine.filter((lot) => lot.started && lot.expiresAt <= now).sort(burnOrder);
+    const live = this.live(now);
+    const [first, others] = [live.filter((lot) => mine.includes(lot)), live.filter((lot) => !mine.includes(lot))];
+    return this.#take(amount, [...pending, ...first, ...expired, ...others]);
+  }
+
+  #take(amount: bigint, lots: readonly ModelLot[]): Shares {
     const shares: Shares = {};
     let left = amount;
-    for (const lot of [...expired.sort(burnOrder), ...this.live(now)]) {
+    for (const lot of lots) {
       const part = min(left, lot.remaining);
       if (part === 0n) continue;
       lot.remaining -= part;
@@ -92,10 +106,11 @@ export class ModelLots {
   }
 
   /**
-   * Gives back: to debt first; then each lot gets up to what it `paid`, the last one burnt first; then any that burnt or
-   * repaid debt. Takes what went back out of `paid`; answers what each lot got of what it had burnt.
+   * Gives back: to debt first; then each lot gets up to what it `paid`, in the order of `first`, else the last in burn order
+   * first; then any that burnt or repaid debt, live ones before others. Takes what went back out of `paid`; answers what
+   * each lot got of what it had burnt.
    */
-  giveBack(amount: bigint, paid: Shares, kind: 'late' | 'reverse'): Shares {
+  giveBack(amount: bigint, paid: Shares, kind: 'late' | 'reverse' | 'adjust', now: number, first?: string[]): Shares {
     const toDebt = min(amount, this.debt);
     this.debt -= toDebt;
     let left = amount - toDebt;
@@ -111,9 +126,11 @@ export class ModelLots {
       if (ofBurnt > 0n) shares[lot.reference] = (shares[lot.reference] ?? 0n) + ofBurnt;
       if (gift > 0n) this.gifts.push([kind, lot.reference, gift]);
     };
-    const reversed = [...this.all].sort((a, b) => burnOrder(b, a));
-    for (const lot of reversed) give(lot, max(0n, paid[lot.reference] ?? 0n));
-    for (const lot of reversed) give(lot, left);
+    const backwards = [...this.all].sort((a, b) => burnOrder(b, a));
+    const inTurn = first?.map((reference) => this.all.find((lot) => lot.reference === reference)!) ?? backwards;
+    for (const lot of inTurn) give(lot, max(0n, paid[lot.reference] ?? 0n));
+    const standing = (lot: ModelLot): number => (!lot.started ? 1 : lot.expiresAt > now ? 0 : 2);
+    for (const lot of backwards.sort((a, b) => standing(a) - standing(b))) give(lot, left);
     if (left > 0n) throw new Error('more was given back than was charged');
     for (const [lot, part] of Object.entries(shares)) paid[lot] = (paid[lot] ?? 0n) - part;
     return shares;

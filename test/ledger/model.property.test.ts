@@ -13,6 +13,7 @@ import { verifyLedger } from '../../src/ledger/verify.ts';
 import { readBudgets, setWalletStatus } from '../../src/ledger/wallets.ts';
 import { skewedClock } from '../../src/lib/clock.ts';
 import { type Uuid, uuidv7 } from '../../src/lib/ids.ts';
+import { claw } from './clawback-rig.ts';
 import { inOrderOfEffect, ModelAccount } from './model.ts';
 import { ACCOUNT_ITSELF } from './model-budgets.ts';
 import {
@@ -23,6 +24,7 @@ import {
   REVOKED_KEY,
   SLOTS,
   type Step,
+  toClawback,
   toOperation,
   type Wait,
 } from './model-commands.ts';
@@ -214,11 +216,28 @@ async function setBudget(run: Run, { account, key, credits, period }: Step & { k
   }
 }
 
+/** A payment is taken back, or stands after all. */
+async function doClawback(run: Run, step: Step & { kind: 'clawback' }): Promise<void> {
+  const asked = toClawback(run, step);
+  if (asked === null) return;
+  const model = run.models[step.account]!;
+  model.pass(ms(run.now));
+  const expected = model.clawbacks.answer(asked, model.lots, ms(run.now));
+  model.pass(ms(run.now));
+  for (const accounts of [run.accounts, run.single]) {
+    const answer = claw(ledger.client, { ...asked, account: accounts[step.account]! }, run.now);
+    expect(await answer.catch(({ constraint }: { constraint: string }) => constraint)).toBe(expected);
+  }
+}
+
 async function doStep(run: Run, step: Step): Promise<void> {
   switch (step.kind) {
     case 'batch':
       await pass(run, step.wait);
       return doBatch(run, step);
+    case 'clawback':
+      await pass(run, step.wait);
+      return doClawback(run, step);
     case 'job':
       await pass(run, step.wait);
       return doJob(run);

@@ -8,6 +8,7 @@ import type { Outcome, Result } from '../../src/ledger/outcomes.ts';
 import type { Period } from '../../src/ledger/wallets.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { ACCOUNT_ITSELF, ModelBudgets, periodFloor } from './model-budgets.ts';
+import { ModelClawbacks } from './model-clawbacks.ts';
 import type { Answer, Ended, ModelHold } from './model-holds.ts';
 import { ModelLots, max, min, type Shares } from './model-lots.ts';
 import { ModelNames } from './model-names.ts';
@@ -31,6 +32,7 @@ export class ModelAccount {
   readonly ended = new Map<Uuid, Ended>();
   readonly adjustments = new Map<string, Adjust>();
   readonly named = new ModelNames();
+  readonly clawbacks = new ModelClawbacks();
 
   get held(): bigint {
     return [...this.holds.values()].reduce((sum, hold) => sum + hold.amount, 0n);
@@ -114,7 +116,7 @@ export class ModelAccount {
       case 'adjust':
         return this.#adjust(operation, now);
       case 'reverse':
-        return this.#reverse(operation);
+        return this.#reverse(operation, now);
       default:
         return this.named.answer(operation, () => this.#firstOf(operation, now, owner));
     }
@@ -201,7 +203,7 @@ export class ModelAccount {
     if (ended.exact) return [ended.charged === charge ? 'repeated' : 'exists_with_different_amount', ended.charged];
     const more = charge - ended.charged;
     if (more >= 0n) this.#pay(ended, this.lots.burn(more, ended.at, now), 'late', more);
-    else this.lots.book('late', -more, this.lots.giveBack(-more, ended.paid, 'late'));
+    else this.lots.book('late', -more, this.lots.giveBack(-more, ended.paid, 'late', now));
     this.budgets.count(ended.key, ended.at, 0n, more);
     ended.charged = charge;
     ended.exact = true;
@@ -255,7 +257,7 @@ export class ModelAccount {
     return ['done', amount];
   }
 
-  #reverse({ id, amount }: Reverse): Answer {
+  #reverse({ id, amount }: Reverse, now: number): Answer {
     if (this.holds.has(id)) return ['still_open', 0n];
     const ended = this.ended.get(id);
     if (ended === undefined) return ['hold_not_found', 0n];
@@ -265,7 +267,7 @@ export class ModelAccount {
     }
     const back = amount ?? ended.charged;
     if (back > ended.charged || back === 0n) return ['exceeds_charge', ended.charged];
-    this.lots.book('reverse', back, this.lots.giveBack(back, ended.paid, 'reverse'));
+    this.lots.book('reverse', back, this.lots.giveBack(back, ended.paid, 'reverse', now));
     this.budgets.count(ended.key, ended.at, 0n, -back);
     ended.reversed = { of: ended.charged, amount: back };
     if (!ended.exact) ended.least = back;

@@ -27,15 +27,15 @@ async function subjects(...accounts: bigint[]): Promise<string[]> {
 
 describe('names', () => {
   it('nothing where nothing is wrong', async () => {
-    const { account, other } = await history(ledger);
-    expect(await subjects(account, other)).toEqual([]);
+    const { account, other, refunded } = await history(ledger);
+    expect(await subjects(account, other, refunded)).toEqual([]);
   });
 
   it.each(CORRUPTIONS)('%s', async (_, corruption, named) => {
     const made = await history(ledger);
     const [sql, ...values] = corruption(made);
     await corrupt(ledger, sql, values);
-    const found = await subjects(made.account, made.other);
+    const found = await subjects(made.account, made.other, made.refunded);
     for (const subject of named(made)) expect(found).toContainEqual(expect.stringContaining(subject));
   });
 

@@ -1,7 +1,7 @@
 /**
- * The long run of the ledger's random tests, `npm run soak:ledger`: 2,000 histories against the model, 10,000 races on one
- * hold, 100 rounds of 200 clients over 1, 2 and 4 processes. About ten minutes. A line for each part as it ends, with the
- * seed that replays it; exit 1 if any failed.
+ * The long run of the ledger's random tests, `npm run soak:ledger`: 2,000 histories against the model, 400 of payments that
+ * are taken back, 10,000 races on one hold, 100 rounds of 200 clients over 1, 2 and 4 processes. About ten minutes. A line
+ * for each part as it ends, with the seed that replays it; exit 1 if any failed.
  *
  * LEDGER_SEED=… starts from that seed, LEDGER_RUNS=… LEDGER_RACES=… LEDGER_ROUNDS=… say how many.
  */
@@ -26,6 +26,10 @@ function partsOf(): Part[] {
   for (let left = number('LEDGER_RUNS', 2_000), i = 0; left > 0; left -= PART, i++) {
     const times = Math.min(left, PART);
     parts.push({ file: 'test/ledger/model.property.test.ts', count: 'LEDGER_RUNS', times, seed: SEED + i });
+  }
+  const lives = Math.ceil(number('LEDGER_RUNS', 2_000) / 5);
+  if (lives > 0) {
+    parts.push({ file: 'test/ledger/clawback.property.test.ts', count: 'LEDGER_RUNS', times: lives, seed: SEED });
   }
   for (let left = number('LEDGER_RACES', 10_000), i = 0; left > 0; left -= 2_500, i++) {
     const times = Math.min(left, 2_500);
