@@ -3,10 +3,11 @@
  * customers, banks and Stripe itself (`Acts`). Each verb is also `POST /_sim/<verb>` with its arguments as a JSON list.
  * A verb ends when the events it caused have been delivered, where the delivery mode sends events by itself.
  */
+import { Acts, type Stage } from './acts.ts';
 import type { Api, LogLine } from './api.ts';
 import { declined } from './cards.ts';
 import type { EventObject, Sim, State, Stored } from './core.ts';
-import { type Attempt, CALM, type Deliverer, type DeliveryMode, type Receiver } from './delivery.ts';
+import { type Attempt, CALM, type DeliveryMode, type Receiver } from './delivery.ts';
 import type { Fault } from './faults.ts';
 import { force } from './payment-methods.ts';
 import { createEndpoint } from './webhook-endpoints.ts';
@@ -30,20 +31,18 @@ export interface ListenOptions {
   secret?: string;
 }
 
-export interface Parts {
-  sim: Sim;
+export interface Parts extends Stage {
   api: Api;
-  delivery: Deliverer;
   /** The secret that endpoints made by `listen` sign with. */
   secret: string;
-  livemode: boolean;
 }
 
-export class Control {
+export class Control extends Acts {
   readonly #parts: Parts;
   readonly #saved: State[] = [];
 
   constructor(parts: Parts) {
+    super(parts);
     this.#parts = parts;
   }
 
@@ -55,7 +54,7 @@ export class Control {
   /** Moves the clock on; what falls due on the way happens (renewals, expiries), then retries of webhooks. */
   async advance(by: { seconds?: number; hours?: number; days?: number }): Promise<void> {
     const seconds = (by.seconds ?? 0) + (by.hours ?? 0) * 3600 + (by.days ?? 0) * 86_400;
-    await this.#done(() => this.#parts.sim.advance(seconds));
+    await this.act((sim) => sim.advance(seconds));
   }
 
   /** Orders a fault for calls to come. */
@@ -161,13 +160,6 @@ export class Control {
   /** What was really charged, by customer and currency. */
   async charges(): Promise<ChargedRow[]> {
     return chargedRows(this.#parts.sim);
-  }
-
-  async #done<R>(act: () => R): Promise<R> {
-    const { sim, delivery, livemode } = this.#parts;
-    const result = sim.as({ livemode, request: { id: null, idempotency_key: null } }, act);
-    await delivery.flush();
-    return structuredClone(result);
   }
 }
 

@@ -25,14 +25,13 @@ export function couponOf(sim: Sim, code: PromotionCode): Coupon {
 }
 
 /** Counts one use; a coupon or code that is used up stops being valid. */
-export function redeem(sim: Sim, coupon: Coupon, code?: PromotionCode): void {
+export function redeem(coupon: Coupon, code?: PromotionCode): void {
   for (const used of code === undefined ? [coupon] : [coupon, code]) {
     used.times_redeemed += 1;
     if (used.max_redemptions === null || used.times_redeemed < used.max_redemptions) continue;
     if (used.object === 'coupon') used.valid = false;
     else used.active = false;
   }
-  sim.put(coupon);
 }
 
 function createCoupon(call: Call): Coupon {

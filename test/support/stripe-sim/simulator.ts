@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { Api } from './api.ts';
+import { type Starter, useStarter } from './checkout-complete.ts';
 import { Control } from './control.ts';
 import { Sim } from './core.ts';
 import { Deliverer } from './delivery.ts';
@@ -65,5 +66,8 @@ async function billing(sim: Sim): Promise<void> {
   const routes = new URL('./billing/routes.ts', import.meta.url);
   if (!existsSync(routes)) return;
   const { billingRoutes } = (await import(routes.href)) as { billingRoutes: (sim: Sim) => void };
+  const start = new URL('./billing/start.ts', import.meta.url);
+  const { startSubscription } = (await import(start.href)) as { startSubscription: Starter };
   billingRoutes(sim);
+  useStarter(sim, startSubscription);
 }
