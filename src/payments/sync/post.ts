@@ -64,17 +64,11 @@ export async function postPayment(db: PoolClient, posting: Posting): Promise<boo
   return rows[0]!.granted !== 0n || rows[0]!.clawed !== 0n;
 }
 
-/** What stands here of a payment. */
-export interface Posted {
-  account: bigint;
-  paid: bigint;
-}
-
-/** `null`: nothing was posted under this key. Its account, and what was granted, never change. */
-export async function findPosted(db: PoolClient, key: string): Promise<Posted | null> {
-  const { rows } = await db.query<{ account_id: bigint; paid_minor: bigint }>(
-    'SELECT account_id, paid_minor FROM payments WHERE payment_key = $1',
+/** Whose account a payment was posted to; `null`: nothing was posted under this key. What it granted never changes. */
+export async function findPosted(db: PoolClient, key: string): Promise<{ account: bigint } | null> {
+  const { rows } = await db.query<{ account: bigint }>(
+    'SELECT account_id AS account FROM payments WHERE payment_key = $1',
     [key],
   );
-  return rows[0] === undefined ? null : { account: rows[0].account_id, paid: rows[0].paid_minor };
+  return rows[0] ?? null;
 }
