@@ -18,9 +18,12 @@ type Deps = Pick<PaymentDeps, 'pool' | 'stripe' | 'log'>;
 
 /** Stripe forgets a key after a day: before that it is not relied on any more. */
 const KEY_HOURS = 23;
+/** While another asks for the same, the answer is waited for so often; a call that no answer came to counts for four. */
 const TRIES = 12;
+const UNANSWERED = 4;
 const PAUSE_MS = 250;
-const ASK = { timeout: 8_000, maxNetworkRetries: 1 };
+/** It is asked again here, with a look at what is known by then. */
+const ASK = { timeout: 8_000, maxNetworkRetries: 0 };
 /** Of a look-up: how many customers it goes through at most. */
 const MOST_LOOKED_AT = 1_000;
 
@@ -69,17 +72,20 @@ async function shared({ stripe }: Deps, account: bigint, ask: () => Promise<stri
 
 /** Makes the customer in the place of `replaces`; whoever makes it at the same time comes to the same one. */
 async function make(deps: Deps, account: bigint, replaces: string | null): Promise<string> {
-  for (let tries = 0; tries < TRIES; tries++) {
-    if (tries > 0) await sleep(PAUSE_MS);
+  for (let tries = 0; tries < TRIES; await sleep(PAUSE_MS)) {
     const now = await findAccount(deps.pool, account);
     if (now === null || now.erasedAt !== null) throw accountIsErased();
     if (now.stripeCustomerId !== null && now.stripeCustomerId !== replaces) return now.stripeCustomerId;
     const request = await noteRequest(deps, account, replaces);
-    const customer = request.isOld ? await lookUpOrForget(deps, account, request) : await ask(deps, now, request);
-    if (customer !== null) return keep(deps, account, customer, replaces);
+    const answer = request.isOld ? await lookUpOrForget(deps, account, request) : await ask(deps, now, request);
+    if ('customer' in answer) return keep(deps, account, answer.customer, replaces);
+    tries += answer.none === 'unknown' ? UNANSWERED : 1;
   }
   throw new TollgateError('stripe_unavailable');
 }
+
+/** `forgotten`: the key is of no use, the next one will be another. */
+type Answer = { customer: string } | { none: 'busy' | 'unknown' | 'forgotten' };
 
 /** A row of `customer_requests`. */
 interface Request {
@@ -101,12 +107,12 @@ async function noteRequest({ pool }: Deps, account: bigint, replaces: string | n
   return { askedAt: rows[0]!.asked, isOld: rows[0]!.old, replaces };
 }
 
-/** Asks under the request's key. `null`: not answered yet, or refused so that another key is needed: look again. */
+/** The customer, asked for under the request's key; or why there is none yet. */
 async function ask(
   deps: Deps,
   account: { id: bigint; name: string; email: string | null },
   request: Request,
-): Promise<string | null> {
+): Promise<Answer> {
   const id = publicId('acct', account.id);
   const params: Stripe.CustomerCreateParams = {
     name: account.name.slice(0, 256),
@@ -115,10 +121,10 @@ async function ask(
   };
   try {
     const key = `customer:${id}:${request.askedAt}`;
-    return (await deps.stripe.client.customers.create(params, { idempotencyKey: key, ...ASK })).id;
+    return { customer: (await deps.stripe.client.customers.create(params, { idempotencyKey: key, ...ASK })).id };
   } catch (error) {
     const outcome = outcomeOf(error);
-    if (outcome === 'busy' || outcome === 'unknown') return null;
+    if (outcome === 'busy' || outcome === 'unknown') return { none: outcome };
     // The key has an answer that is of no use: a failure that is repeated, or one to other fields than the account has now.
     if (outcome === 'failed' || outcome === 'other_fields') return lookUpOrForget(deps, account.id, request);
     throw stripeFault(error, deps.log);
@@ -126,14 +132,14 @@ async function ask(
 }
 
 /** The customer that a request may have made; there is none: forgets the request, so that the next one has another key. */
-async function lookUpOrForget({ pool, stripe, log }: Deps, account: bigint, request: Request): Promise<string | null> {
+async function lookUpOrForget({ pool, stripe, log }: Deps, account: bigint, request: Request): Promise<Answer> {
   const id = publicId('acct', account);
   const asked = Number(request.askedAt / 1_000_000n);
   try {
     const list = stripe.client.customers.list({ created: { gte: asked - 300, lte: asked + 90_000 }, limit: 100 }, ASK);
     const some = await list.autoPagingToArray({ limit: MOST_LOOKED_AT });
     const found = some.find((one) => one.metadata.tollgate_account === id && one.id !== request.replaces);
-    if (found !== undefined) return found.id;
+    if (found !== undefined) return { customer: found.id };
   } catch (error) {
     throw stripeFault(error, log);
   }
@@ -141,7 +147,7 @@ async function lookUpOrForget({ pool, stripe, log }: Deps, account: bigint, requ
     `DELETE FROM customer_requests WHERE account_id = $1 AND (extract(epoch FROM asked_at) * 1000000)::bigint = $2`,
     [account, request.askedAt],
   );
-  return null;
+  return { none: 'forgotten' };
 }
 
 /** Keeps the customer, unless the account has another one by now; says which one it has. */

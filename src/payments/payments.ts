@@ -9,6 +9,7 @@ import { prune } from './inbox-rows.ts';
 import { registerIngress } from './ingress.ts';
 import { PaymentMetrics } from './metrics.ts';
 import { pollerJob } from './poller.ts';
+import { registerReturnPage } from './return-page.ts';
 import { openStripe } from './stripe.ts';
 import { sync } from './sync/sync.ts';
 
@@ -49,6 +50,7 @@ export function openPayments({ config, registry, wake, ...rest }: PaymentOptions
     deps,
     jobs: [inbox, pollerJob({ deps, stored }), { name: 'stripe-inbox-prune', everyMs: DAY_MS, run: () => prune(pool) }],
     register: async (http) => {
+      registerReturnPage(http, deps);
       const { livemode } = stripe;
       if (secrets.length > 0) await registerIngress(http, { pool, livemode, secrets, clock, log, metrics, stored });
     },

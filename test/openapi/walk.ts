@@ -90,7 +90,9 @@ export async function createWalk(): Promise<Walk> {
       const found = fault(await send(operation, sent), field);
       if (found !== null) faults.push(`${operation.name} ${what}: ${found}`);
     }
-    if ((await stateOf(rig)) !== before) faults.push(`${operation.name} changed something`);
+    const after = await stateOf(rig);
+    const changed = after.split('\n').filter((line) => !before.includes(line));
+    if (after !== before) faults.push(`${operation.name} changed something: ${changed}`);
     return faults;
   };
   const attemptAll: Walk['attemptAll'] = async (some) => {
