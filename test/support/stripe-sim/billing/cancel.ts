@@ -30,8 +30,11 @@ export function expireIncomplete(sim: Sim, sub: Subscription): void {
   for (const invoice of sim.all<Invoice>('invoice')) {
     if (invoice.status === 'open' && subscriptionOf(sim, invoice)?.id === sub.id) voidAndCancel(sim, invoice);
   }
-  sub.ended_at = sim.now();
-  setStatus(sim, sub, 'incomplete_expired');
+  changing(sim, 'customer.subscription.updated', sub, () => {
+    sub.ended_at = sim.now();
+    sub.canceled_at = sim.now();
+    sub.status = 'incomplete_expired';
+  });
 }
 
 /** 23 hours without a payment for a change that waits: it is forgotten, and its invoice void. */

@@ -2,29 +2,10 @@ import type Stripe from 'stripe';
 import { describe, expect, test } from 'vitest';
 import { detach } from '../payment-methods.ts';
 import { addIntervals, DAY, HOUR } from './calendar.ts';
-import { type Bench, bench } from './harness.ts';
-import { setSettings } from './settings.ts';
+import { type Bench, bench, endOf, latest, subscribed } from './harness.ts';
+import { breakFinalization, setSettings } from './settings.ts';
 
 const MONTH = { interval: 'month', interval_count: 1 };
-
-async function subscribed(
-  at: Bench,
-  params: Partial<Stripe.SubscriptionCreateParams> = {},
-  card: string | null = 'pm_card_visa',
-): Promise<Stripe.Subscription> {
-  const [customer, price] = [await at.customer(card), await at.price(2000)];
-  return at.stripe.subscriptions.create({ customer: customer.id, items: [{ price: price.id }], ...params });
-}
-
-const end = (sub: Stripe.Subscription) => sub.items.data[0]?.current_period_end as number;
-
-async function latest(
-  at: Bench,
-  sub: Stripe.Subscription,
-): Promise<{ sub: Stripe.Subscription; invoice: Stripe.Invoice }> {
-  const now = await at.stripe.subscriptions.retrieve(sub.id, { expand: ['latest_invoice'] });
-  return { sub: now, invoice: now.latest_invoice as Stripe.Invoice };
-}
 
 /** The customer's card declines from now on, as when it was exchanged for a bad one. */
 async function spoilCard(at: Bench, sub: Stripe.Subscription): Promise<void> {
@@ -40,23 +21,23 @@ describe('a renewal', () => {
   test('moves the period, is a draft for an hour, then is charged', async () => {
     const at = bench();
     const sub = await subscribed(at);
-    expect(end(sub)).toBe(addIntervals(sub.created, MONTH, 1));
+    expect(endOf(sub)).toBe(addIntervals(sub.created, MONTH, 1));
     at.events();
-    at.until(end(sub));
+    at.until(endOf(sub));
     const renewed = await latest(at, sub);
     expect(renewed.sub.items.data[0]).toMatchObject({
-      current_period_start: end(sub),
+      current_period_start: endOf(sub),
       current_period_end: addIntervals(sub.created, MONTH, 2),
     });
     expect(renewed.invoice).toMatchObject({
       status: 'draft',
       billing_reason: 'subscription_cycle',
-      automatically_finalizes_at: end(sub) + HOUR,
+      automatically_finalizes_at: endOf(sub) + HOUR,
       period_start: sub.created,
-      period_end: end(sub),
+      period_end: endOf(sub),
     });
     const updated = at.events().find(({ type }) => type === 'customer.subscription.updated');
-    expect(updated?.data.previous_attributes).toMatchObject({ items: { data: [{ current_period_end: end(sub) }] } });
+    expect(updated?.data.previous_attributes).toMatchObject({ items: { data: [{ current_period_end: endOf(sub) }] } });
     at.sim.advance(HOUR);
     expect((await latest(at, sub)).invoice).toMatchObject({ status: 'paid', amount_paid: 2000, number: /-0002$/ });
     expect(at.types()).toEqual(expect.arrayContaining(['invoice.finalized', 'charge.succeeded', 'invoice.paid']));
@@ -82,7 +63,7 @@ describe('a renewal', () => {
       setSettings(at.sim, { afterRetries });
       const sub = await subscribed(at);
       await spoilCard(at, sub);
-      at.until(end(sub) + HOUR);
+      at.until(endOf(sub) + HOUR);
       let now = await latest(at, sub);
       expect([now.sub.status, now.invoice.status, now.invoice.attempt_count]).toEqual(['past_due', 'open', 1]);
       const gaps: number[] = [];
@@ -101,7 +82,7 @@ describe('a renewal', () => {
     const at = bench();
     const sub = await subscribed(at);
     await spoilCard(at, sub);
-    at.until(end(sub) + HOUR);
+    at.until(endOf(sub) + HOUR);
     const { invoice } = await latest(at, sub);
     await expect(at.stripe.invoices.pay(invoice.id)).rejects.toMatchObject({ statusCode: 402, code: 'card_declined' });
     expect((await at.stripe.invoices.retrieve(invoice.id)).attempt_count).toBe(1);
@@ -124,85 +105,17 @@ describe('a renewal', () => {
   });
 });
 
-describe('a trial', () => {
-  test('begins with a zero invoice that is paid without an intent, tells 3 days before, and ends with a charge', async () => {
-    const at = bench();
-    const sub = await subscribed(at, { trial_period_days: 14 });
-    expect(sub).toMatchObject({ status: 'trialing', trial_end: sub.created + 14 * DAY });
-    const first = (await latest(at, sub)).invoice;
-    expect(first).toMatchObject({ status: 'paid', amount_due: 0, billing_reason: 'subscription_create' });
-    at.until(sub.created + 11 * DAY - 10);
-    expect(at.types()).not.toContain('customer.subscription.trial_will_end');
-    at.sim.advance(20);
-    expect(at.types()).toEqual(['customer.subscription.trial_will_end']);
-    at.until(sub.trial_end as number);
-    expect((await latest(at, sub)).sub.status).toBe('active');
-    at.sim.advance(HOUR);
-    const paid = (await latest(at, sub)).invoice;
-    expect(paid).toMatchObject({ status: 'paid', amount_paid: 2000, billing_reason: 'subscription_cycle' });
-    expect(paid.lines.data[0]?.period.start).toBe(sub.trial_end);
-  });
-
-  test('without a method to charge ends as trial_settings say', async () => {
-    for (const [missing_payment_method, status] of [
-      ['create_invoice', 'past_due'],
-      ['cancel', 'canceled'],
-      ['pause', 'paused'],
-    ] as const) {
-      const at = bench();
-      const sub = await subscribed(
-        at,
-        { trial_period_days: 7, trial_settings: { end_behavior: { missing_payment_method } } },
-        null,
-      );
-      at.until((sub.trial_end as number) + 2 * HOUR);
-      expect((await latest(at, sub)).sub.status).toBe(status);
-      const seen = at.types();
-      expect(seen.includes('customer.subscription.paused')).toBe(status === 'paused');
-      expect(seen.includes('customer.subscription.deleted')).toBe(status === 'canceled');
-    }
-  });
-
-  test('that ended in a pause is resumed with a new period, once that is paid', async () => {
-    const at = bench();
-    const pause = { end_behavior: { missing_payment_method: 'pause' as const } };
-    const sub = await subscribed(at, { trial_period_days: 7, trial_settings: pause }, null);
-    at.until((sub.trial_end as number) + 40 * DAY);
-    const method = await at.stripe.paymentMethods.attach('pm_card_visa', { customer: sub.customer as string });
-    await at.stripe.subscriptions.update(sub.id, { default_payment_method: method.id });
-    at.events();
-    const resumed = await at.stripe.subscriptions.resume(sub.id);
-    expect(resumed.status).toBe('active');
-    expect(resumed.items.data[0]?.current_period_start).toBe(resumed.billing_cycle_anchor);
-    expect(at.types()).toEqual(expect.arrayContaining(['customer.subscription.resumed', 'invoice.paid']));
-  });
-
-  test('cut short begins a paid period now', async () => {
-    const at = bench();
-    const sub = await subscribed(at, { trial_period_days: 14 });
-    at.sim.advance(2 * DAY);
-    const now = await at.stripe.subscriptions.update(sub.id, { trial_end: 'now', expand: ['latest_invoice'] });
-    expect(now.status).toBe('active');
-    expect(now.latest_invoice).toMatchObject({
-      status: 'paid',
-      amount_paid: 2000,
-      billing_reason: 'subscription_update',
-    });
-    expect(end(now)).toBe(addIntervals(now.billing_cycle_anchor, MONTH, 1));
-  });
-});
-
 describe('an end', () => {
   test('at the end of the period comes then, and no invoice after it', async () => {
     const at = bench();
     const sub = await subscribed(at);
     at.events();
     const told = await at.stripe.subscriptions.update(sub.id, { cancel_at_period_end: true });
-    expect(told).toMatchObject({ status: 'active', cancel_at: end(sub), cancel_at_period_end: true });
+    expect(told).toMatchObject({ status: 'active', cancel_at: endOf(sub), cancel_at_period_end: true });
     expect(at.events()[0]?.data.previous_attributes).toMatchObject({ cancel_at: null, cancel_at_period_end: false });
-    at.until(end(sub) + 2 * HOUR);
+    at.until(endOf(sub) + 2 * HOUR);
     const now = await latest(at, sub);
-    expect(now.sub).toMatchObject({ status: 'canceled', ended_at: end(sub) });
+    expect(now.sub).toMatchObject({ status: 'canceled', ended_at: endOf(sub) });
     expect((await at.stripe.invoices.list({ subscription: sub.id })).data).toHaveLength(1);
     expect(at.types()).toEqual(['customer.subscription.deleted']);
   });
@@ -232,12 +145,12 @@ describe('collection that is paused', () => {
     const at = bench();
     const sub = await subscribed(at);
     await at.stripe.subscriptions.update(sub.id, { pause_collection: { behavior } });
-    at.until(end(sub) + 2 * HOUR);
+    at.until(endOf(sub) + 2 * HOUR);
     const now = await latest(at, sub);
     expect([now.sub.status, now.invoice.status]).toEqual(['active', status]);
     expect((await at.stripe.charges.list()).data).toHaveLength(1);
     await at.stripe.subscriptions.update(sub.id, { pause_collection: '' });
-    at.until(end(now.sub) + 2 * HOUR);
+    at.until(endOf(now.sub) + 2 * HOUR);
     expect((await latest(at, sub)).invoice.status).toBe('paid');
   });
 });
@@ -258,11 +171,11 @@ test('a snapshot brings billing back to where it was, so that the same month can
   const at = bench();
   const sub = await subscribed(at);
   const saved = at.sim.snapshot();
-  at.until(end(sub) + HOUR);
+  at.until(endOf(sub) + HOUR);
   const once = (await latest(at, sub)).invoice;
   at.sim.restore(saved);
   expect((await latest(at, sub)).invoice.id).toBe(sub.latest_invoice);
-  at.until(end(sub) + HOUR);
+  at.until(endOf(sub) + HOUR);
   expect((await latest(at, sub)).invoice.amount_paid).toBe(once.amount_paid);
 });
 
@@ -272,9 +185,38 @@ test('a subscription whose card was detached fails its renewal without a charge'
   const [method] = (await at.stripe.paymentMethods.list({ customer: sub.customer as string })).data;
   detach(at.sim, at.sim.get('payment_method', method?.id ?? ''));
   at.events();
-  at.until(end(sub) + HOUR);
+  at.until(endOf(sub) + HOUR);
   expect((await latest(at, sub)).sub.status).toBe('past_due');
   const seen = at.types();
   expect(seen).toContain('invoice.payment_failed');
   expect(seen).not.toContain('charge.failed');
+});
+
+test('a renewal can be told of before: an event whose invoice has no id', async () => {
+  const at = bench();
+  setSettings(at.sim, { upcomingDays: 7 });
+  const sub = await subscribed(at);
+  at.events();
+  at.until(endOf(sub) - 7 * DAY);
+  const [event, ...others] = at.events();
+  expect([event?.type, others.length]).toEqual(['invoice.upcoming', 0]);
+  expect(event?.data.object).not.toHaveProperty('id');
+  expect(event?.data.object).toMatchObject({ object: 'invoice', total: 2000, status: 'draft' });
+  expect((await at.stripe.invoices.list()).data).toHaveLength(1);
+});
+
+test('an invoice that cannot be finalized stays a draft, until somebody mends the customer and finalizes it', async () => {
+  const at = bench();
+  const sub = await subscribed(at);
+  breakFinalization(at.sim, sub.customer as string, true);
+  at.until(endOf(sub) + 2 * HOUR);
+  expect(at.types()).toContain('invoice.finalization_failed');
+  const { invoice } = await latest(at, sub);
+  expect(invoice).toMatchObject({
+    status: 'draft',
+    last_finalization_error: { code: 'customer_tax_location_invalid' },
+  });
+  breakFinalization(at.sim, sub.customer as string, false);
+  await at.stripe.invoices.finalizeInvoice(invoice.id);
+  expect((await at.stripe.invoices.pay(invoice.id)).status).toBe('paid');
 });

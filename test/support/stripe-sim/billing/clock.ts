@@ -11,7 +11,7 @@ import { expireIncomplete, expirePending, pauseSubscription } from './cancel.ts'
 import { changing } from './changes.ts';
 import { attemptPayment, finalize, giveUp, methodOf, voidAndCancel } from './collect.ts';
 import { endSubscription, isEnded, setStatus, subscriptionOf } from './lifecycle.ts';
-import { alreadyTold, firstTime } from './settings.ts';
+import { alreadyTold, firstTime, forgetLines, settings } from './settings.ts';
 import type { Invoice, Subscription } from './types.ts';
 
 interface Due {
@@ -66,6 +66,10 @@ function ofSubscription(sim: Sim, sub: Subscription): Due[] {
   }
   const end = Math.min(...sub.items.data.map((item) => item.current_period_end));
   list.push({ at: end, act: () => renew(sim, sub) });
+  const { upcomingDays } = settings(sim);
+  if (upcomingDays !== null && sub.cancel_at === null && !alreadyTold(sim, 'upcoming', `${sub.id}:${end}`)) {
+    list.push({ at: Math.max(sub.created, end - upcomingDays * DAY), act: () => tellUpcoming(sim, sub, end) });
+  }
   return list;
 }
 
@@ -88,6 +92,15 @@ function ofInvoice(sim: Sim, invoice: Invoice): Due[] {
 function trialWillEnd(sim: Sim, sub: Subscription): void {
   firstTime(sim, 'trial_will_end', `${sub.id}:${sub.trial_end}`);
   sim.emit('customer.subscription.trial_will_end', sub);
+}
+
+/** An event whose object has no id: there is no such invoice yet. */
+function tellUpcoming(sim: Sim, sub: Subscription, end: number): void {
+  firstTime(sim, 'upcoming', `${sub.id}:${end}`);
+  const lines = [...waitingLines(sim, sub), ...periodLines(sim, sub)];
+  const { id, ...invoice } = composeBill(sim, sub, 'upcoming', lines, { start: end, end }, null);
+  forgetLines(sim, id);
+  sim.emit('invoice.upcoming', invoice as unknown as Invoice);
 }
 
 function endTrial(sim: Sim, sub: Subscription): void {

@@ -29,6 +29,10 @@ const DESCRIPTIONS: Record<string, string> = {
 
 /** draft → open, with the PaymentIntent that is to pay it; paid at once when nothing is due. `paidBy`: an intent that has succeeded already. */
 export function finalize(sim: Sim, invoice: Invoice, paidBy?: PaymentIntent): void {
+  if (sim.side<boolean>('billing.unfinalizable').has(invoice.customer as string)) {
+    failFinalization(sim, invoice);
+    return;
+  }
   openInvoice(sim, invoice);
   if (invoice.amount_due === 0) {
     markPaid(sim, invoice, null);
@@ -43,12 +47,29 @@ export function finalize(sim: Sim, invoice: Invoice, paidBy?: PaymentIntent): vo
   attach(sim, invoice, createIntent(sim, intentFor(invoice)), true);
 }
 
+/** The invoice stays a draft that nothing finalizes by itself. */
+function failFinalization(sim: Sim, invoice: Invoice): void {
+  changing(sim, 'invoice.updated', invoice, () => {
+    invoice.auto_advance = false;
+    invoice.automatically_finalizes_at = null;
+    invoice.automatic_tax.status = 'requires_location_inputs';
+    invoice.last_finalization_error = {
+      code: 'customer_tax_location_invalid',
+      message:
+        "The customer's location isn't recognized. Set a valid customer address in order to automatically calculate tax.",
+      type: 'invalid_request_error',
+    };
+  });
+  sim.emit('invoice.finalization_failed', invoice);
+}
+
 /** What the intent of an invoice is created with. Its metadata stays empty, as Stripe leaves it. */
 export function intentFor(invoice: Invoice): Parameters<typeof createIntent>[1] {
   return {
     amount: invoice.amount_remaining,
     currency: invoice.currency,
     customer: invoice.customer as string,
+    livemode: invoice.livemode,
     description: DESCRIPTIONS[invoice.billing_reason ?? ''] ?? null,
     setup_future_usage: 'off_session',
   };

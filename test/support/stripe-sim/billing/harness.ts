@@ -70,3 +70,25 @@ function answering(api: Api): (url: string, init: RequestInit) => Promise<Respon
     });
   };
 }
+
+/** A subscription to a price of 20.00 a month. */
+export async function subscribed(
+  at: Bench,
+  params: Partial<Stripe.SubscriptionCreateParams> = {},
+  card: string | null = 'pm_card_visa',
+): Promise<Stripe.Subscription> {
+  const [customer, price] = [await at.customer(card), await at.price(2000)];
+  return at.stripe.subscriptions.create({ customer: customer.id, items: [{ price: price.id }], ...params });
+}
+
+/** When its present period ends. */
+export const endOf = (sub: Stripe.Subscription): number => sub.items.data[0]?.current_period_end as number;
+
+/** The subscription as it is now, and its latest invoice. */
+export async function latest(
+  at: Bench,
+  sub: Stripe.Subscription,
+): Promise<{ sub: Stripe.Subscription; invoice: Stripe.Invoice }> {
+  const now = await at.stripe.subscriptions.retrieve(sub.id, { expand: ['latest_invoice'] });
+  return { sub: now, invoice: now.latest_invoice as Stripe.Invoice };
+}

@@ -80,7 +80,7 @@ export function blankInvoice(sim: Sim, id: string, params: InvoiceParams): Invoi
     last_finalization_error: null,
     latest_revision: null,
     lines: { object: 'list', data: [], has_more: false, total_count: 0, url: `/v1/invoices/${id}/lines` },
-    livemode: sim.livemode,
+    livemode: params.customer.livemode,
     metadata: params.metadata ?? {},
     next_payment_attempt: charged ? (params.automatically_finalizes_at ?? null) : null,
     number: null,

@@ -21,7 +21,7 @@ const SHOWN_LINES = 10;
 export function composeInvoice(sim: Sim, params: InvoiceParams): Invoice {
   const id = sim.id('in');
   const { customer, subscription } = params;
-  for (const line of params.lines) line.invoice = id;
+  for (const line of params.lines) Object.assign(line, { invoice: id, livemode: customer.livemode });
   keepLines(sim, id, params.lines);
   const invoice: Invoice = {
     ...blankInvoice(sim, id, params),

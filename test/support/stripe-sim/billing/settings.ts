@@ -2,7 +2,12 @@
 import type { Sim } from '../core.ts';
 import type { BillingSettings, Customer, Line } from './types.ts';
 
-const DEFAULTS: BillingSettings = { retryDays: [1, 3, 5, 7], afterRetries: 'cancel', draftSeconds: 3600 };
+const DEFAULTS: BillingSettings = {
+  retryDays: [1, 3, 5, 7],
+  afterRetries: 'cancel',
+  draftSeconds: 3600,
+  upcomingDays: null,
+};
 
 export function settings(sim: Sim): BillingSettings {
   return sim.side<BillingSettings>('billing.settings').get('') ?? DEFAULTS;
@@ -13,6 +18,12 @@ export function setSettings(sim: Sim, changed: Partial<BillingSettings>): Billin
   const after = { ...settings(sim), ...changed };
   sim.side<BillingSettings>('billing.settings').set('', after);
   return after;
+}
+
+/** From now on (or no longer) the invoices of this customer cannot be finalized, as when its tax location is unknown. */
+export function breakFinalization(sim: Sim, customer: string, broken: boolean): void {
+  if (broken) sim.side<boolean>('billing.unfinalizable').set(customer, true);
+  else sim.side<boolean>('billing.unfinalizable').delete(customer);
 }
 
 /** Every line of an invoice: the invoice itself shows its first ten. */
@@ -42,4 +53,8 @@ export function invoiceNumber(sim: Sim, customer: Customer): string {
   const count = (counts.get(customer.id) ?? 0) + 1;
   counts.set(customer.id, count);
   return `${customer.invoice_prefix ?? customer.id.slice(-8).toUpperCase()}-${String(count).padStart(4, '0')}`;
+}
+
+export function forgetLines(sim: Sim, invoice: string): void {
+  sim.side<Line[]>('billing.lines').delete(invoice);
 }

@@ -54,4 +54,6 @@ export interface BillingSettings {
   afterRetries: 'cancel' | 'unpaid' | 'past_due';
   /** How long a renewal's invoice stays a draft, in seconds. */
   draftSeconds: number;
+  /** How many days before a renewal `invoice.upcoming` tells of it (an invoice without an id); null: never. */
+  upcomingDays: number | null;
 }
