@@ -1,9 +1,12 @@
 import type Stripe from 'stripe';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { detach } from '../payment-methods.ts';
 import { addIntervals, DAY, HOUR } from './calendar.ts';
 import { type Bench, bench, endOf, latest, subscribed } from './harness.ts';
 import { breakFinalization, setSettings } from './settings.ts';
+
+// The clock moves by `advance` only, so that instants can be compared to the second.
+vi.useFakeTimers({ toFake: ['Date'] });
 
 const MONTH = { interval: 'month', interval_count: 1 };
 

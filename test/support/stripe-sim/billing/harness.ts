@@ -1,6 +1,5 @@
 /** The real `stripe` library onto a simulator with billing, in one process and without a socket. For the tests of this folder. */
 import Stripe from 'stripe';
-import { vi } from 'vitest';
 import { Api } from '../api.ts';
 import { type EventObject, type Method, Sim } from '../core.ts';
 import { Deliverer } from '../delivery.ts';
@@ -23,8 +22,6 @@ export interface Bench {
 }
 
 export function bench(): Bench {
-  // The clock moves by `advance` only: instants can be compared to the second.
-  vi.useFakeTimers({ toFake: ['Date'] });
   const sim = new Sim(7);
   paymentRoutes(sim);
   billingRoutes(sim);

@@ -1,8 +1,11 @@
 import type Stripe from 'stripe';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { HOUR } from './calendar.ts';
 import { type Bench, bench } from './harness.ts';
 import { startSubscription } from './start.ts';
+
+// The clock moves by `advance` only, so that instants can be compared to the second.
+vi.useFakeTimers({ toFake: ['Date'] });
 
 async function invoiceOf(at: Bench, sub: Stripe.Subscription): Promise<Stripe.Invoice> {
   return at.stripe.invoices.retrieve(sub.latest_invoice as string, { expand: ['payments', 'confirmation_secret'] });

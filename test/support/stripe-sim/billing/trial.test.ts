@@ -1,6 +1,9 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { addIntervals, DAY, HOUR } from './calendar.ts';
 import { bench, endOf, latest, subscribed } from './harness.ts';
+
+// The clock moves by `advance` only, so that instants can be compared to the second.
+vi.useFakeTimers({ toFake: ['Date'] });
 
 const MONTH = { interval: 'month', interval_count: 1 };
 

@@ -1,7 +1,10 @@
 import type Stripe from 'stripe';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { addIntervals, DAY, HOUR, share } from './calendar.ts';
 import { type Bench, bench } from './harness.ts';
+
+// The clock moves by `advance` only, so that instants can be compared to the second.
+vi.useFakeTimers({ toFake: ['Date'] });
 
 interface World {
   at: Bench;
