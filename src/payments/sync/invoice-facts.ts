@@ -1,8 +1,8 @@
 /** An invoice as Stripe has it, read whole: its lines, the prices of what is sold, and what of its money went back. */
 import type Stripe from 'stripe';
-import type { Sold } from '../../catalog/types.ts';
 import { parseDecimal } from '../../lib/money.ts';
 import type { PaymentDeps } from '../deps.ts';
+import { fetchGivenBack, givesBack, paidAtOf, type SoldOf, withTaken } from './given-back.ts';
 import type { InvoiceFacts, LineFacts, PriceFacts } from './lines.ts';
 import type { Interval } from './months.ts';
 import { fetchReversals, type Reversals } from './reversed.ts';
@@ -19,19 +19,18 @@ export interface FetchedInvoice extends InvoiceFacts {
   reversals: Reversals;
   /** What credit notes gave back otherwise than by refunds: to the customer's balance, or by hand. */
   credited: bigint;
+  /** What later invoices of the subscription gave back of it: unused time, after a change. */
+  givenBack: bigint;
   paymentIntent: string | null;
 }
 
 /** Reads an invoice with all that what it grants depends on. Throws `WrongMode`. */
-export async function fetchInvoice(
-  deps: PaymentDeps,
-  id: string,
-  soldOf: (price: string) => Sold | undefined,
-): Promise<FetchedInvoice> {
+export async function fetchInvoice(deps: PaymentDeps, id: string, soldOf: SoldOf): Promise<FetchedInvoice> {
   const { client } = deps.stripe;
   const invoice = await client.invoices.retrieve(id, { expand: ['payments'] });
   assertMode(deps, invoice);
-  const lines = (await linesOf(client, invoice)).map((line) => toLine(line));
+  const readLines = async (of: Stripe.Invoice) => (await linesOf(client, of)).map(toLine);
+  const lines = await withTaken(deps, invoice, await readLines(invoice), soldOf);
   const sold = [
     ...new Set(lines.flatMap(({ price }) => (price !== null && soldOf(price) !== undefined ? [price] : []))),
   ];
@@ -46,14 +45,15 @@ export async function fetchInvoice(
     invoice,
     lines,
     prices: new Map(known),
-    paidAt: new Date((invoice.status_transitions.paid_at ?? invoice.created) * 1000),
+    paidAt: paidAtOf(invoice) ?? new Date(invoice.created * 1000),
     isDiscounted: invoice.discounts.length > 0 || (invoice.total_discount_amounts ?? []).length > 0,
     isChange: invoice.billing_reason === 'subscription_update',
     reversals: {
       refunds: reversals.flatMap(({ refunds }) => refunds),
       disputes: reversals.flatMap(({ disputes }) => disputes),
     },
-    credited: isPaid && invoice.post_payment_credit_notes_amount > 0 ? await creditedBy(client, id) : 0n,
+    givenBack: await fetchGivenBack(deps, invoice, subscriptionOf(invoice), lines, soldOf, readLines),
+    credited: isPaid && invoice.post_payment_credit_notes_amount > 0 ? await notedBack(client, id) : 0n,
     paymentIntent: payments.flatMap((one) => ('payment_intent' in one ? [one.payment_intent] : []))[0] ?? null,
   };
 }
@@ -63,6 +63,16 @@ export function subscriptionOf({ parent }: Pick<Stripe.Invoice, 'parent'>): stri
   return idOf(parent?.subscription_details?.subscription ?? null);
 }
 
+/** The invoices that an invoice gives back time of that still runs: what they granted changes with it. */
+export async function creditedInvoices(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<string[]> {
+  const paidAt = paidAtOf(invoice);
+  if (paidAt === null) return [];
+  const soldOf: SoldOf = (price) => deps.catalogs.current.sold.get(price);
+  const lines = (await linesOf(deps.stripe.client, invoice)).map(toLine);
+  const named = lines.filter((line) => givesBack(line, paidAt, soldOf)).map(({ credits }) => credits!);
+  return [...new Set(named)].filter((id) => id !== invoice.id);
+}
+
 async function linesOf(client: Stripe, { id, lines }: Stripe.Invoice): Promise<Stripe.InvoiceLineItem[]> {
   if (!lines.has_more) return lines.data;
   return client.invoices.listLineItems(id, { limit: 100 }).autoPagingToArray({ limit: MOST_LINES });
@@ -70,6 +80,7 @@ async function linesOf(client: Stripe, { id, lines }: Stripe.Invoice): Promise<S
 
 function toLine(line: Stripe.InvoiceLineItem): LineFacts {
   const details = line.parent?.subscription_item_details ?? line.parent?.invoice_item_details ?? null;
+  const credited = details?.proration_details?.credited_items ?? null;
   const discounts = (line.discount_amounts ?? []).reduce((sum, { amount }) => sum + amount, 0);
   const taxes = (line.taxes ?? []).reduce(
     (sum, { amount, tax_behavior }) => sum + (tax_behavior === 'inclusive' ? 0 : amount),
@@ -82,7 +93,9 @@ function toLine(line: Stripe.InvoiceLineItem): LineFacts {
     price: idOf(line.pricing?.price_details?.price ?? null),
     quantity: BigInt(line.quantity ?? 1),
     isProration: details?.proration ?? false,
-    isCredit: line.amount < 0 || (details?.proration_details?.credited_items ?? null) !== null,
+    isCredit: line.amount < 0 || credited !== null,
+    credits: credited?.invoice ?? null,
+    isTakenThere: false,
     start: new Date(line.period.start * 1000),
     end: new Date(line.period.end * 1000),
   };
@@ -122,7 +135,7 @@ async function paymentsOf(client: Stripe, { id, payments }: Stripe.Invoice): Pro
   });
 }
 
-async function creditedBy(client: Stripe, invoice: string): Promise<bigint> {
+async function notedBack(client: Stripe, invoice: string): Promise<bigint> {
   const notes = await client.creditNotes.list({ invoice, limit: 100 }).autoPagingToArray({ limit: MOST_NOTES });
   return notes.reduce((sum, { status, post_payment_amount: all, refunds }) => {
     const refunded = refunds.reduce((part, { amount_refunded }) => part + amount_refunded, 0);

@@ -76,17 +76,19 @@ async function listOrphan(db: PoolClient, fetched: Fetched, reason: OrphanReason
 }
 
 /**
- * What was received for it, in minor units: by its payments, out of band, or out of the customer's balance, which was money before.
- * Invoices that ask for nothing, or give back, come to 0.
+ * What was received for it, in minor units: by its payments, out of band, out of the customer's balance, which was money before, or for
+ * unused time of an invoice before, which is taken back there. Invoices that ask for nothing, or give back, come to 0.
  */
-function paidMinor({ invoice: { total, pre_payment_credit_notes_amount: cut } }: Fetched): bigint {
-  return total > cut ? BigInt(total - cut) : 0n;
+function paidMinor({ invoice: { total, pre_payment_credit_notes_amount: cut }, lines }: Fetched): bigint {
+  const taken = lines.reduce((sum, { asked, isTakenThere }) => (isTakenThere ? sum - asked : sum), 0n);
+  const paid = BigInt(total) - BigInt(cut) + taken;
+  return paid > 0n ? paid : 0n;
 }
 
 function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGrant[]): Posting {
-  const { invoice, reversals, credited, paidAt, paymentIntent, lines } = fetched;
+  const { invoice, reversals, credited, givenBack, paidAt, paymentIntent, lines } = fetched;
   const paid = paidMinor(fetched);
-  const reversed = reversedMinor(reversals, paid, invoice.currency) + credited;
+  const reversed = reversedMinor(reversals, paid, invoice.currency) + credited + givenBack;
   const subscription = subscriptionOf(invoice);
   const isSubscribed = subscription !== null || grants.some(({ kind }) => kind === LOT_KIND.subscription);
   return {

@@ -4,7 +4,7 @@
  * Credits follow money. A line of a plan's price grants what the plan includes, times its quantity, in proportion to how much of the
  * whole price the line asks for: its amount is before discounts, so a promotion code changes nothing, and a trial, which asks for
  * nothing, grants nothing but what the plan includes in trials. Of prorations the parts that are charged grant, less those that are
- * given back: an upgrade adds the difference, a downgrade takes nothing.
+ * given back here: an upgrade adds the difference, and a downgrade that is billed when its time is over takes nothing.
  */
 import type { Included, Pack, Plan, Sold } from '../../catalog/types.ts';
 import { soldLines } from './bought.ts';
@@ -23,6 +23,10 @@ export interface LineFacts {
   isProration: boolean;
   /** It gives back what another line charged. */
   isCredit: boolean;
+  /** The invoice of that line, where Stripe says so. */
+  credits: string | null;
+  /** What it gives back is taken back of that invoice (`given-back.ts`), so it is not set off here. */
+  isTakenThere: boolean;
   start: Date;
   end: Date;
 }
@@ -84,7 +88,7 @@ export function grantsOf(
   for (const line of invoice.lines) {
     const sold = line.price === null ? undefined : soldOf(line.price);
     const price = line.price === null ? undefined : prices.get(line.price);
-    if (sold === undefined || price === undefined) continue;
+    if (sold === undefined || price === undefined || line.isTakenThere) continue;
     if (sold.kind === 'pack') {
       isKnown = true;
       grants.push(...packGrants(sold.pack, line, price, invoice.paidAt));

@@ -56,6 +56,8 @@ function line(of: string, amount: number, more: Partial<LineFacts> = {}): LineFa
     quantity: 1n,
     isProration: false,
     isCredit: amount < 0,
+    credits: null,
+    isTakenThere: false,
     ...JAN,
     ...more,
   };
