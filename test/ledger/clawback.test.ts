@@ -1,12 +1,13 @@
 /** A payment that is taken back takes its credits along; one that turns out to stand gives them back as they were. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { applyOperations } from '../../src/ledger/operations.ts';
 import { presentEntry } from '../../src/ledger/present.ts';
 import { readAdjustment, readBalance } from '../../src/ledger/read.ts';
 import { rebuildLedger } from '../../src/ledger/rebuild.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { publicUuid } from '../../src/lib/ids.ts';
 import { type Clawback, claw, clawback } from './clawback-rig.ts';
-import { adjust, grant, hold, type LedgerRig, newId, openLedger, reverse, second, settle } from './rig.ts';
+import { adjust, grant, hold, type LedgerRig, newId, OWNER, openLedger, reverse, second, settle } from './rig.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -155,6 +156,14 @@ describe('gives back', () => {
     expect(await entriesOf(account, 1)).toEqual([['adjust', 3n, 32n, { main: 1n, bonus: 2n }]]);
   });
 
+  it('to the lots of the last take before those of earlier ones', async () => {
+    const { account, lots } = await paid();
+    await clawAll(account, lots, [-5n, -3n, 2n]);
+    expect(await ledger.lots(account)).toEqual({ main: 9n, bonus: 0n, other: 20n });
+    await clawAll(account, lots, [2n]);
+    expect(await ledger.lots(account)).toEqual({ main: 10n, bonus: 1n, other: 20n });
+  });
+
   it('to a lot that is spent and closed, which is live again', async () => {
     const { account, lots } = await paid();
     await clawAll(account, lots, [-15n]);
@@ -271,6 +280,24 @@ describe('is refused by name, and nothing moves', () => {
   it('where there is no account', async () => {
     expect(await claw(ledger.client, clawback(4_711n, -1n, []))).toBe('account_not_found');
   });
+});
+
+it('of many at once for one payment, beside its requests, no more are done than it granted', async () => {
+  const { account, lots } = await paid();
+  const asks = Array.from({ length: 6 }, async () => {
+    const client = await ledger.pool.connect();
+    try {
+      await applyOperations(client, [hold(account, newId(), 1n)], OWNER, second(0));
+      return await claw(client, clawback(account, -7n, lots)).catch(
+        ({ constraint }: { constraint: string }) => constraint,
+      );
+    } finally {
+      client.release();
+    }
+  });
+  const answers = await Promise.all(asks);
+  expect(answers.sort()).toEqual([...Array(4).fill('clawback_is_within_the_grant'), 'done', 'done']);
+  expect(await ledger.wallet(account)).toMatchObject({ posted: 21n, dormant: 0n, held: 6n, seq: 5n });
 });
 
 it('its row in the ledger names its reference, its book and the lots', async () => {
