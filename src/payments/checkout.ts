@@ -15,6 +15,7 @@ import { withCustomer } from './customers.ts';
 import type { SellingDeps } from './deps.ts';
 import { outcomeOf, stripeFault } from './faults.ts';
 import type { CheckoutForm, Order } from './order.ts';
+import { savesCards } from './recharge/settings.ts';
 import { sessionRequest, type Ways } from './session-request.ts';
 
 /** Sessions last a day. */
@@ -180,7 +181,8 @@ async function insert(deps: SellingDeps, asked: Asked, customer: string): Promis
     publicUrl: deps.publicUrl,
     reachedAt: asked.reachedAt,
   };
-  const request = sessionRequest({ id, account, customer }, order, ways, deps.automaticTax);
+  const options = { automaticTax: deps.automaticTax, savesCard: await savesCards(deps.pool, account) };
+  const request = sessionRequest({ id, account, customer }, order, ways, options);
   const inserted = await transaction(deps.pool, async (db) => {
     // Of one account one at a time, so that they are counted right.
     await db.query('SELECT FROM accounts WHERE account_id = $1 FOR NO KEY UPDATE', [account]);

@@ -20,6 +20,13 @@ export interface Ways {
   reachedAt: string;
 }
 
+export interface Options {
+  /** Whether Stripe reckons taxes, on top of the price. */
+  automaticTax: boolean;
+  /** Whether the card that pays a pack is kept, to be charged by auto-recharge later. */
+  savesCard: boolean;
+}
+
 /** The app's URL with the session's id: in the place it has for that, else as `session_id`. */
 export function withSession(url: string, session: string): string {
   return url.includes(SESSION) ? url.replaceAll(SESSION, session) : withParameter(url, 'session_id', session);
@@ -34,7 +41,7 @@ export function sessionRequest(
   { id, account, customer }: { id: bigint; account: bigint; customer: string },
   order: Order,
   { successUrl, cancelUrl, publicUrl, reachedAt }: Ways,
-  automaticTax: boolean,
+  { automaticTax, savesCard }: Options,
 ): Stripe.Checkout.SessionCreateParams {
   const checkout = publicId('chk', id);
   const metadata = { tollgate_account: publicId('acct', account), tollgate_checkout: checkout };
@@ -50,7 +57,9 @@ export function sessionRequest(
     success_url: success,
     cancel_url: cancelUrl ?? returnPage(own, checkout, true),
     metadata,
-    ...(order.kind === 'pack' ? { payment_intent_data: { metadata } } : { subscription_data: { metadata } }),
+    ...(order.kind === 'plan'
+      ? { subscription_data: { metadata } }
+      : { payment_intent_data: { metadata, ...(savesCard && { setup_future_usage: 'off_session' as const }) } }),
     allow_promotion_codes: true,
     // Where it lives decides the tax: the customer tells that at the checkout.
     ...(automaticTax && { automatic_tax: { enabled: true }, customer_update: { address: 'auto' as const } }),
