@@ -4,6 +4,7 @@ import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
 import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
 import { pricesImport } from './cli/prices.ts';
 import { recordingsVerify } from './cli/recordings.ts';
+import { stripeReplay, stripeSetup } from './cli/stripe.ts';
 import { TollgateError } from './errors.ts';
 
 const COMMANDS: readonly Command[] = [
@@ -17,6 +18,8 @@ const COMMANDS: readonly Command[] = [
   ledgerVerify,
   ledgerRebuild,
   recordingsVerify,
+  stripeSetup,
+  stripeReplay,
 ];
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);

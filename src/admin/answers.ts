@@ -60,6 +60,25 @@ export const newAdminKey = z
 export const adminKeyPage = pageOf(adminKey);
 export const revokedAdminKey = z.strictObject({ id: id('adm'), revoked: z.literal(true) });
 
+export const stripeEvent = z
+  .strictObject({
+    id: id('evt'),
+    type: z.string(),
+    object_kind: z.string(),
+    object_id: z.string().nullable(),
+    state: z.enum(['waiting', 'processed', 'ignored', 'dead']),
+    attempts: count,
+    error: z.string().nullable(),
+    source: z.enum(['webhook', 'poll']),
+    api_version: z.string().nullable(),
+    created_at: time,
+    received_at: time,
+    due_at: time.nullable(),
+    ended_at: time.nullable(),
+  })
+  .meta({ id: 'StripeEvent' });
+export const stripeEventPage = pageOf(stripeEvent);
+
 const shown = z.record(z.string(), z.unknown()).nullable();
 export const auditRow = z
   .strictObject({

@@ -17,6 +17,7 @@ import { registerModels } from './models.ts';
 import { registerRequests } from './requests.ts';
 import { registerServiceKeys } from './service-keys.ts';
 import type { AdminDeps } from './shared.ts';
+import { registerStripe } from './stripe.ts';
 import { registerUsage } from './usage.ts';
 
 /** The API as its description introduces it. */
@@ -60,6 +61,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerModels(scope, deps);
       registerCatalog(scope, deps);
       registerAdminKeys(scope, deps);
+      registerStripe(scope, deps);
       registerAudit(scope, deps);
       registerEvents(scope, deps);
     },

@@ -49,7 +49,7 @@ export function keyOf(request: { params: { key: string } }): bigint {
 
 /** The error for what a path names and nobody has. */
 export function noSuch(
-  what: 'account' | 'key' | 'request' | 'model' | 'price' | 'entitlement' | 'plan' | 'pack' | 'operation',
+  what: 'account' | 'key' | 'request' | 'model' | 'price' | 'entitlement' | 'plan' | 'pack' | 'operation' | 'event',
   name: string,
 ): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });
