@@ -9,6 +9,7 @@ import { prune } from './inbox-rows.ts';
 import { registerIngress } from './ingress.ts';
 import { PaymentMetrics } from './metrics.ts';
 import { pollerJob } from './poller.ts';
+import { rechargeJobs } from './recharge/jobs.ts';
 import { registerReturnPage } from './return-page.ts';
 import { openStripe } from './stripe.ts';
 import { sync } from './sync/sync.ts';
@@ -48,7 +49,12 @@ export function openPayments({ config, registry, wake, ...rest }: PaymentOptions
   const inbox = new Inbox({ deps, sync, metrics, wake: stored });
   return {
     deps,
-    jobs: [inbox, pollerJob({ deps, stored }), { name: 'stripe-inbox-prune', everyMs: DAY_MS, run: () => prune(pool) }],
+    jobs: [
+      inbox,
+      pollerJob({ deps, stored }),
+      { name: 'stripe-inbox-prune', everyMs: DAY_MS, run: () => prune(pool) },
+      ...rechargeJobs(deps),
+    ],
     register: async (http) => {
       registerReturnPage(http, deps);
       const { livemode } = stripe;

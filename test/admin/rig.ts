@@ -18,6 +18,7 @@ import { parseCredits } from '../../src/lib/money.ts';
 import { encodeFrozen, encodeReceipt, type ReceiptFacts } from '../../src/metering/receipt.ts';
 import { type Logger, silentLogger } from '../../src/observe/log.ts';
 import { serveDescription } from '../../src/openapi/serve.ts';
+import type { StripeApi } from '../../src/payments/stripe.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { BREACH, tellBreaches } from '../support/described.ts';
 
@@ -53,6 +54,8 @@ interface RigOptions {
   adminKey?: string | null;
   clock?: Clock;
   log?: Logger;
+  /** Without it, nothing is sold. */
+  stripe?: StripeApi;
   /** With the descriptions of both APIs, and their pages. */
   described?: boolean;
 }
@@ -70,9 +73,10 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
   if (options.described) for (const api of [CUSTOMER_API, ADMIN_API]) await serveDescription(http, api);
   const adminKey = options.adminKey === undefined ? ADMIN_KEY : options.adminKey;
   const readCatalog = () => loadCatalog(pool, BUILT);
+  const catalogs = new CatalogCache(await readCatalog(), readCatalog);
   await registerCustomer(http, {
     pool,
-    catalogs: new CatalogCache(await readCatalog(), readCatalog),
+    catalogs,
     principals: new Principals(pool, clock),
     limits: new MemoryLimiter(clock),
     clock,
@@ -89,7 +93,9 @@ export async function createRig(options: RigOptions = {}): Promise<Rig> {
     adminKey,
     creditsPerUsd: CREDITS_PER_USD,
     markup: 1_000_000n,
-    payments: null,
+    payments: options.stripe
+      ? { pool, stripe: options.stripe, catalogs, clock, log: options.log ?? silentLogger }
+      : null,
     catalogAt: (at) => catalogAt(pool, at, BUILT),
   });
 

@@ -62,6 +62,8 @@ const COMMANDS = [
   'ledger verify',
   'ledger rebuild',
   'recordings verify',
+  'stripe setup',
+  'stripe replay',
 ];
 
 test('--help lists the commands, without a database', async () => {
