@@ -1,5 +1,6 @@
 import type Stripe from 'stripe';
 import { describe, expect, test, vi } from 'vitest';
+import { settleIntent } from '../payment-intents.ts';
 import { detach } from '../payment-methods.ts';
 import { addIntervals, DAY, HOUR } from './calendar.ts';
 import { type Bench, bench, endOf, latest, subscribed } from './harness.ts';
@@ -95,6 +96,31 @@ describe('a renewal', () => {
     expect((await at.stripe.subscriptions.retrieve(sub.id)).status).toBe('active');
     const updated = at.events().find(({ type }) => type === 'customer.subscription.updated');
     expect(updated?.data.previous_attributes).toEqual({ status: 'past_due' });
+  });
+
+  test('by a debit that takes days is on its way, fails days later, and is tried again by the schedule', async () => {
+    const at = bench();
+    const sub = await subscribed(at);
+    const debit = await at.stripe.paymentMethods.attach('pm_sepa_debit', { customer: sub.customer as string });
+    await at.stripe.subscriptions.update(sub.id, { default_payment_method: debit.id });
+    at.until(endOf(sub) + HOUR);
+    for (const [attempt, days] of [
+      [1, 1],
+      [2, 3],
+    ] as const) {
+      const [intent] = at.sim.all<Stripe.PaymentIntent>('payment_intent');
+      const begun = await latest(at, sub);
+      expect([intent?.status, begun.invoice.attempt_count]).toEqual(['processing', attempt]);
+      expect(begun.sub.status).toBe(attempt === 1 ? 'active' : 'past_due');
+      at.sim.advance(2 * DAY);
+      settleIntent(at.sim, intent as Stripe.PaymentIntent, 'failed');
+      const { sub: now, invoice } = await latest(at, sub);
+      expect([now.status, invoice.attempt_count]).toEqual(['past_due', attempt]);
+      expect(invoice.next_payment_attempt).toBe(at.sim.now() + days * DAY);
+      at.sim.advance(days * DAY);
+    }
+    settleIntent(at.sim, at.sim.all<Stripe.PaymentIntent>('payment_intent')[0] as Stripe.PaymentIntent, 'succeeded');
+    expect((await latest(at, sub)).invoice).toMatchObject({ status: 'paid', attempt_count: 3 });
   });
 
   test('of an unpaid subscription stays a draft', async () => {

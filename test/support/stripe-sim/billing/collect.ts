@@ -10,7 +10,7 @@ import { cancelIntent, createIntent, tryConfirm } from '../payment-intents.ts';
 import { DAY } from './calendar.ts';
 import { changing, copyOf } from './changes.ts';
 import { markUncollectible, openInvoice, voidInvoice } from './invoices.ts';
-import { invoiceClosed, invoiceFailed, invoiceSettled, subscriptionOf } from './lifecycle.ts';
+import { invoiceClosed, invoiceFailed, invoiceSettled, paymentUnderWay, subscriptionOf } from './lifecycle.ts';
 import { settings } from './settings.ts';
 import type { Customer, Invoice, InvoicePayment, PaymentIntent, Subscription } from './types.ts';
 
@@ -168,7 +168,7 @@ export function intentChanged(sim: Sim, intent: PaymentIntent): void {
       invoice.auto_advance = true;
     });
     sim.side<boolean>('billing.processing').set(invoice.id, true);
-    invoiceSettled(sim, invoice, intent.payment_method as string | null);
+    paymentUnderWay(sim, invoice);
   } else if (intent.status === 'requires_action') {
     failed(sim, invoice);
     sim.emit('invoice.payment_action_required', invoice);

@@ -18,7 +18,8 @@ export interface ItemParams {
   invoice?: string | undefined;
   period?: Period | undefined;
   proration?: boolean;
-  creditedItems?: { invoice: string; invoice_line_items: string[] } | null;
+  /** What a credit gives back: lines of an invoice, or an invoice item that waits. */
+  creditedItems?: { invoice: string; invoice_line_items: string[] } | string | null;
   discountable?: boolean | undefined;
   discounts?: DiscountParam[];
   metadata?: Record<string, string>;
@@ -78,7 +79,8 @@ function parentOf({ subscription, subscriptionItem }: ItemParams): InvoiceItem['
 
 function credited({ creditedItems }: ItemParams): NonNullable<InvoiceItem['proration_details']>['credited_items'] {
   if (creditedItems == null) return null;
-  return { invoice_line_item_details: creditedItems, type: 'invoice_line_item_details' };
+  if (typeof creditedItems === 'string') return { invoice_item: creditedItems, type: 'invoice_item' };
+  return { invoice_line_item_details: creditedItems, type: 'invoice_line_items' };
 }
 
 function pricing(price: Price | null, unit: number, { proration }: ItemParams): InvoiceItem['pricing'] {

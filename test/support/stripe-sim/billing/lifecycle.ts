@@ -29,7 +29,13 @@ export function setStatus(sim: Sim, sub: Subscription, status: SubscriptionStatu
   });
 }
 
-/** The invoice is paid, or (async methods) its payment is on the way. */
+/** The payment of a first invoice takes days: the subscription does not wait for it. What is owed stays owed until it is paid. */
+export function paymentUnderWay(sim: Sim, invoice: Invoice): void {
+  const sub = subscriptionOf(sim, invoice);
+  if (sub?.status === 'incomplete') setStatus(sim, sub, 'active');
+}
+
+/** The invoice is paid. */
 export function invoiceSettled(sim: Sim, invoice: Invoice, paidBy: string | null): void {
   const sub = subscriptionOf(sim, invoice);
   if (sub === null || isEnded(sub)) return;

@@ -50,13 +50,23 @@ function prorated(sim: Sim, sub: Subscription, item: SubscriptionItem, at: numbe
   });
 }
 
-/** The newest line that billed this item, as it is now, for time that has not passed: what a credit gives back. Null when not invoiced yet. */
+/** What billed this item, as it is now, for time that has not passed: an invoice item that waits, or the newest line of an invoice. */
 function debitOf(
   sim: Sim,
   sub: Subscription,
   item: SubscriptionItem,
   at: number,
-): { invoice: string; invoice_line_items: string[] } | null {
+): { invoice: string; invoice_line_items: string[] } | string | null {
+  const waiting = sim
+    .all<InvoiceItem>('invoiceitem')
+    .find(
+      (each) =>
+        each.invoice === null &&
+        each.proration &&
+        each.amount >= 0 &&
+        each.parent?.subscription_details?.subscription_item === item.id,
+    );
+  if (waiting !== undefined) return waiting.id;
   for (const invoice of sim.all<Invoice>('invoice')) {
     if (invoice.status === 'void' || subscriptionOf(sim, invoice)?.id !== sub.id) continue;
     const line = linesOf(sim, invoice.id).findLast(

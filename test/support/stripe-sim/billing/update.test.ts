@@ -94,6 +94,25 @@ describe('an upgrade', () => {
     expect((await at.stripe.invoiceItems.list({ pending: true })).data).toEqual([]);
   });
 
+  test('after an upgrade that waits gives back what waits, and nets out on the next invoice', async () => {
+    const { at, sub, item, pro } = await tenDaysIn();
+    const team = await at.price(9000, 'month', 'Team');
+    await at.stripe.subscriptions.update(sub.id, { items: [{ id: item.id, price: pro.id }] });
+    at.sim.advance(DAY);
+    await at.stripe.subscriptions.update(sub.id, { items: [{ id: item.id, price: team.id }] });
+    const [, credit, debit, first] = (await at.stripe.invoiceItems.list({ pending: true })).data;
+    expect(credit?.proration_details?.credited_items).toEqual({ invoice_item: debit?.id, type: 'invoice_item' });
+    expect(first?.proration_details?.credited_items).toMatchObject({
+      invoice_line_item_details: { invoice: sub.latest_invoice },
+      type: 'invoice_line_items',
+    });
+    at.until(item.current_period_end + HOUR);
+    const [invoice] = (await at.stripe.invoices.list({ subscription: sub.id })).data;
+    const billed = await lines(at, invoice?.id ?? '');
+    expect(billed).toHaveLength(5);
+    expect(billed[2]?.parent?.subscription_item_details?.proration_details?.credited_items).toBeNull();
+  });
+
   test('without proration costs nothing until the next period', async () => {
     const { at, sub, item, pro } = await tenDaysIn();
     await at.stripe.subscriptions.update(sub.id, {
