@@ -65,10 +65,10 @@ function idOf(reference: string | { id: string } | null): string | null {
 }
 
 async function readWallet({ stripe }: PaymentDeps, id: string): Promise<Wallet> {
-  const customer = await stripe.client.customers.retrieve(id, { expand: ['invoice_settings.default_payment_method'] });
+  const customer = await stripe.client.customers.retrieve(id);
   if (customer.deleted) return { deleted: true, card: null };
-  const preferred = customer.invoice_settings.default_payment_method;
-  const card = preferred !== null && typeof preferred !== 'string' ? cardOf(preferred) : null;
+  const preferred = idOf(customer.invoice_settings.default_payment_method);
+  const card = preferred === null ? null : cardOf(await stripe.client.paymentMethods.retrieve(preferred));
   if (card !== null) return { deleted: false, card };
   const { data } = await stripe.client.paymentMethods.list({ customer: id, type: 'card', limit: MOST_CARDS });
   const newest = data.toSorted((a, b) => b.created - a.created)[0];
