@@ -14,6 +14,7 @@ import { registerEvents } from './events.ts';
 import { registerKeys } from './keys.ts';
 import { registerLedger } from './ledger.ts';
 import { registerModels } from './models.ts';
+import { registerReconcile } from './reconcile.ts';
 import { registerRequests } from './requests.ts';
 import { registerServiceKeys } from './service-keys.ts';
 import type { AdminDeps } from './shared.ts';
@@ -64,6 +65,7 @@ export async function registerAdmin(app: FastifyInstance, deps: AdminDeps): Prom
       registerStripe(scope, deps);
       registerAudit(scope, deps);
       registerEvents(scope, deps);
+      registerReconcile(scope, deps);
     },
     { prefix: ADMIN_API.prefix },
   );

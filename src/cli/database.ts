@@ -9,7 +9,7 @@ import { systemClock } from '../lib/clock.ts';
 import { mintId } from '../lib/ids.ts';
 import { createLogger, type Logger } from '../observe/log.ts';
 
-const CONNECTIONS = 2;
+const CONNECTIONS = 4;
 const STANDARD_ERROR = 2;
 
 export interface Database {

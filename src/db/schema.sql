@@ -658,6 +658,8 @@ CREATE INDEX idempotency_kept ON tollgate.idempotency USING btree (account_id, c
 
 CREATE INDEX lots_burn_order ON tollgate.lots USING btree (account_id, priority, expires_at, created_at, lot_id) WHERE (state < 3);
 
+CREATE INDEX lots_of_payments ON tollgate.lots USING btree (payment_named(reference)) WHERE (payment_named(reference) IS NOT NULL);
+
 CREATE INDEX outbox_order ON tollgate.outbox USING btree (xid, event_id);
 
 CREATE UNIQUE INDEX outbox_tells_once ON tollgate.outbox USING btree (account_id, type, key) WHERE (key IS NOT NULL);
@@ -2158,6 +2160,65 @@ AS $function$
     ON CONFLICT (account_id, type, key) WHERE key IS NOT NULL DO NOTHING
 $function$;
 
+CREATE OR REPLACE FUNCTION tollgate.payment_move(p_key text, p_account bigint)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  y payments;
+  g record;
+  v_now timestamptz;
+  v_lots uuid[];
+  v_left bigint;
+  v_granted bigint := 0;
+  v_lot uuid;
+  v_outcome smallint;
+  v_terms bytea;
+BEGIN
+  SELECT * INTO STRICT y FROM payments WHERE payment_key = p_key;
+  PERFORM FROM wallets WHERE account_id IN (y.account_id, p_account) ORDER BY account_id FOR UPDATE;
+  SELECT * INTO STRICT y FROM payments WHERE payment_key = p_key FOR UPDATE;
+  IF y.account_id = p_account THEN RETURN; END IF;
+  IF EXISTS (SELECT FROM payment_grants WHERE payment_key = p_key AND account_id = p_account) THEN
+    RAISE EXCEPTION 'payment % was moved away from this account before: correct it by hand', p_key USING ERRCODE = 'check_violation';
+  END IF;
+  v_now := clock_timestamp();
+  SELECT array_agg(lot_id), total(credits) INTO v_lots, v_left
+    FROM payment_grants WHERE payment_key = p_key AND account_id = y.account_id AND lot_id IS NOT NULL;
+  SELECT v_left + total(amount) INTO v_left FROM adjustments WHERE account_id = y.account_id AND payment = p_key;
+  IF v_left > 0 THEN
+    PERFORM ledger_clawback(y.account_id, uuid_at(v_now), -v_left, p_key, v_lots, format('stripe:%s:moved:%s', p_key, y.clawbacks + 1),
+      'Moved to the account whose payment it is');
+  END IF;
+  FOR g IN SELECT d.line, l.* FROM payment_grants d JOIN lots l ON l.account_id = d.account_id AND l.lot_id = d.lot_id
+      WHERE d.payment_key = p_key AND d.account_id = y.account_id AND l.expires_at > v_now LOOP
+    v_lot := uuid_at(v_now);
+    v_terms := convert_to(jsonb_build_object('kind', g.kind, 'reference', format('stripe:%s:%s@%s', p_key, g.line, y.clawbacks + 1), 'priority', g.priority,
+      'starts_at', CASE WHEN g.starts_at > v_now THEN g.starts_at END, 'expires_at', CASE WHEN g.expires_at < 'infinity' THEN g.expires_at END,
+      'reason', g.reason, 'paid_minor', g.paid_minor, 'currency', g.currency,
+      'per_usd', (SELECT credits_per_usd FROM credit_scale))::text, 'UTF8');
+    SELECT a.outcome[1] INTO v_outcome FROM ledger_apply(ARRAY[3]::smallint[], ARRAY[p_account], ARRAY[v_lot], ARRAY[0]::bigint[],
+      ARRAY[g.granted], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::bigint[], ARRAY[0]::smallint[],
+      ARRAY[0], ARRAY[1], ARRAY[octet_length(v_terms)], v_terms, 0::bigint) a;
+    IF v_outcome <> 1 THEN
+      RAISE EXCEPTION 'payment % was not moved: outcome %', p_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    INSERT INTO payment_grants (payment_key, line, account_id, credits, lot_id)
+      VALUES (p_key, format('%s@%s', g.line, y.clawbacks + 1), p_account, g.granted, v_lot);
+    v_granted := v_granted + g.granted;
+  END LOOP;
+  UPDATE payments SET account_id = p_account, granted = v_granted, clawed = 0, reversed_minor = 0, clawbacks = y.clawbacks + 1
+    WHERE payment_key = p_key;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.payment_named(p_reference text)
+ RETURNS text
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  SELECT substring(p_reference FROM '(?:pi|in|cs_test|cs_live|cs)_[A-Za-z0-9]{8,}')
+$function$;
+
 CREATE OR REPLACE FUNCTION tollgate.payment_post(p jsonb, p_at timestamp with time zone DEFAULT NULL::timestamp with time zone, OUT granted bigint, OUT clawed bigint)
  RETURNS record
  LANGUAGE plpgsql
@@ -2169,10 +2230,10 @@ DECLARE
   v_lot uuid;
   v_outcome smallint;
   v_terms bytea;
+  v_clawed bigint;
   v_target bigint;
 BEGIN
   granted := 0;
-  clawed := 0;
   INSERT INTO payments (payment_key, account_id, kind, reference, customer_id, payment_intent, session_id, invoice_id, subscription_id,
       livemode, currency, paid_minor, paid_at)
     VALUES (p->>'key', (p->>'account')::bigint, p->>'kind', p->>'reference', p->>'customer', p->>'payment_intent', p->>'session',
@@ -2205,23 +2266,39 @@ BEGIN
     granted := granted + CASE WHEN v_lot IS NULL THEN 0 ELSE g.credits END;
   END LOOP;
 
-  y.granted := y.granted + granted;
+  y.paid_minor := (p->>'paid')::bigint;
+  SELECT total(credits) INTO y.granted FROM payment_grants WHERE payment_key = y.payment_key AND account_id = y.account_id;
+  SELECT -total(amount) INTO v_clawed FROM adjustments WHERE account_id = y.account_id AND payment = y.payment_key;
   v_target := CASE WHEN y.paid_minor > 0 THEN div(y.granted::numeric * (p->>'reversed')::bigint, y.paid_minor) ELSE 0 END;
-  clawed := v_target - y.clawed;
+  clawed := v_target - v_clawed;
   IF clawed <> 0 THEN
     y.clawbacks := y.clawbacks + 1;
     SELECT ledger_clawback(y.account_id, uuid_at(v_now), -clawed, y.payment_key,
-        (SELECT array_agg(lot_id) FROM payment_grants d WHERE d.payment_key = y.payment_key AND lot_id IS NOT NULL),
+        (SELECT array_agg(lot_id) FROM payment_grants d
+          WHERE d.payment_key = y.payment_key AND d.account_id = y.account_id AND lot_id IS NOT NULL),
         format('stripe:%s:clawback:%s', y.payment_key, y.clawbacks),
         format('%s of %s %s reversed', p->>'reversed', y.paid_minor, y.currency), p_at) INTO v_outcome;
     IF v_outcome <> 1 THEN
       RAISE EXCEPTION 'payment % was not clawed back: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
     END IF;
   END IF;
-  UPDATE payments SET granted = y.granted, clawed = v_target, clawbacks = y.clawbacks, reversed_minor = (p->>'reversed')::bigint,
+  UPDATE payments SET paid_minor = y.paid_minor, granted = y.granted, clawed = v_target, clawbacks = y.clawbacks,
+      reversed_minor = (p->>'reversed')::bigint,
       payment_intent = coalesce(p->>'payment_intent', payment_intent), session_id = coalesce(p->>'session', session_id)
     WHERE payment_key = y.payment_key;
   UPDATE orphan_payments SET resolved_at = v_now WHERE object_id = y.payment_key AND resolved_at IS NULL;
+END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.payment_take_back(p_account bigint, p_lot uuid, p_key text)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+  v_granted bigint;
+BEGIN
+  SELECT granted INTO STRICT v_granted FROM lots WHERE account_id = p_account AND lot_id = p_lot;
+  PERFORM ledger_clawback(p_account, uuid_at(clock_timestamp()), -v_granted, format('double:%s', p_lot), ARRAY[p_lot],
+    format('stripe:%s:double:%s', p_key, p_lot), format('Granted twice for %s', p_key));
 END $function$;
 
 CREATE OR REPLACE FUNCTION tollgate.period_floor(p_period smallint, p_at timestamp with time zone)

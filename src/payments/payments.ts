@@ -10,6 +10,7 @@ import { registerIngress } from './ingress.ts';
 import { PaymentMetrics } from './metrics.ts';
 import { pollerJob } from './poller.ts';
 import { rechargeJobs } from './recharge/jobs.ts';
+import { reconcileJob } from './reconcile/job.ts';
 import { registerReturnPage } from './return-page.ts';
 import { openStripe } from './stripe.ts';
 import { sync } from './sync/sync.ts';
@@ -54,6 +55,7 @@ export function openPayments({ config, registry, wake, ...rest }: PaymentOptions
       pollerJob({ deps, stored }),
       { name: 'stripe-inbox-prune', everyMs: DAY_MS, run: () => prune(pool) },
       ...rechargeJobs(deps),
+      reconcileJob(deps, registry),
     ],
     register: async (http) => {
       registerReturnPage(http, deps);

@@ -156,7 +156,8 @@ CREATE INDEX subscriptions_of_account ON subscriptions (account_id);
 -- customer, payment_intent, session, invoice, subscription, livemode, currency, paid, reversed, paid_at, and grants, each with line,
 -- kind (of its lot, as in 0001), credits (nano-credits), paid (of the payment, what was paid for it; null: it came with another),
 -- starts_at, expires_at, reason. A line that was granted is not looked at again.
--- Returns how many nano-credits were granted and clawed back (signed) now. The account of a payment never changes: the first stands.
+-- Returns how many nano-credits were granted and clawed back (signed) now. What stands here is told afresh each time, from the grants
+-- and from the ledger. The account of a payment is the first that it was posted for.
 CREATE FUNCTION payment_post(p jsonb, p_at timestamptz DEFAULT NULL, OUT granted bigint, OUT clawed bigint) LANGUAGE plpgsql AS $$
 DECLARE
   y payments;
@@ -165,10 +166,10 @@ DECLARE
   v_lot uuid;
   v_outcome smallint;
   v_terms bytea;
+  v_clawed bigint;
   v_target bigint;
 BEGIN
   granted := 0;
-  clawed := 0;
   INSERT INTO payments (payment_key, account_id, kind, reference, customer_id, payment_intent, session_id, invoice_id, subscription_id,
       livemode, currency, paid_minor, paid_at)
     VALUES (p->>'key', (p->>'account')::bigint, p->>'kind', p->>'reference', p->>'customer', p->>'payment_intent', p->>'session',
@@ -201,20 +202,24 @@ BEGIN
     granted := granted + CASE WHEN v_lot IS NULL THEN 0 ELSE g.credits END;
   END LOOP;
 
-  y.granted := y.granted + granted;
+  y.paid_minor := (p->>'paid')::bigint;
+  SELECT total(credits) INTO y.granted FROM payment_grants WHERE payment_key = y.payment_key AND account_id = y.account_id;
+  SELECT -total(amount) INTO v_clawed FROM adjustments WHERE account_id = y.account_id AND payment = y.payment_key;
   v_target := CASE WHEN y.paid_minor > 0 THEN div(y.granted::numeric * (p->>'reversed')::bigint, y.paid_minor) ELSE 0 END;
-  clawed := v_target - y.clawed;
+  clawed := v_target - v_clawed;
   IF clawed <> 0 THEN
     y.clawbacks := y.clawbacks + 1;
     SELECT ledger_clawback(y.account_id, uuid_at(v_now), -clawed, y.payment_key,
-        (SELECT array_agg(lot_id) FROM payment_grants d WHERE d.payment_key = y.payment_key AND lot_id IS NOT NULL),
+        (SELECT array_agg(lot_id) FROM payment_grants d
+          WHERE d.payment_key = y.payment_key AND d.account_id = y.account_id AND lot_id IS NOT NULL),
         format('stripe:%s:clawback:%s', y.payment_key, y.clawbacks),
         format('%s of %s %s reversed', p->>'reversed', y.paid_minor, y.currency), p_at) INTO v_outcome;
     IF v_outcome <> 1 THEN
       RAISE EXCEPTION 'payment % was not clawed back: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
     END IF;
   END IF;
-  UPDATE payments SET granted = y.granted, clawed = v_target, clawbacks = y.clawbacks, reversed_minor = (p->>'reversed')::bigint,
+  UPDATE payments SET paid_minor = y.paid_minor, granted = y.granted, clawed = v_target, clawbacks = y.clawbacks,
+      reversed_minor = (p->>'reversed')::bigint,
       payment_intent = coalesce(p->>'payment_intent', payment_intent), session_id = coalesce(p->>'session', session_id)
     WHERE payment_key = y.payment_key;
   UPDATE orphan_payments SET resolved_at = v_now WHERE object_id = y.payment_key AND resolved_at IS NULL;

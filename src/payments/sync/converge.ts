@@ -13,6 +13,16 @@ import type { PaymentDeps } from '../deps.ts';
 /** Somebody posted between reading and posting, time and again: the object is in motion, its event is tried later. */
 export class InMotion extends Error {}
 
+/** Undoes what was posted: it was only to be seen. */
+class Rehearsed extends Error {
+  readonly result: Synced;
+
+  constructor(result: Synced) {
+    super('this was a rehearsal');
+    this.result = result;
+  }
+}
+
 const TRIES = 8;
 /** How long what is posted waits for an account that somebody else changes. */
 const LOCK_TIMEOUT = '4s';
@@ -30,7 +40,7 @@ export interface Synced {
  * Throws `InMotion`, and what `read` and `post` throw: then nothing was posted, and the event still waits.
  */
 export async function converge<T, R extends Synced>(
-  deps: Pick<PaymentDeps, 'pool'>,
+  deps: Pick<PaymentDeps, 'pool' | 'witness'>,
   id: string,
   event: string | null,
   read: () => Promise<T>,
@@ -42,9 +52,15 @@ export async function converge<T, R extends Synced>(
     const posted = await transaction(deps.pool, async (db) => {
       await db.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
       if (!(await claimVersion(db, id, version))) return null;
+      await deps.witness?.before(db, id);
       const result = await post(db, fetched);
       if (event !== null) await endEvent(db, event, result.ours === false ? 'ignored' : 'processed');
-      return { result };
+      if (deps.witness === undefined) return { result };
+      await deps.witness.after(db, id);
+      throw new Rehearsed(result);
+    }).catch((error: unknown) => {
+      if (error instanceof Rehearsed) return { result: error.result as R };
+      throw error;
     });
     if (posted !== null) return posted.result;
   }
