@@ -1,13 +1,12 @@
 /** A payment that is taken back takes its credits along; one that turns out to stand gives them back as they were. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { applyOperations } from '../../src/ledger/operations.ts';
 import { presentEntry } from '../../src/ledger/present.ts';
 import { readAdjustment, readBalance } from '../../src/ledger/read.ts';
 import { rebuildLedger } from '../../src/ledger/rebuild.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { publicUuid } from '../../src/lib/ids.ts';
-import { type Clawback, claw, clawback } from './clawback-rig.ts';
-import { adjust, grant, hold, type LedgerRig, newId, OWNER, openLedger, reverse, second, settle } from './rig.ts';
+import { claw, clawAll, clawback, paidAccount } from './clawback-rig.ts';
+import { grant, hold, type LedgerRig, newId, openLedger, reverse, second, settle } from './rig.ts';
 
 let ledger: LedgerRig;
 beforeAll(async () => {
@@ -28,27 +27,11 @@ async function spend(account: bigint, amount: bigint, at = 0): Promise<Uuid> {
 
 const of = (...ids: Uuid[]): Uuid[] => ids;
 const entriesOf = async (account: bigint, last: number) => (await ledger.entries(account)).slice(-last);
-/** At second `at`, in the order given; each must be done. */
-async function clawAll(account: bigint, lots: Uuid[], amounts: bigint[], at = 0): Promise<void> {
-  for (const amount of amounts) expect(await claw(ledger.client, clawback(account, amount, lots), at)).toBe('done');
-}
-
-/** An account with a payment of 10 + a bonus of 5 that starts later, and another lot that burns first. */
-async function paid() {
-  const account = await ledger.newAccount();
-  const [main, bonus, other] = [newId(), newId(), newId()];
-  await ledger.apply([
-    grant(account, 10n, { id: main, reference: 'main', priority: 1 }),
-    grant(account, 5n, { id: bonus, reference: 'bonus', kind: 'bonus', priority: 1, startsAt: second(50) }),
-    grant(account, 20n, { id: other, reference: 'other' }),
-  ]);
-  return { account, lots: of(main, bonus) };
-}
 
 describe('takes', () => {
   it('what has not started first, then what is live of the payment, whatever burns first', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-8n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-8n]);
     expect(await ledger.lots(account)).toEqual({ main: 7n, bonus: 0n, other: 20n });
     expect(await ledger.wallet(account)).toMatchObject({ posted: 27n, dormant: 0n });
     expect(await entriesOf(account, 1)).toEqual([['adjust', -8n, 27n, { bonus: 5n, main: 3n }]]);
@@ -61,7 +44,7 @@ describe('takes', () => {
     await ledger.apply(
       ids.map((id, i) => grant(account, 4n, { id, reference: `in ${starts[i]}`, startsAt: second(starts[i]!) })),
     );
-    await clawAll(account, ids, [-6n]);
+    await clawAll(ledger, account, ids, [-6n]);
     expect(await ledger.lots(account)).toEqual({ 'in 20': 4n, 'in 30': 2n, 'in 40': 0n });
   });
 
@@ -73,7 +56,7 @@ describe('takes', () => {
       grant(account, 10n, { reference: 'other' }),
       hold(account, open, 3n),
     ]);
-    await clawAll(account, of(id), [-8n], 20);
+    await clawAll(ledger, account, of(id), [-8n], 20);
     expect(await ledger.lots(account)).toEqual({ mine: 2n, other: 10n });
     expect(await ledger.wallet(account)).toMatchObject({ posted: 10n, dormant: 2n });
     await ledger.one(settle(account, open, 3n), 21);
@@ -81,9 +64,9 @@ describe('takes', () => {
   });
 
   it('then other live lots in burn order, then debt: nothing is clamped', async () => {
-    const { account, lots } = await paid();
+    const { account, lots } = await paidAccount(ledger);
     await spend(account, 28n);
-    await clawAll(account, lots, [-15n]);
+    await clawAll(ledger, account, lots, [-15n]);
     expect(await ledger.wallet(account)).toMatchObject({ posted: -8n, debt: 8n, dormant: 0n });
     expect(await entriesOf(account, 1)).toEqual([['adjust', -15n, -8n, { bonus: 5n, main: 2n }]]);
   });
@@ -93,7 +76,7 @@ describe('takes', () => {
     const id = newId();
     await ledger.apply([grant(account, 4n, { id }), grant(account, 9n, { reference: 'later', startsAt: second(9) })]);
     await spend(account, 4n);
-    await clawAll(account, of(id), [-4n]);
+    await clawAll(ledger, account, of(id), [-4n]);
     expect(await ledger.wallet(account)).toMatchObject({ posted: -4n, debt: 4n, dormant: 9n });
     expect((await readBalance(ledger.pool, account))!.lots.map((lot) => lot.reference)).toEqual(['later']);
     await spend(account, 0n, 9);
@@ -107,7 +90,7 @@ describe('takes', () => {
       grant(account, 4n, { id: ids[0]!, reference: 'over', expiresAt: second(5) }),
       grant(account, 4n, { id: ids[1]!, reference: 'new', startsAt: second(5) }),
     ]);
-    await clawAll(account, ids, [-6n], 7);
+    await clawAll(ledger, account, ids, [-6n], 7);
     expect(await entriesOf(account, 2)).toEqual([
       ['expire', -4n, 4n, { over: 4n }],
       ['adjust', -6n, -2n, { new: 4n }],
@@ -119,7 +102,7 @@ describe('takes', () => {
     const id = newId();
     await ledger.apply([grant(account, 10n, { id })]);
     await spend(account, 10n);
-    await clawAll(account, of(id), [-10n], 90);
+    await clawAll(ledger, account, of(id), [-10n], 90);
     expect(await ledger.wallet(account)).toMatchObject({ posted: -10n, debt: 10n });
     await ledger.one(grant(account, 25n, { reference: 'next' }), 91);
     expect(await ledger.wallet(account)).toMatchObject({ posted: 15n, debt: 0n });
@@ -130,15 +113,15 @@ describe('takes', () => {
     const account = await ledger.newAccount();
     const [id, open] = [newId(), newId()];
     await ledger.apply([grant(account, 10n, { id }), hold(account, open, 6n)]);
-    await clawAll(account, of(id), [-10n]);
+    await clawAll(ledger, account, of(id), [-10n]);
     expect(await ledger.one(settle(account, open, 6n))).toMatchObject({ outcome: 'done', available: -6n });
   });
 });
 
 describe('gives back', () => {
   it('all that was taken, as it was: a lot that has not started comes back so', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-8n, 8n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-8n, 8n]);
     expect(await ledger.lots(account)).toEqual({ main: 10n, bonus: 5n, other: 20n });
     expect(await ledger.wallet(account)).toMatchObject({ posted: 30n, dormant: 5n });
     await spend(account, 0n, 49);
@@ -148,36 +131,36 @@ describe('gives back', () => {
   });
 
   it('part of it: the last taken first', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-4n, -3n, 1n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-4n, -3n, 1n]);
     expect(await ledger.lots(account)).toEqual({ main: 9n, bonus: 0n, other: 20n });
-    await clawAll(account, lots, [3n]);
+    await clawAll(ledger, account, lots, [3n]);
     expect(await ledger.lots(account)).toEqual({ main: 10n, bonus: 2n, other: 20n });
     expect(await entriesOf(account, 1)).toEqual([['adjust', 3n, 32n, { main: 1n, bonus: 2n }]]);
   });
 
   it('to the lots of the last take before those of earlier ones', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-5n, -3n, 2n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-5n, -3n, 2n]);
     expect(await ledger.lots(account)).toEqual({ main: 9n, bonus: 0n, other: 20n });
-    await clawAll(account, lots, [2n]);
+    await clawAll(ledger, account, lots, [2n]);
     expect(await ledger.lots(account)).toEqual({ main: 10n, bonus: 1n, other: 20n });
   });
 
   it('to a lot that is spent and closed, which is live again', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-15n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-15n]);
     await spend(account, 20n);
-    await clawAll(account, lots, [15n], 60);
+    await clawAll(ledger, account, lots, [15n], 60);
     expect(await ledger.wallet(account)).toMatchObject({ posted: 15n, debt: 0n, dormant: 0n });
   });
 
   it('to debt first, whoever made it', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-10n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-10n]);
     await spend(account, 29n);
     expect(await ledger.wallet(account)).toMatchObject({ debt: 4n });
-    await clawAll(account, lots, [10n]);
+    await clawAll(ledger, account, lots, [10n]);
     expect(await ledger.wallet(account)).toMatchObject({ posted: 5n, debt: 0n, dormant: 1n });
     expect(await ledger.lots(account)).toEqual({ main: 5n, bonus: 1n, other: 0n });
   });
@@ -187,9 +170,9 @@ describe('gives back', () => {
     const id = newId();
     await ledger.apply([grant(account, 10n, { id, reference: 'spent', priority: 9, expiresAt: second(10) })]);
     await spend(account, 10n);
-    await clawAll(account, of(id), [-10n]);
+    await clawAll(ledger, account, of(id), [-10n]);
     await ledger.one(grant(account, 15n, { reference: 'next' }));
-    await clawAll(account, of(id), [10n], 20);
+    await clawAll(ledger, account, of(id), [10n], 20);
     expect(await ledger.lots(account)).toEqual({ spent: 0n, next: 15n });
     const entry = (await readAdjustment(ledger.pool, account, (await lastReference(account))!))!;
     expect([entry.lots, entry.returned.map(({ amount }) => amount)]).toEqual([[], [10n]]);
@@ -199,8 +182,8 @@ describe('gives back', () => {
     const account = await ledger.newAccount();
     const id = newId();
     await ledger.apply([grant(account, 10n, { id, reference: 'a', expiresAt: second(10) }), grant(account, 5n)]);
-    await clawAll(account, of(id), [-6n]);
-    await clawAll(account, of(id), [6n], 20);
+    await clawAll(ledger, account, of(id), [-6n]);
+    await clawAll(ledger, account, of(id), [6n], 20);
     expect(await entriesOf(account, 3)).toEqual([
       ['expire', -4n, 5n, { a: 4n }],
       ['adjust', 6n, 11n, { a: 6n }],
@@ -209,10 +192,10 @@ describe('gives back', () => {
   });
 
   it('what only a lot can take that has not started, to that lot: it does not start early', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-5n]);
+    const { account, lots } = await paidAccount(ledger);
+    await clawAll(ledger, account, lots, [-5n]);
     const charge = await spend(account, 35n);
-    await clawAll(account, lots, [5n]);
+    await clawAll(ledger, account, lots, [5n]);
     expect(await ledger.wallet(account)).toMatchObject({ posted: 0n, debt: 0n, dormant: 0n });
     expect(await ledger.one(reverse(account, charge))).toMatchObject({ outcome: 'done', available: 30n });
     expect(await ledger.lots(account)).toEqual({ main: 10n, bonus: 5n, other: 20n });
@@ -228,80 +211,8 @@ async function lastReference(account: bigint): Promise<string | undefined> {
   return rows[0]?.reference;
 }
 
-describe('again by the same reference', () => {
-  it.each<[string, bigint, Partial<Clawback>, string]>([
-    ['the same', -5n, {}, 'repeated'],
-    ['another id', -5n, { id: newId() }, 'repeated'],
-    ['another amount', -6n, {}, 'exists_with_different_amount'],
-    ['the other sign', 5n, {}, 'exists_with_different_amount'],
-    ['another payment', -5n, { payment: 'pi_2' }, 'exists_with_different_book'],
-    ['another amount and payment', 5n, { payment: 'pi_2' }, 'exists_with_different_amount'],
-  ])('%s: nothing moves', async (_, amount, more, outcome) => {
-    const { account, lots } = await paid();
-    await claw(ledger.client, clawback(account, -5n, lots, { reference: 'r' }));
-    const before = await ledger.wallet(account);
-    expect(await claw(ledger.client, clawback(account, amount, lots, { reference: 'r', ...more }))).toBe(outcome);
-    expect(await ledger.wallet(account)).toEqual(before);
-  });
-
-  it('of an adjustment is told from it', async () => {
-    const { account, lots } = await paid();
-    await ledger.one(adjust(account, -5n, { reference: 'r', book: 'clawback' }));
-    expect(await claw(ledger.client, clawback(account, -5n, lots, { reference: 'r' }))).toBe(
-      'exists_with_different_book',
-    );
-  });
-});
-
-describe('is refused by name, and nothing moves', () => {
-  it.each<[string, bigint[], bigint, string]>([
-    ['where nothing was taken', [], 1n, 'clawback_returns_what_was_taken'],
-    ['where more would come back than was taken', [-5n, 3n], 3n, 'clawback_returns_what_was_taken'],
-    ['where more would be taken than was granted', [-9n, 2n], -9n, 'clawback_is_within_the_grant'],
-    ['of nothing', [-5n], 0n, 'entry_sign_follows_the_kind'],
-  ])('%s', async (_, before, amount, constraint) => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, before);
-    const wallet = await ledger.wallet(account);
-    await expect(claw(ledger.client, clawback(account, amount, lots))).rejects.toMatchObject({
-      code: '23514',
-      constraint,
-    });
-    expect(await ledger.wallet(account)).toEqual(wallet);
-  });
-
-  it('where another payment took it', async () => {
-    const { account, lots } = await paid();
-    await clawAll(account, lots, [-5n]);
-    const asked = clawback(account, 5n, lots, { payment: 'pi_2' });
-    await expect(claw(ledger.client, asked)).rejects.toMatchObject({ constraint: 'clawback_returns_what_was_taken' });
-  });
-
-  it('where there is no account', async () => {
-    expect(await claw(ledger.client, clawback(4_711n, -1n, []))).toBe('account_not_found');
-  });
-});
-
-it('of many at once for one payment, beside its requests, no more are done than it granted', async () => {
-  const { account, lots } = await paid();
-  const asks = Array.from({ length: 6 }, async () => {
-    const client = await ledger.pool.connect();
-    try {
-      await applyOperations(client, [hold(account, newId(), 1n)], OWNER, second(0));
-      return await claw(client, clawback(account, -7n, lots)).catch(
-        ({ constraint }: { constraint: string }) => constraint,
-      );
-    } finally {
-      client.release();
-    }
-  });
-  const answers = await Promise.all(asks);
-  expect(answers.sort()).toEqual([...Array(4).fill('clawback_is_within_the_grant'), 'done', 'done']);
-  expect(await ledger.wallet(account)).toMatchObject({ posted: 21n, dormant: 0n, held: 6n, seq: 5n });
-});
-
 it('its row in the ledger names its reference, its book and the lots', async () => {
-  const { account, lots } = await paid();
+  const { account, lots } = await paidAccount(ledger);
   await claw(ledger.client, clawback(account, -5n, lots, { reference: 'clawback:pi_1:1' }));
   await claw(ledger.client, clawback(account, 5n, lots, { reference: 'clawback:pi_1:2' }));
   const rows = await Promise.all([1, 2].map((n) => readAdjustment(ledger.pool, account, `clawback:pi_1:${n}`)));

@@ -109,7 +109,7 @@ const budgetOf = fc.record({
   credits: fc.option(fc.bigInt({ min: 0n, max: 30n })),
   period: fc.constantFrom<Period>('day', 'day', 'month', 'total'),
 });
-/** Of a payment that granted every second lot: its credits are taken, or given back: some, or all that can be. */
+/** Credits of a payment are taken, or given back: some, or all that can be. */
 const clawbackOf = fc.record({
   kind: fc.constant('clawback' as const),
   wait,
@@ -180,21 +180,21 @@ function requestId(book: Book, spec: Exclude<NewSpec, { verb: 'grant' | 'adjust'
   return fit[spec.slot % fit.length] ?? null;
 }
 
-/** The clawback of a step, on one account; `null`: of nothing. */
-export function toClawback(
-  book: Book,
-  { account, payment, amount, again }: Step & { kind: 'clawback' },
-): Clawback | null {
-  const { lots, clawbacks } = book.models[account]!;
+/** The clawback of a step, on one account; `null`: there are no lots. Lots belong to both payments by turns. */
+export function toClawback(book: Book, step: Step & { kind: 'clawback' }): Clawback | null {
+  const { lots, clawbacks } = book.models[step.account]!;
+  if (lots.all.length === 0) return null;
+  const nth = lots.all.length === 1 ? 0 : step.payment;
+  const payment = `pi_${nth}`;
   const last = [...clawbacks.asked.values()].at(-1);
-  if (again && last !== undefined) return { ...last, payment: `pi_${payment}` };
-  const own = book.lotIds.filter((_, slot) => slot % 2 === payment);
-  const granted = lots.all.filter((lot) => own.includes(lot.id as Uuid)).reduce((sum, lot) => sum + lot.granted, 0n);
-  const taken = clawbacks.taken(`pi_${payment}`);
-  const moved = amount === 'all' ? taken - granted : amount === 'back' ? taken : amount;
-  return moved === 0n
-    ? null
-    : clawback(book.accounts[account]!, moved, own, { id: book.newId(), payment: `pi_${payment}` });
+  if (step.again && last !== undefined) return { ...last, payment };
+  const own = lots.all.filter((_, i) => i % 2 === nth);
+  const granted = own.reduce((sum, lot) => sum + lot.granted, 0n);
+  const taken = clawbacks.taken(payment);
+  const asked = step.amount === 'all' ? taken - granted : step.amount === 'back' ? taken : step.amount;
+  const amount = asked > 0n && taken === 0n ? -asked : asked === 0n ? -1n : asked;
+  const ids = own.map((lot) => lot.id);
+  return clawback(book.accounts[step.account]!, amount, ids, { id: book.newId(), payment });
 }
 
 /** The operation of a spec at second `now`; `null` when there is nothing that it could be about. */

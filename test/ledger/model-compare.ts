@@ -1,7 +1,11 @@
 /** Compares what the ledger has of an account with the model, and with another account that must have come to the same. */
+import type { Pool } from 'pg';
 import { expect } from 'vitest';
+import { readBalance } from '../../src/ledger/read.ts';
 import { rebuildLedger } from '../../src/ledger/rebuild.ts';
+import { readBudgets } from '../../src/ledger/wallets.ts';
 import type { ModelAccount } from './model.ts';
+import { ACCOUNT_ITSELF } from './model-budgets.ts';
 import { type LedgerRig, second } from './rig.ts';
 
 /** Everything the ledger knows of an account, but for what is random or its own: the ids of expiries, its gateways. */
@@ -55,6 +59,27 @@ export async function expectAsModelled(ledger: LedgerRig, account: bigint, model
     sums.set(gift, (sums.get(gift) ?? 0n) + amount);
   }
   expect(new Map(gifts.rows.map((row) => [row.gift, BigInt(row.amount)]))).toEqual(sums);
+}
+
+/** What readers find at `now`, in milliseconds, by the clock of the pool; `then` is the model as it is by then. */
+export async function expectBalance(pool: Pool, account: bigint, then: ModelAccount, now: number): Promise<void> {
+  const [posted, held] = [then.lots.posted(now), then.held];
+  const left = then.lots.all.filter((lot) => lot.remaining > 0n && lot.expiresAt > now);
+  const expected = { posted, held, available: posted - held, debt: then.lots.debt, overdraft: then.overdraft };
+  const balance = (await readBalance(pool, account))!;
+  expect(balance).toMatchObject(expected);
+  expect(Object.fromEntries(balance.lots.map((lot) => [lot.reference, lot.remaining]))).toEqual(
+    Object.fromEntries(left.map((lot) => [lot.reference, lot.remaining])),
+  );
+  const budgets = [...then.budgets.byKey].sort(([a], [b]) => (a < b ? -1 : 1));
+  if (budgets.length === 0) return;
+  expect((await readBudgets(pool, account)).map(({ resetsAt: _, ...budget }) => budget)).toEqual(
+    budgets.map(([key, { periodStart, ...budget }]) => ({
+      ...budget,
+      key: key === ACCOUNT_ITSELF ? null : key,
+      periodStart: Number.isFinite(periodStart) ? new Date(periodStart) : null,
+    })),
+  );
 }
 
 /** Brings accounts to `now` as their next operations would; what the head lot has left is then written down with the lot. */

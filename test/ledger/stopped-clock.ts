@@ -24,7 +24,7 @@ export async function stopClock(database: TestDatabase): Promise<StoppedClock> {
     );
   }
   const url = new URL(database.url);
-  url.searchParams.set('options', '-c search_path=stopped,tollgate,pg_catalog');
+  url.searchParams.set('options', '-c search_path=stopped,tollgate,pg_catalog -c plan_cache_mode=force_generic_plan');
   const pool = createPool({ url: url.toString(), max: 2, applicationName: 'tollgate-test', log: silentLogger });
   return {
     pool,
