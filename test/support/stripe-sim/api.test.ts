@@ -137,6 +137,17 @@ test('the log tells every call with its key and what was answered', async () => 
   ]);
 });
 
+test('without a socket it is the same: same answers, same faults', async () => {
+  const { direct } = stripe;
+  const { id } = await direct.customers.create();
+  await sim.fault({ kind: 'timeout_after', ms: 1 });
+  const call = direct.paymentIntents.create(payment(id), { idempotencyKey: 'd1' });
+  await expect(call).rejects.toThrow(Stripe.errors.StripeConnectionError);
+  expect((await direct.paymentIntents.create(payment(id), { idempotencyKey: 'd1' })).status).toBe('succeeded');
+  await expect(direct.customers.retrieve('cus_none')).rejects.toMatchObject({ statusCode: 404 });
+  expect(await chargesOf(id)).toBe(1);
+});
+
 test('it runs as its own program, with the same verbs', async () => {
   const apart = await startStripe({ inProcess: false, seed: 3 });
   try {

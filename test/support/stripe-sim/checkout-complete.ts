@@ -1,5 +1,6 @@
 /** What customers do at a checkout: pay by one means or another, type a promotion code, or come by a payment link. */
 import type Stripe from 'stripe';
+import { startSubscription } from './billing/start.ts';
 import { cardNamed } from './cards.ts';
 import { keep, type Plan, planOf, total } from './checkout.ts';
 import { newSession, type Session } from './checkout-session.ts';
@@ -9,7 +10,7 @@ import { createCustomer } from './customers.ts';
 import { StripeFault } from './fault.ts';
 import { authenticateIntent, createIntent, settleIntent, tryConfirm } from './payment-intents.ts';
 import { attach, createMethod } from './payment-methods.ts';
-import { confirmSetup, createSetup } from './setup-intents.ts';
+import { confirmSetup } from './setup-intents.ts';
 
 export interface CompleteOptions {
   /** A test card by its name or in short: `card` (the default), `async`, `declined`, `authentication`, `us_bank_account`. */
@@ -21,29 +22,6 @@ export interface CompleteOptions {
   authenticates?: boolean;
   /** Which cards are the same. */
   fingerprint?: string;
-}
-
-/** Begins a subscription: billing's, handed over where the simulator is put together. */
-export type Starter = (sim: Sim, params: StarterParams) => { subscription: Stored; invoice: Stored | null };
-
-export interface StarterParams {
-  customer: string;
-  items: Array<{ price: string; quantity: number }>;
-  currency: string;
-  default_payment_method?: string;
-  payment_behavior: 'allow_incomplete' | 'error_if_incomplete';
-  metadata: Record<string, string>;
-  discounts: Array<{ coupon?: string; promotion_code?: string }>;
-  automatic_tax: { enabled: boolean };
-  trial_period_days?: number;
-  trial_end?: number;
-  off_session: false;
-}
-
-const starters = new WeakMap<Sim, Starter>();
-
-export function useStarter(sim: Sim, starter: Starter): void {
-  starters.set(sim, starter);
 }
 
 /** The customer completes the session. It stays open when the payment is declined. */
@@ -133,16 +111,14 @@ function payFor(sim: Sim, session: Session, plan: Plan, { email, ...options }: P
 }
 
 function subscribe(sim: Sim, session: Session, plan: Plan, { email, ...options }: Paying): boolean {
-  const start = starters.get(sim);
-  if (start === undefined) throw new Error('stripe-sim: there is no billing');
   const customer = customerOfSession(sim, session, email, true) as string;
   const name = options.method ?? 'card';
   const method = name === 'none' ? null : attach(sim, createMethod(sim, name, options.fingerprint), customer);
   const asks = cardNamed(name)?.card.behaviour.kind === 'authenticate';
   const { trial_period_days, trial_end } = plan.subscription;
-  let begun: ReturnType<Starter>;
+  let begun: ReturnType<typeof startSubscription>;
   try {
-    begun = start(sim, {
+    begun = startSubscription(sim, {
       customer,
       items: plan.bought,
       currency: session.currency ?? 'usd',
@@ -161,20 +137,19 @@ function subscribe(sim: Sim, session: Session, plan: Plan, { email, ...options }
     if (error instanceof StripeFault && error.type === 'card_error') return false;
     throw error;
   }
-  const invoice = begun.invoice as (Stored & { amount_due: number; status: string }) | null;
-  const intent = invoice === null ? undefined : intentOf(sim, invoice.id);
+  const { invoice } = begun;
+  const intent = intentOf(sim, invoice.id);
   if (intent?.status === 'requires_action') authenticateIntent(sim, intent, options.authenticates !== false);
-  sim.change(session, { subscription: begun.subscription.id, invoice: invoice?.id ?? null });
+  sim.change(session, { subscription: begun.subscription.id, invoice: invoice.id });
   if (asks && intent !== undefined && intent.status !== 'succeeded') return false;
-  const free = invoice === null || invoice.amount_due === 0;
+  const free = invoice.amount_due === 0;
   sim.change(session, { payment_status: free ? 'no_payment_required' : invoice.status === 'paid' ? 'paid' : 'unpaid' });
   return true;
 }
 
-function setUp(sim: Sim, session: Session, plan: Plan, { email, ...options }: Paying): boolean {
-  const customer = customerOfSession(sim, session, email, false);
-  const setup = createSetup(sim, { customer, metadata: plan.setup.metadata });
-  sim.change(session, { setup_intent: setup.id });
+function setUp(sim: Sim, session: Session, _plan: Plan, { email, ...options }: Paying): boolean {
+  const setup = sim.get<Stripe.SetupIntent>('setup_intent', String(session.setup_intent));
+  sim.change(setup, { customer: customerOfSession(sim, session, email, false) });
   try {
     confirmSetup(sim, setup, createMethod(sim, options.method ?? 'card', options.fingerprint).id);
     return true;

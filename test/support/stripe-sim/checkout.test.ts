@@ -149,6 +149,57 @@ test('a session expires by itself after a day, or when told', async () => {
   await expect(stripe.sim.completeSession(other.id)).rejects.toThrow('expired');
 });
 
+const monthly = (unit_amount: number) =>
+  stripe.client.prices.create({
+    currency: 'usd',
+    unit_amount,
+    recurring: { interval: 'month' },
+    product_data: { name: 'Plan' },
+  });
+
+test('a subscription begins paid, with our metadata on it and on its invoice, and renews', async () => {
+  const plan = await monthly(3000);
+  const opened = await open({
+    mode: 'subscription',
+    line_items: [{ price: plan.id, quantity: 1 }],
+    subscription_data: { metadata: { b: '2' } },
+  });
+  expect(opened).toMatchObject({ amount_total: 3000, payment_status: 'unpaid' });
+  const declined = await stripe.sim.completeSession(opened.id, { method: 'declined' });
+  expect(declined).toMatchObject({ status: 'open', subscription: null });
+  const done = await stripe.sim.completeSession(opened.id);
+  expect(done).toMatchObject({ status: 'complete', payment_status: 'paid' });
+  const full = await again(opened.id, ['subscription', 'invoice']);
+  expect(full.subscription).toMatchObject({ status: 'active', metadata: { b: '2' } });
+  expect(full.invoice).toMatchObject({
+    status: 'paid',
+    billing_reason: 'subscription_create',
+    parent: { subscription_details: { metadata: { b: '2' } } },
+  });
+  await stripe.sim.advance({ days: 32 });
+  const invoices = await stripe.client.invoices.list({ customer: String(done.customer) });
+  expect(invoices.data.map(({ billing_reason, status }) => `${billing_reason} ${status}`)).toEqual([
+    'subscription_cycle paid',
+    'subscription_create paid',
+  ]);
+});
+
+test('a subscription that begins with a trial, or free, needs no payment; a bank debit settles later', async () => {
+  const line_items = [{ price: (await monthly(3000)).id, quantity: 1 }];
+  const trial = await open({ mode: 'subscription', line_items, subscription_data: { trial_period_days: 7 } });
+  const tried = await stripe.sim.completeSession(trial.id);
+  expect(tried).toMatchObject({ payment_status: 'no_payment_required', amount_total: 0 });
+  expect(await stripe.client.subscriptions.retrieve(String(tried.subscription))).toMatchObject({ status: 'trialing' });
+  const slow = await open({ mode: 'subscription', line_items });
+  expect(await stripe.sim.completeSession(slow.id, { method: 'async' })).toMatchObject({ payment_status: 'unpaid' });
+  const settled = await stripe.sim.settleAsync(slow.id, 'succeeded');
+  expect(settled.payment_status).toBe('paid');
+  expect(await stripe.client.invoices.retrieve(String(settled.invoice))).toMatchObject({ status: 'paid' });
+  const asks = await open({ mode: 'subscription', line_items });
+  const authenticated = await stripe.sim.completeSession(asks.id, { method: 'authentication' });
+  expect(authenticated).toMatchObject({ status: 'complete', payment_status: 'paid' });
+});
+
 test('setup keeps a card and charges nothing', async () => {
   const { id: customer } = await stripe.client.customers.create();
   const opened = await open({ mode: 'setup', customer, currency: 'usd', line_items: [] });

@@ -21,6 +21,7 @@ import { type Call, page, type Sim } from './core.ts';
 import { customerOf } from './customers.ts';
 import { missing, StripeFault } from './fault.ts';
 import { type Form, flag, hash, hashes, metadata, needed, text, whole } from './params.ts';
+import { createSetup } from './setup-intents.ts';
 
 /** What a session will do, which Stripe does not show. */
 export interface Plan {
@@ -68,6 +69,7 @@ function create(call: Call): Session {
     const message = "The Checkout Session's total amount due must add up to at least $0.50 usd";
     throw new StripeFault(message, { code: 'amount_too_small' });
   }
+  if (mode === 'setup') session.setup_intent = createSetup(sim, { customer, metadata: plan.setup.metadata }).id;
   return keep(sim, session, plan);
 }
 

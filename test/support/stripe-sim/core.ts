@@ -8,7 +8,7 @@
 import { Expander } from './expand.ts';
 import { noSuch, StripeFault } from './fault.ts';
 import { decode, type Form, hash, text, whole } from './params.ts';
-import { Clock, compile, IdSource, type Matcher } from './parts.ts';
+import { Clock, compile, copied, IdSource, type Matcher } from './parts.ts';
 
 export { StripeFault } from './fault.ts';
 
@@ -235,11 +235,11 @@ export class Sim {
   }
 
   snapshot(): State {
-    return structuredClone(this.#state);
+    return copied(this.#state);
   }
 
   restore(saved: State): void {
-    this.#state = structuredClone(saved);
+    this.#state = copied(saved);
   }
 
   #kind(name: string): Map<string, Stored> {

@@ -61,3 +61,13 @@ export function compile(pattern: string): Matcher {
     return named;
   };
 }
+
+/** A deep copy of a state. What an event tells never changes, and is most of the state: it is shared. */
+export function copied<T extends { kinds: Map<string, Map<string, object>> }>(state: T): T {
+  const { kinds, ...rest } = state;
+  const events = [...(kinds.get('event') ?? [])].map(([id, event]) => [id, { ...event }] as const);
+  const others = new Map([...kinds].filter(([kind]) => kind !== 'event'));
+  const copy = structuredClone({ ...rest, kinds: others }) as T;
+  if (events.length > 0) copy.kinds.set('event', new Map(events));
+  return copy;
+}

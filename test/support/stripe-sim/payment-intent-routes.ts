@@ -18,6 +18,9 @@ function requestOf(call: Call): IntentRequest {
   const amount = whole(form, 'amount');
   if (amount === undefined)
     throw new StripeFault('Missing required param: amount.', { code: 'parameter_missing', param: 'amount' });
+  if (amount < 1) {
+    throw new StripeFault('Invalid positive integer', { code: 'parameter_invalid_integer', param: 'amount' });
+  }
   if (amount < (LEAST[currency] ?? 50)) {
     throw new StripeFault('Amount must be at least $0.50 usd', { code: 'amount_too_small', param: 'amount' });
   }

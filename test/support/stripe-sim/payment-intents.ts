@@ -220,7 +220,13 @@ function fail(
     type: 'card_error',
     code,
     ...(decline_code === undefined ? {} : { decline_code }),
-    with: { charge, payment_intent: structuredClone(intent), payment_method: structuredClone(method) },
+    with: {
+      advice_code: 'try_again_later',
+      charge,
+      network_decline_code: '01',
+      payment_intent: structuredClone(intent),
+      payment_method: structuredClone(method),
+    },
   });
 }
 

@@ -1,9 +1,8 @@
 /** Puts the simulator together and starts it, in this process. */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { Api } from './api.ts';
-import { type Starter, useStarter } from './checkout-complete.ts';
+import { billingRoutes } from './billing/routes.ts';
 import { Control } from './control.ts';
 import { Sim } from './core.ts';
 import { Deliverer } from './delivery.ts';
@@ -26,6 +25,7 @@ export interface Simulator {
   secret: string;
   sim: Sim;
   api: Api;
+  delivery: Deliverer;
   control: Control;
   close(): Promise<void>;
 }
@@ -37,8 +37,8 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
   const secret = `whsec_${createHash('sha256').update(`stripe-sim ${sim.seed}`).digest('hex').slice(0, 32)}`;
   const control = new Control({ sim, api, delivery, secret, livemode: options.live ?? false });
   webhookRoutes(sim, delivery);
-  await billing(sim);
   paymentRoutes(sim);
+  billingRoutes(sim);
 
   const server = httpServer(api, delivery, (verb, args) => {
     const method: unknown = Reflect.get(control, verb);
@@ -52,6 +52,7 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
     secret,
     sim,
     api,
+    delivery,
     control,
     async close() {
       await delivery.idle();
@@ -59,15 +60,4 @@ export async function startSimulator(options: SimulatorOptions = {}): Promise<Si
       await new Promise((resolve) => server.close(resolve));
     },
   };
-}
-
-/** Subscriptions and invoices, once they are there. */
-async function billing(sim: Sim): Promise<void> {
-  const routes = new URL('./billing/routes.ts', import.meta.url);
-  if (!existsSync(routes)) return;
-  const { billingRoutes } = (await import(routes.href)) as { billingRoutes: (sim: Sim) => void };
-  const start = new URL('./billing/start.ts', import.meta.url);
-  const { startSubscription } = (await import(start.href)) as { startSubscription: Starter };
-  billingRoutes(sim);
-  useStarter(sim, startSubscription);
 }
