@@ -5,6 +5,8 @@
  */
 import { Acts, type Stage } from './acts.ts';
 import type { Api, LogLine } from './api.ts';
+import { breakFinalization, setSettings } from './billing/settings.ts';
+import type { BillingSettings } from './billing/types.ts';
 import { declined } from './cards.ts';
 import type { EventObject, Sim, State, Stored } from './core.ts';
 import { type Attempt, CALM, type DeliveryMode, type Receiver } from './delivery.ts';
@@ -55,6 +57,16 @@ export class Control extends Acts {
   async advance(by: { seconds?: number; hours?: number; days?: number }): Promise<void> {
     const seconds = (by.seconds ?? 0) + (by.hours ?? 0) * 3600 + (by.days ?? 0) * 86_400;
     await this.act((sim) => sim.advance(seconds));
+  }
+
+  /** What the owner's dashboard says of failed renewals: when they are tried again, and what becomes of them then. */
+  async billing(settings: Partial<BillingSettings>): Promise<void> {
+    setSettings(this.#parts.sim, settings);
+  }
+
+  /** From now on (or no longer) the invoices of this customer cannot be finalized, as when its tax location is unknown. */
+  async breakFinalization(customer: string, broken = true): Promise<void> {
+    breakFinalization(this.#parts.sim, customer, broken);
   }
 
   /** Orders a fault for calls to come. */

@@ -5,7 +5,7 @@ import { customerOf } from './customers.ts';
 import { StripeFault } from './fault.ts';
 import { flag, metadata, needed, text, texts, whole } from './params.ts';
 import { cancelIntent, confirmIntent, createIntent, type IntentRequest } from './payment-intents.ts';
-import { attach, methodOf } from './payment-methods.ts';
+import { attach, methodOf, usableMethod } from './payment-methods.ts';
 
 type PaymentIntent = Stripe.PaymentIntent;
 
@@ -73,7 +73,7 @@ function create(call: Call): PaymentIntent {
       });
     }
     // What is wrong with the method is said before anything is made.
-    const method = methodOf(sim, request.payment_method);
+    const method = usableMethod(sim, request.payment_method);
     if (method.customer !== null && method.customer !== request.customer) {
       const message = `The customer does not have a payment method with the ID ${method.id}.`;
       throw new StripeFault(message, { code: 'resource_missing', param: 'payment_method' });
@@ -100,7 +100,7 @@ function update(call: Call): PaymentIntent {
   }
   if (amount !== undefined) fields.amount = amount;
   if (method !== undefined) {
-    fields.payment_method = methodOf(sim, method).id;
+    fields.payment_method = usableMethod(sim, method).id;
     fields.status = 'requires_confirmation';
   }
   sim.change(intent, fields);

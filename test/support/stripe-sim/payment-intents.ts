@@ -10,7 +10,7 @@ import type Stripe from 'stripe';
 import { createCharge, settleCharge } from './charges.ts';
 import type { Sim } from './core.ts';
 import { StripeFault } from './fault.ts';
-import { behaviourOf, methodOf } from './payment-methods.ts';
+import { behaviourOf, methodOf, usableMethod } from './payment-methods.ts';
 
 type PaymentIntent = Stripe.PaymentIntent;
 
@@ -44,7 +44,7 @@ function told(sim: Sim, intent: PaymentIntent): PaymentIntent {
 /** Makes an intent and its event; nothing is charged yet. */
 export function createIntent(sim: Sim, request: IntentRequest): PaymentIntent {
   const id = sim.id('pi');
-  const method = request.payment_method == null ? null : methodOf(sim, request.payment_method);
+  const method = request.payment_method == null ? null : usableMethod(sim, request.payment_method);
   const intent: PaymentIntent = {
     id,
     object: 'payment_intent',
@@ -121,7 +121,7 @@ export function confirmIntent(
       with: { payment_intent: { ...intent } },
     });
   }
-  const method = methodOf(sim, String(chosen));
+  const method = usableMethod(sim, String(chosen));
   if (method.customer !== null && method.customer !== intent.customer) {
     throw new StripeFault('The provided PaymentMethod belongs to another Customer.', { param: 'payment_method' });
   }

@@ -93,6 +93,15 @@ export function methodOf(sim: Sim, id: string, param = 'payment_method'): Paymen
   return createMethod(sim, id);
 }
 
+/** As `methodOf`, for a charge to come or to attach it anew: what was once detached may not be used again. */
+export function usableMethod(sim: Sim, id: string, param = 'payment_method'): PaymentMethod {
+  const method = methodOf(sim, id, param);
+  if (!sim.side<true>('detached').has(method.id)) return method;
+  const message =
+    'The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with a connected account without Customer attachment, or was detached from a Customer. It may not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first.';
+  throw new StripeFault(message, { param });
+}
+
 /** Attaches and tells of it. `asDefault` also makes it the one invoices are charged to. */
 export function attach(sim: Sim, method: PaymentMethod, customer: string, asDefault = false): PaymentMethod {
   const previous = sim.change(method, { customer });
@@ -108,6 +117,7 @@ export function attach(sim: Sim, method: PaymentMethod, customer: string, asDefa
 export function detach(sim: Sim, method: PaymentMethod): PaymentMethod {
   const owner = sim.find<Stripe.Customer>('customer', String(method.customer));
   const previous = sim.change(method, { customer: null });
+  sim.side<true>('detached').set(method.id, true);
   sim.emit('payment_method.detached', method, previous);
   if (owner !== undefined && !owner.deleted && owner.invoice_settings.default_payment_method === method.id) {
     updateCustomer(sim, owner, { invoice_settings: { ...owner.invoice_settings, default_payment_method: null } });
@@ -146,8 +156,11 @@ function create(call: Call): PaymentMethod {
 export function paymentMethodRoutes(sim: Sim): void {
   sim.link('payment_method', 'customer', 'customer');
   onCustomerDeleted(sim, (customer) => {
-    for (const method of sim.all<PaymentMethod>('payment_method'))
-      if (method.customer === customer.id) method.customer = null;
+    for (const method of sim.all<PaymentMethod>('payment_method')) {
+      if (method.customer !== customer.id) continue;
+      method.customer = null;
+      sim.side<true>('detached').set(method.id, true);
+    }
   });
   sim.route('POST', '/v1/payment_methods', create);
   sim.route('GET', '/v1/payment_methods', (call) => {
@@ -168,7 +181,7 @@ export function paymentMethodRoutes(sim: Sim): void {
   });
   sim.route('POST', '/v1/payment_methods/:id/attach', (call) => {
     const customer = customerOf(sim, needed(call.form, 'customer'), 'customer');
-    const method = methodOf(sim, call.params.id ?? '', 'id');
+    const method = usableMethod(sim, call.params.id ?? '');
     const card = CARDS[sim.side<string>('card').get(method.id) ?? ''];
     if (card?.attachable === false && card.behaviour.kind === 'decline') {
       const { code, decline_code, message } = card.behaviour;

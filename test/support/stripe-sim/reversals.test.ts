@@ -132,6 +132,9 @@ test('a customer whose card is declined is charged again once another card is at
   expect(next.card?.fingerprint).not.toBe(first.card?.fingerprint);
   expect((await stripe.client.paymentIntents.create({ ...ask, payment_method: next.id })).status).toBe('succeeded');
   await stripe.client.paymentMethods.detach(next.id);
+  const gone = { param: 'payment_method', message: expect.stringContaining('It may not be used again') };
+  await expect(stripe.client.paymentIntents.create({ ...ask, payment_method: next.id })).rejects.toMatchObject(gone);
+  await expect(stripe.client.paymentMethods.attach(next.id, { customer })).rejects.toMatchObject(gone);
   await expect(stripe.client.paymentIntents.create({ ...ask, payment_method: 'pm_none' })).rejects.toThrow(
     /No such PaymentMethod/,
   );

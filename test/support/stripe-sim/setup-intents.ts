@@ -4,7 +4,7 @@ import type { Call, Sim } from './core.ts';
 import { customerOf } from './customers.ts';
 import { StripeFault } from './fault.ts';
 import { flag, metadata, text } from './params.ts';
-import { attach, behaviourOf, methodOf } from './payment-methods.ts';
+import { attach, behaviourOf, usableMethod } from './payment-methods.ts';
 
 type SetupIntent = Stripe.SetupIntent;
 
@@ -60,7 +60,7 @@ export function confirmSetup(sim: Sim, setup: SetupIntent, chosen?: string): Set
   const named = chosen ?? setup.payment_method;
   if (named === null)
     throw new StripeFault('You cannot confirm this SetupIntent because it is missing a payment method.');
-  const method = methodOf(sim, String(named));
+  const method = usableMethod(sim, String(named));
   const behaviour = behaviourOf(sim, method);
   if (behaviour.kind === 'decline') {
     const { code, decline_code, message } = behaviour;
@@ -89,7 +89,7 @@ function create(call: Call): SetupIntent {
   const method = text(form, 'payment_method');
   const setup = createSetup(sim, {
     customer: customer === undefined ? null : customerOf(sim, customer, 'customer').id,
-    payment_method: method === undefined ? null : methodOf(sim, method).id,
+    payment_method: method === undefined ? null : usableMethod(sim, method).id,
     metadata: metadata(form),
     usage: text(form, 'usage') ?? 'off_session',
   });
