@@ -12,15 +12,18 @@ import type { Uuid } from '../../src/lib/ids.ts';
 import { claw, clawback } from './clawback-rig.ts';
 import { ModelAccount } from './model.ts';
 import { expectAsModelled, expectRebuildsEqual, refresh } from './model-compare.ts';
+import { preparing, preparingPool } from './prepared.ts';
 import { grant, hold, KEY, type LedgerRig, newId, openLedger, reverse, second, settle } from './rig.ts';
 
 const SEED = Number(process.env.LEDGER_SEED ?? Date.now() % 2 ** 31);
-const RUNS = Number(process.env.LEDGER_RUNS ?? 20);
+const RUNS = Number(process.env.LEDGER_RUNS ?? 15);
 
 let ledger: LedgerRig;
 beforeAll(async () => {
   console.log(`clawback.property: LEDGER_SEED=${SEED} LEDGER_RUNS=${RUNS}`);
   ledger = await openLedger();
+  preparing(ledger.client);
+  preparingPool(ledger.pool);
 });
 afterAll(async () => {
   await ledger.expectClean();
