@@ -52,10 +52,15 @@ export class Api {
   readonly #sim: Sim;
   readonly #delivery: Deliverer;
   readonly #inFlight = new Set<string>();
+  /** Whether the call that is acting made an event. */
+  #emitted = false;
 
   constructor(sim: Sim, delivery: Deliverer) {
     this.#sim = sim;
     this.#delivery = delivery;
+    sim.onEvent(() => {
+      this.#emitted = true;
+    });
   }
 
   /** Answers a call. Delivery after it (mode `auto`) is the caller's: `flush` once the answer is out. */
@@ -108,8 +113,9 @@ export class Api {
       line.replayed = true;
       return json(kept.status, kept.body, this.#sim.id('req'), { 'idempotent-replayed': 'true' });
     }
+    this.#emitted = false;
     const answer = this.#dispatch(request, about);
-    if (this.#delivery.mode.when === 'early') await this.#delivery.flush();
+    if (this.#emitted && this.#delivery.mode.when === 'early') await this.#delivery.push();
     if (fault?.kind === 'status') {
       const other = failed(fault);
       this.#keep(request, scoped, (fault.stored ?? fault.status === 500) ? other : answer);

@@ -73,6 +73,22 @@ test('early: events arrive before the call that caused them has answered', async
   expect(types()).toEqual(['customer.created', ...PAYMENT]);
 });
 
+test('early: an endpoint may call the API before it answers, and call it so that more events come', async () => {
+  await stripe.sim.listen(async (body, signature) => {
+    const status = receive(body, signature);
+    const { type, data } = JSON.parse(body) as Stripe.Event;
+    const { id } = data.object as { id: string };
+    if (type === 'customer.created') await stripe.client.customers.update(id, { name: 'A' });
+    if (type === 'customer.updated') await stripe.client.customers.retrieve(id);
+    return status;
+  });
+  await stripe.sim.delivery({ when: 'early' });
+  await stripe.client.customers.create();
+  expect(types().sort()).toEqual(['customer.created', 'customer.updated']);
+  await stripe.sim.settled();
+  expect(got).toHaveLength(2);
+});
+
 test('manual: events go out when told, in the order told, as often as told', async () => {
   await stripe.sim.listen(receive);
   await stripe.sim.delivery({ when: 'manual' });

@@ -66,6 +66,9 @@ export class Deliverer {
   readonly #sim: Sim;
   readonly #receivers = new Map<string, Receiver>();
   readonly attempts: Attempt[] = [];
+  readonly #rounds = new Set<Promise<void>>();
+  /** Deliveries that a round has taken and not yet tried. */
+  readonly #taken = new Set<Delivery>();
   #tail: Promise<void> = Promise.resolve();
 
   constructor(sim: Sim) {
@@ -90,9 +93,20 @@ export class Deliverer {
 
   /** Attempts all that is due, after what is already under way. Ends when the endpoints have answered. */
   flush(): Promise<void> {
-    if (this.mode.when === 'manual') return this.#tail;
-    this.#tail = this.#tail.then(() => this.#round());
+    if (this.mode.when === 'manual') return this.idle();
+    this.#tail = this.idle().then(() => this.#round());
     return this.#tail;
+  }
+
+  /**
+   * Attempts all that is due and not under way, at once. For a call in mode `early`, which waits for the events it made
+   * and must not wait for others: an endpoint may call the API before it answers.
+   */
+  async push(): Promise<void> {
+    const round = this.#round();
+    this.#rounds.add(round);
+    await round;
+    this.#rounds.delete(round);
   }
 
   /** Sends these events now, in this order, to each endpoint that wants them, delivered before or not. */
@@ -114,8 +128,8 @@ export class Deliverer {
   }
 
   /** Ends when what is under way has been answered. */
-  idle(): Promise<void> {
-    return this.#tail;
+  async idle(): Promise<void> {
+    await Promise.all([this.#tail, ...this.#rounds]);
   }
 
   /** True when every endpoint has it, false while any waits or has failed. */
@@ -173,7 +187,8 @@ export class Deliverer {
   async #round(): Promise<void> {
     const now = this.#sim.now();
     const { duplicate, reorder, drop } = this.mode;
-    const due = this.#waiting().filter((one) => one.due <= now);
+    const due = this.#waiting().filter((one) => one.due <= now && !this.#taken.has(one));
+    for (const one of due) this.#taken.add(one);
     const queue = due.flatMap((one) => (this.#sim.random() < duplicate ? [one, one] : [one]));
     for (let index = queue.length - 1; index > 0; index -= 1) {
       if (this.#sim.random() >= reorder) continue;
@@ -184,6 +199,7 @@ export class Deliverer {
       if (drop > 0 && this.#sim.random() < drop) this.#answered(delivery, 0);
       else await this.#attempt(delivery);
     }
+    for (const one of due) this.#taken.delete(one);
   }
 
   async #attempt(delivery: Delivery): Promise<Attempt> {
