@@ -17,7 +17,7 @@ import type { PaymentDeps } from '../../../src/payments/deps.ts';
 import { sync } from '../../../src/payments/sync/sync.ts';
 import type { SyncResult } from '../../../src/payments/sync/types.ts';
 import { createTestDatabase, type TestDatabase } from '../../support/database.ts';
-import type { Sim } from '../../support/stripe-sim/core.ts';
+import type { Control } from '../../support/stripe-sim/control.ts';
 import { type Simulator, startSimulator } from '../../support/stripe-sim/simulator.ts';
 
 const BUILT = { providers: new Set<string>(), markup: 1_000_000n };
@@ -42,13 +42,13 @@ export interface PayRig extends TestDatabase {
   deps: PaymentDeps;
   client: Stripe;
   simulator: Simulator;
+  /** What customers, banks and the owner do at Stripe. Nothing is delivered by itself. */
+  stripe: Control;
   /** An account whose customer has a card that is good. */
   payer(more?: { externalId?: string; customer?: string | null }): Promise<Payer>;
   /** A row in `checkouts`, and its session. */
   checkout(payer: Payer, terms: CheckoutTerms): Promise<Stripe.Checkout.Session>;
   applyCatalog(entries: FileEntry[]): Promise<void>;
-  /** What customers, banks and the owner do at Stripe. */
-  act<R>(does: (sim: Sim) => R): R;
   sync(kind: string, id: string): Promise<SyncResult>;
   close(): Promise<void>;
 }
@@ -73,6 +73,7 @@ export async function createPayRig(seed?: number): Promise<PayRig> {
     deps,
     client,
     simulator,
+    stripe: simulator.control,
     async payer({ externalId = null, customer } = {}) {
       const made = customer === undefined ? (await client.customers.create({ name: 'Payer' })).id : customer;
       if (made !== null && customer === undefined)
@@ -98,8 +99,6 @@ export async function createPayRig(seed?: number): Promise<PayRig> {
     async applyCatalog(entries) {
       await applyCatalog(pool, entries, { force: true, prune: false });
     },
-    act: (does) =>
-      simulator.sim.as({ livemode: false, request: { id: null, idempotency_key: null } }, () => does(simulator.sim)),
     sync: (kind, id) => sync(deps, { kind, id }, null),
     async close() {
       await simulator.close();
@@ -151,6 +150,16 @@ async function openCheckout(rig: PayRig, payer: Payer, terms: CheckoutTerms): Pr
     [id, payer.account, nano(credits), nano(bonus), expiresDays, currency, amountMinor, payer.customer, session.id],
   );
   return session;
+}
+
+/** A payment that was made and granted: its intent and charge, and how to hear of it again. */
+export async function paidCheckout(rig: PayRig, payer: Payer, terms: CheckoutTerms, method = 'card') {
+  const { id } = await rig.checkout(payer, terms);
+  const { payment_intent } = await rig.stripe.completeSession(id, { method });
+  const intent = String(payment_intent);
+  await rig.sync('payment_intent', intent);
+  const charge = String((await rig.client.paymentIntents.retrieve(intent)).latest_charge);
+  return { session: id, intent, charge };
 }
 
 /** In credits, what an account can spend, less what it owes. */
