@@ -3,72 +3,104 @@
  * that time still runs, the earlier invoice's credits are taken back in proportion, as by a refund, and what is charged instead grants
  * in full. So credits follow money: going up, down and up again, which costs once, grants once. When the time is over (the change is
  * billed with the next period) the line is set off inside its own invoice (`lines.ts`): what expired unused is not asked for again.
+ *
+ *   O paid 20 ──gives 10 back to──▶ U paid 40 = 10 of O + 30 by card
+ *
+ * Where more goes back of O than is left of it, the 10 were not O's to give: U loses them. So a refund of all charges takes all. Pure.
  */
-import type Stripe from 'stripe';
-import type { Sold } from '../../catalog/types.ts';
-import type { PaymentDeps } from '../deps.ts';
 import type { LineFacts } from './lines.ts';
 
-export type SoldOf = (price: string) => Sold | undefined;
-
-/** Of one invoice, while its period runs; what is more is not looked at. */
-const MOST_LATER = 100;
-
-/** When an invoice was paid; `null`: it was not. */
-export function paidAtOf({ status, status_transitions: { paid_at }, created }: Stripe.Invoice): Date | null {
-  return status === 'paid' ? new Date((paid_at ?? created) * 1000) : null;
+/** A paid invoice of a subscription. Amounts are minor units. */
+export interface Member {
+  id: string;
+  paidAt: Date;
+  /** What it asked for in all; negative: it gave back more than it charged. */
+  asked: bigint;
+  /** What was refunded, disputed or credited of it. */
+  reversed: bigint;
+  lines: readonly LineFacts[];
 }
 
-/** Whether a line of an invoice that was paid at an instant gives back time of an earlier invoice that still runs. */
-export function givesBack(line: LineFacts, paidAt: Date, soldOf: SoldOf): boolean {
-  if (!line.isProration || line.credits === null || line.asked >= 0n || line.end <= paidAt) return false;
-  const sold = line.price === null ? undefined : soldOf(line.price);
-  return sold?.kind === 'plan' && (sold.plan.included?.credits ?? 0n) > 0n;
+/** How an invoice stands among those that it gives time back of, or that give back time of it. */
+export interface Standing {
+  /** What was received for it: also what was given back to it. */
+  paid: bigint;
+  /** Of that, what went back: between 0 and `paid`. */
+  reversed: bigint;
+  /** Its lines that are taken back of the invoices they name. */
+  taken: ReadonlySet<string>;
+}
+
+interface Gift {
+  from: string;
+  to: string;
+  line: string;
+  amount: bigint;
 }
 
 /**
- * The lines of an invoice, each with whether it is taken back of the invoice that it names: of one that was paid before this one.
- * Otherwise nothing was granted for it, and it is set off here.
+ * Whether a line of an invoice that was paid at an instant gives back time of an earlier invoice that still runs. Whatever its price
+ * buys: what was granted must not change because the catalog does.
  */
-export async function withTaken(
-  { stripe: { client } }: PaymentDeps,
-  invoice: Stripe.Invoice,
-  lines: readonly LineFacts[],
-  soldOf: SoldOf,
-): Promise<LineFacts[]> {
-  const paidAt = paidAtOf(invoice);
-  const backs = paidAt === null ? [] : lines.filter((line) => givesBack(line, paidAt, soldOf));
-  const named = new Set(backs.map(({ credits }) => credits!).filter((id) => id !== invoice.id));
-  const earlier = await Promise.all([...named].map((id) => client.invoices.retrieve(id)));
-  const paid = new Set(earlier.filter((one) => isPaidBefore(one, paidAt)).map(({ id }) => id));
-  return lines.map((line) => ({ ...line, isTakenThere: backs.includes(line) && paid.has(line.credits!) }));
+export function givesBack(line: LineFacts, paidAt: Date): boolean {
+  return line.isProration && line.credits !== null && line.asked < 0n && line.end > paidAt;
 }
 
-function isPaidBefore(earlier: Stripe.Invoice, paidAt: Date | null): boolean {
-  const at = paidAtOf(earlier);
-  return at !== null && paidAt !== null && at <= paidAt;
+/** Who gives to whom. An invoice that was not paid before granted nothing then: its line is set off in the invoice that has it. */
+export function giftsOf(members: readonly Member[]): Gift[] {
+  const paidAt = new Map(members.map((member) => [member.id, member.paidAt]));
+  return members.flatMap((member) =>
+    member.lines.flatMap((line) => {
+      const from = line.credits;
+      const before = from === null || from === member.id ? undefined : paidAt.get(from);
+      if (before === undefined || before > member.paidAt || !givesBack(line, member.paidAt)) return [];
+      return [{ from: from!, to: member.id, line: line.id, amount: -line.asked }];
+    }),
+  );
 }
 
-/** What later invoices that are paid give back of one, in minor units. `readLines` gives all lines of an invoice. */
-export async function fetchGivenBack(
-  { stripe: { client } }: PaymentDeps,
-  invoice: Stripe.Invoice,
-  subscription: string | null,
-  lines: readonly LineFacts[],
-  soldOf: SoldOf,
-  readLines: (invoice: Stripe.Invoice) => Promise<LineFacts[]>,
-): Promise<bigint> {
-  const end = Math.max(...lines.map((line) => line.end.getTime() / 1000));
-  if (subscription === null || paidAtOf(invoice) === null || end <= invoice.created) return 0n;
-  const asked = { subscription, status: 'paid' as const, created: { gte: invoice.created, lte: end }, limit: 100 };
-  const later = await client.invoices.list(asked).autoPagingToArray({ limit: MOST_LATER });
-  let back = 0n;
-  for (const other of later) {
-    const paidAt = paidAtOf(other);
-    if (other.id === invoice.id || paidAt === null || !isPaidBefore(invoice, paidAt)) continue;
-    for (const line of await readLines(other)) {
-      if (line.credits === invoice.id && givesBack(line, paidAt, soldOf)) back -= line.asked;
+/** How each invoice stands. `members`: those that are bound together, or more. */
+export function standingsOf(members: readonly Member[]): Map<string, Standing> {
+  const gifts = giftsOf(members);
+  const standings = new Map<string, Standing>();
+  const shortOf = new Map<Gift, bigint>();
+  const settle = (member: Member): void => {
+    if (standings.has(member.id)) return;
+    const received = gifts.filter(({ to }) => to === member.id);
+    const given = gifts.filter(({ from }) => from === member.id);
+    const paid = atLeast0(member.asked + sum(received.map(({ amount }) => amount)));
+    // Set before its givers are looked at, so that invoices which named each other would end all the same.
+    standings.set(member.id, { paid, reversed: 0n, taken: new Set(received.map(({ line }) => line)) });
+    for (const { from } of received) settle(members.find(({ id }) => id === from)!);
+    const back =
+      member.reversed + sum(given.map(({ amount }) => amount)) + sum(received.map((gift) => shortOf.get(gift) ?? 0n));
+    standings.set(member.id, { ...standings.get(member.id)!, reversed: back < paid ? back : paid });
+    let short = atLeast0(back - paid);
+    for (const gift of given.toReversed()) {
+      const part = short < gift.amount ? short : gift.amount;
+      shortOf.set(gift, part);
+      short -= part;
     }
+  };
+  for (const member of members) settle(member);
+  return standings;
+}
+
+function atLeast0(amount: bigint): bigint {
+  return amount > 0n ? amount : 0n;
+}
+
+function sum(amounts: readonly bigint[]): bigint {
+  return amounts.reduce((all, amount) => all + amount, 0n);
+}
+
+/** The invoices that are bound to one by what they give each other, itself among them. */
+export function boundTo<M extends Member>(id: string, members: readonly M[]): M[] {
+  const gifts = giftsOf(members);
+  const bound = new Set([id]);
+  for (let before = 0; before < bound.size; ) {
+    before = bound.size;
+    for (const { from, to } of gifts) if (bound.has(from) || bound.has(to)) bound.add(from).add(to);
   }
-  return back;
+  return members.filter((member) => bound.has(member.id));
 }

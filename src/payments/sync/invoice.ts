@@ -5,16 +5,17 @@
  *               ├──an attempt fails──▶ open: the customer is told, once for each attempt; nothing is taken
  *               └──▶ void, uncollectible: grants nothing, but may still be paid
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { PoolClient } from 'pg';
 import { MAX_NANO } from '../../lib/money.ts';
 import type { PaymentDeps } from '../deps.ts';
 import { converge } from './converge.ts';
-import { type FetchedInvoice, fetchInvoice, subscriptionOf } from './invoice-facts.ts';
+import { type FetchedInvoice, fetchInvoice } from './invoice-facts.ts';
+import { subscriptionOf } from './invoice-reads.ts';
 import { grantsOf, type InvoiceGrant } from './lines.ts';
 import { noteOrphan, type OrphanReason } from './orphans.ts';
 import { accountOf, fetchSubscriber, type Subscriber } from './payer.ts';
 import { findPosted, LOT_KIND, lockWallet, type Posting, postPayment } from './post.ts';
-import { reversedMinor } from './reversed.ts';
 import { idOf, NOT_OURS, type SyncResult } from './types.ts';
 
 interface Fetched extends FetchedInvoice {
@@ -47,15 +48,16 @@ async function postInvoice(db: PoolClient, fetched: Fetched): Promise<SyncResult
   const reason = posted === null ? orphanReason(fetched, payer) : null;
   if (reason !== null) return listOrphan(db, fetched, reason);
   // Nothing was due, and nothing of it is sold here.
-  if (payer === null || payer.isErased || !fetched.isKnown) return { changed: false, ours: posted !== null };
+  if (payer === null || payer.isErased || (posted === null && !fetched.isKnown)) return NOT_OURS;
   await lockWallet(db, payer.id);
-  const grants = await notGranted(db, payer.id, fetched);
+  // What it granted is settled for good, whatever the catalog says since.
+  const grants = posted === null ? await notCameBefore(db, payer.id, fetched.grants) : [];
   return { changed: await postPayment(db, posting(fetched, payer.id, grants)), ours: true };
 }
 
 /** Why a paid invoice grants nothing though money was received; `null`: nothing stands in its way, or nothing was. */
 function orphanReason(fetched: Fetched, payer: { isErased: boolean } | null): OrphanReason | null {
-  if (paidMinor(fetched) === 0n) return null;
+  if (fetched.standing.paid === 0n) return null;
   if (!fetched.isKnown) return payer === null ? 'unrelated' : 'no_price';
   if (payer === null) return 'no_account';
   if (payer.isErased) return 'account_erased';
@@ -69,26 +71,14 @@ async function listOrphan(db: PoolClient, fetched: Fetched, reason: OrphanReason
     kind: invoice.object,
     customer: idOf(invoice.customer),
     currency: invoice.currency,
-    amountMinor: paidMinor(fetched),
+    amountMinor: fetched.standing.paid,
     reason,
   });
   return { changed, ours: false };
 }
 
-/**
- * What was received for it, in minor units: by its payments, out of band, out of the customer's balance, which was money before, or for
- * unused time of an invoice before, which is taken back there. Invoices that ask for nothing, or give back, come to 0.
- */
-function paidMinor({ invoice: { total, pre_payment_credit_notes_amount: cut }, lines }: Fetched): bigint {
-  const taken = lines.reduce((sum, { asked, isTakenThere }) => (isTakenThere ? sum - asked : sum), 0n);
-  const paid = BigInt(total) - BigInt(cut) + taken;
-  return paid > 0n ? paid : 0n;
-}
-
 function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGrant[]): Posting {
-  const { invoice, reversals, credited, givenBack, paidAt, paymentIntent, lines } = fetched;
-  const paid = paidMinor(fetched);
-  const reversed = reversedMinor(reversals, paid, invoice.currency) + credited + givenBack;
+  const { invoice, standing, paidAt, paymentIntent, lines } = fetched;
   const subscription = subscriptionOf(invoice);
   const isSubscribed = subscription !== null || grants.some(({ kind }) => kind === LOT_KIND.subscription);
   return {
@@ -103,30 +93,24 @@ function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGran
     subscription,
     livemode: invoice.livemode,
     currency: invoice.currency,
-    paid,
-    reversed: reversed < paid ? reversed : paid,
+    paid: standing.paid,
+    reversed: standing.reversed,
     paidAt,
-    grants: grants.map(({ of: _, once: __, ...grant }) => grant),
+    grants: grants.map(({ once: _, ...grant }) => grant),
   };
 }
 
-/** Those that are still to be granted: a line that granted anything is done, and what comes once has not come before. Under the wallet's lock. */
-async function notGranted(db: PoolClient, account: bigint, { invoice, grants }: Fetched): Promise<InvoiceGrant[]> {
-  const { rows } = await db.query<{ of: string }>(
-    `SELECT DISTINCT split_part(line, ':', 1) AS of FROM payment_grants WHERE payment_key = $1`,
-    [invoice.id],
-  );
-  const done = new Set(rows.map(({ of }) => of));
+/** Without what comes once and has come before. Under the wallet's lock. */
+async function notCameBefore(
+  db: PoolClient,
+  account: bigint,
+  grants: readonly InvoiceGrant[],
+): Promise<InvoiceGrant[]> {
   const left: InvoiceGrant[] = [];
   for (const grant of grants) {
-    if (done.has(grant.of)) continue;
-    if (grant.once !== null && (await cameBefore(db, account, grant.once))) continue;
-    if (
-      grant.once !== null &&
-      left.some(({ once }) => once?.plan === grant.once?.plan && once?.what === grant.once?.what)
-    )
-      continue;
-    left.push(grant);
+    const { once } = grant;
+    const isTwice = once !== null && left.some((other) => isDeepStrictEqual(other.once, once));
+    if (!isTwice && (once === null || !(await cameBefore(db, account, once)))) left.push(grant);
   }
   return left;
 }

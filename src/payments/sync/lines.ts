@@ -55,11 +55,7 @@ export interface InvoiceFacts {
 
 /** Granted once for an account and plan, whatever subscription it comes with. */
 export type Once = { plan: string; what: 'once' | 'trial' };
-export type InvoiceGrant = GrantLine & {
-  /** The line that it comes of: what was granted for one is not looked at again. */
-  of: string;
-  once: Once | null;
-};
+export type InvoiceGrant = GrantLine & { once: Once | null };
 
 export interface Granted {
   grants: InvoiceGrant[];
@@ -131,7 +127,7 @@ function packGrants(pack: Pack, line: LineFacts, price: PriceFacts, paidAt: Date
   if (line.amount < 0n || line.isCredit || line.quantity <= 0n) return [];
   const times = (credits: bigint): bigint => (credits * line.quantity * part) / whole;
   const sold = { ...pack, credits: times(pack.credits), bonusCredits: times(pack.bonusCredits) };
-  return soldLines(sold, line.asked, paidAt, line.id).map((grant) => ({ ...grant, of: line.id, once: null }));
+  return soldLines(sold, line.asked, paidAt, line.id).map((grant) => ({ ...grant, once: null }));
 }
 
 /** How much of the whole price a line asks for: at most all of it. A price of 0 asks for all there is. */
@@ -153,7 +149,7 @@ function regularGrants({ paidAt }: InvoiceFacts, { line, plan, included, price, 
     const credits = line.amount === 0n ? included.trial * line.quantity : 0n;
     const trial = { line: `${line.id}:trial:${plan.name}`, kind: LOT_KIND.subscription, credits, paid: null };
     const times = { startsAt: null, expiresAt: line.end, reason: `Included in trials of the plan "${plan.name}"` };
-    return [{ ...trial, ...times, of: line.id, once: { plan: plan.name, what: 'trial' } }];
+    return [{ ...trial, ...times, once: { plan: plan.name, what: 'trial' } }];
   }
   if (included.every === 'once') {
     const credits = (included.credits * line.quantity * share.part) / share.whole;
@@ -164,7 +160,7 @@ function regularGrants({ paidAt }: InvoiceFacts, { line, plan, included, price, 
       paid: line.asked,
       reason,
     };
-    return [{ ...once, startsAt: null, expiresAt: null, of: line.id, once: { plan: plan.name, what: 'once' } }];
+    return [{ ...once, startsAt: null, expiresAt: null, once: { plan: plan.name, what: 'once' } }];
   }
   const months = included.every === 'month' ? monthsOf(every) : 1;
   const isWhole = share.part === share.whole;
@@ -217,7 +213,6 @@ function lots(terms: Terms, total: bigint, stretches: readonly Stretch[], otherw
     startsAt: n === 0 ? null : lot.start,
     expiresAt: included.rollover === 'all' ? null : lot.end,
     reason,
-    of,
     once: null,
   }));
 }

@@ -7,9 +7,12 @@ import { systemClock } from '../../../src/lib/clock.ts';
 import { formatCredits } from '../../../src/lib/money.ts';
 import { silentLogger } from '../../../src/observe/log.ts';
 import type { PaymentDeps } from '../../../src/payments/deps.ts';
-import { syncInvoice, syncSubscription } from '../../../src/payments/sync/billing.ts';
+import { sync } from '../../../src/payments/sync/sync.ts';
 import { createTestDatabase } from '../../support/database.ts';
 import { bench } from '../../support/stripe-sim/billing/harness.ts';
+import { startSubscription } from '../../support/stripe-sim/billing/start.ts';
+import { useStarter } from '../../support/stripe-sim/checkout-complete.ts';
+import type { Sim } from '../../support/stripe-sim/core.ts';
 
 export const DAY = 86_400;
 const BUILT = { providers: new Set<string>(), markup: 1_000_000n };
@@ -21,12 +24,16 @@ interface About {
   customer?: string;
 }
 
+/** Kinds of objects that tell of subscriptions and what is billed for them. */
+const HEARD = new Set(['invoice', 'subscription']);
+
 export type SubscriptionRig = Awaited<ReturnType<typeof createSubscriptionRig>>;
 
 export async function createSubscriptionRig() {
   const database = await createTestDatabase();
   const { pool } = database;
   const { sim, stripe, events, customer, until } = bench();
+  useStarter(sim, startSubscription);
   await stateCreditScale(pool, 1000n);
   const read = () => loadCatalog(pool, BUILT);
   const catalogs = new CatalogCache(await read(), read);
@@ -76,8 +83,8 @@ export async function createSubscriptionRig() {
     const once = new Map(own.map((one) => [one.id, one]));
     let changed = 0;
     for (const { object, id } of arrange([...once.values()])) {
-      const does = object === 'invoice' ? syncInvoice : object === 'subscription' ? syncSubscription : null;
-      if (does !== null && (await does(deps, id, null)).changed) changed += 1;
+      if (!HEARD.has(object)) continue;
+      if ((await sync(deps, { kind: object, id }, null)).changed) changed += 1;
     }
     return changed;
   }
@@ -128,7 +135,37 @@ export async function createSubscriptionRig() {
     return rows.map(({ data }) => data);
   }
 
-  return { ...database, deps, sim, stripe, until, subscriber, plan, heard, lots, held, stated, told, date };
+  /** What customers, banks and the owner do at Stripe, outside of its API. */
+  const act = <R>(does: (at: Sim) => R): R =>
+    sim.as({ livemode: false, request: { id: null, idempotency_key: null } }, () => does(sim));
+
+  /** Syncs an invoice; says whether that changed something. */
+  const synced = async (invoice: string): Promise<boolean> =>
+    (await sync(deps, { kind: 'invoice', id: invoice }, null)).changed;
+
+  /** The payment intent that paid an invoice. */
+  async function intentOf(invoice: string): Promise<string> {
+    const { data } = await stripe.invoicePayments.list({ invoice });
+    return data[0]!.payment.payment_intent as string;
+  }
+
+  return {
+    ...database,
+    deps,
+    sim,
+    stripe,
+    until,
+    subscriber,
+    plan,
+    heard,
+    lots,
+    held,
+    stated,
+    told,
+    act,
+    synced,
+    intentOf,
+  };
 }
 
 /** The day of an instant, or of seconds. */

@@ -1,0 +1,62 @@
+/** The invoices of a subscription that give each other time back (`given-back.ts`), as Stripe has them. */
+import type Stripe from 'stripe';
+import type { PaymentDeps } from '../deps.ts';
+import { boundTo, givesBack, type Member, type Standing, standingsOf } from './given-back.ts';
+import { askedOf, fetchReversed, paidAtOf, readLines, subscriptionOf } from './invoice-reads.ts';
+
+/** Invoices of one running period; what is more is not looked at. */
+const MOST_BOUND = 100;
+
+type Known = Member & { invoice: Stripe.Invoice };
+
+/** How an invoice stands. One that is not paid has received nothing. */
+export async function fetchStanding(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<Standing> {
+  if (paidAtOf(invoice) === null) return { paid: 0n, reversed: 0n, taken: new Set() };
+  const bound = await fetchBound(deps, invoice);
+  const most = (member: Known): bigint => (member.asked > 0n ? member.asked : 0n);
+  const members = await Promise.all(
+    bound.map(async (one) => ({ ...one, reversed: await fetchReversed(deps, one.invoice, most(one)) })),
+  );
+  return standingsOf(members).get(invoice.id!)!;
+}
+
+/** The other invoices that are bound to one: what they granted may change with it. */
+export async function boundInvoices(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<string[]> {
+  if (paidAtOf(invoice) === null) return [];
+  return (await fetchBound(deps, invoice)).map(({ id }) => id).filter((id) => id !== invoice.id);
+}
+
+/** Those bound to an invoice that is paid, itself among them. */
+async function fetchBound(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<Known[]> {
+  const { client } = deps.stripe;
+  const subscription = subscriptionOf(invoice);
+  const known = new Map<string, Known>();
+  const add = async (one: Stripe.Invoice): Promise<void> => {
+    const paidAt = paidAtOf(one);
+    if (paidAt === null || known.has(one.id!)) return;
+    const lines = await readLines(client, one);
+    known.set(one.id!, { id: one.id!, invoice: one, paidAt, asked: askedOf(one), reversed: 0n, lines });
+  };
+  await add(invoice);
+  // Those it gives back time of, and those that they do: a map is walked with what is added meanwhile.
+  for (const member of known.values()) {
+    const named = member.lines.filter((line) => givesBack(line, member.paidAt)).map(({ credits }) => credits!);
+    for (const id of new Set(named)) {
+      if (!known.has(id) && known.size < MOST_BOUND)
+        await add(await client.invoices.retrieve(id, { expand: ['payments'] }));
+    }
+  }
+  const first = Math.min(...[...known.values()].map((member) => member.invoice.created));
+  const last = Math.max(...[...known.values()].flatMap(({ lines }) => lines.map(({ end }) => end.getTime() / 1000)));
+  if (subscription !== null && last > first) {
+    const asked = {
+      subscription,
+      status: 'paid' as const,
+      created: { gte: first, lte: last },
+      expand: ['data.payments'],
+    };
+    const later = await client.invoices.list({ ...asked, limit: 100 }).autoPagingToArray({ limit: MOST_BOUND });
+    for (const one of later) await add(one);
+  }
+  return boundTo(invoice.id!, [...known.values()]);
+}
