@@ -10,8 +10,6 @@ import type { PaymentDeps } from '../../../src/payments/deps.ts';
 import { sync } from '../../../src/payments/sync/sync.ts';
 import { createTestDatabase } from '../../support/database.ts';
 import { bench } from '../../support/stripe-sim/billing/harness.ts';
-import { startSubscription } from '../../support/stripe-sim/billing/start.ts';
-import { useStarter } from '../../support/stripe-sim/checkout-complete.ts';
 import type { Sim } from '../../support/stripe-sim/core.ts';
 
 export const DAY = 86_400;
@@ -33,7 +31,6 @@ export async function createSubscriptionRig() {
   const database = await createTestDatabase();
   const { pool } = database;
   const { sim, stripe, events, customer, until } = bench();
-  useStarter(sim, startSubscription);
   await stateCreditScale(pool, 1000n);
   const read = () => loadCatalog(pool, BUILT);
   const catalogs = new CatalogCache(await read(), read);
