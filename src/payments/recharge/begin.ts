@@ -13,6 +13,9 @@ export type Begun = string;
 
 /** Of accounts whose card is not known, Stripe is asked again after this long, should its events have been lost. */
 const ASK_AGAIN = '1 hour';
+/** Whether the card of an account's customer is to be read. */
+const UNREAD = `(c.stripe_customer_id IS NOT NULL AND (a.customer IS DISTINCT FROM c.stripe_customer_id OR (a.payment_method IS NULL
+  AND (a.method_read_at IS NULL OR a.method_read_at < clock_timestamp() - interval '${ASK_AGAIN}'))))`;
 const WANTED_AT_ONCE = 20;
 const SWEPT_AT_ONCE = 200;
 
@@ -57,10 +60,11 @@ export async function sweepLow(deps: PaymentDeps, signal: AbortSignal): Promise<
 
 async function readLow({ pool }: PaymentDeps, after: bigint): Promise<bigint[]> {
   const { rows } = await pool.query<{ account_id: bigint }>(
-    `SELECT a.account_id FROM auto_recharge a JOIN wallets w USING (account_id)
+    `SELECT a.account_id FROM auto_recharge a JOIN wallets w USING (account_id) JOIN accounts c USING (account_id)
      WHERE a.enabled AND a.account_id > $1 AND w.posted < a.threshold AND w.status = 0
        AND (a.stopped_at IS NULL OR recharge_stop_passes(a.stopped_reason))
        AND (a.retry_at IS NULL OR a.retry_at <= clock_timestamp())
+       AND (${UNREAD} OR (a.payment_method IS NOT NULL AND a.customer = c.stripe_customer_id))
        AND NOT EXISTS (SELECT FROM recharges r WHERE r.account_id = a.account_id AND r.ended_at IS NULL)
      ORDER BY a.account_id LIMIT ${SWEPT_AT_ONCE}`,
     [after],
@@ -103,9 +107,7 @@ async function decide(deps: PaymentDeps, account: bigint): Promise<Begun> {
 
 async function readSettings({ pool }: PaymentDeps, account: bigint): Promise<Settings | null> {
   const { rows } = await pool.query<Settings>(
-    `SELECT a.pack, CASE WHEN (a.payment_method IS NULL OR a.customer IS DISTINCT FROM c.stripe_customer_id)
-         AND (a.customer IS DISTINCT FROM c.stripe_customer_id OR a.method_read_at IS NULL
-           OR a.method_read_at < clock_timestamp() - interval '${ASK_AGAIN}') THEN c.stripe_customer_id END AS unread
+    `SELECT a.pack, CASE WHEN ${UNREAD} THEN c.stripe_customer_id END AS unread
      FROM auto_recharge a JOIN accounts c USING (account_id) JOIN wallets w USING (account_id)
      WHERE a.account_id = $1 AND a.enabled AND w.posted < a.threshold`,
     [account],

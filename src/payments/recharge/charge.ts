@@ -11,13 +11,17 @@ import Stripe from 'stripe';
 import { publicId } from '../../lib/ids.ts';
 import type { PaymentDeps } from '../deps.ts';
 import { sync } from '../sync/sync.ts';
+import type { StopReason } from './declines.ts';
+import { syncMethods } from './methods.ts';
 import { noteStatus } from './note.ts';
 
 const AT_ONCE = 4;
 /** Whoever claimed it died: longer than a call with its tries again takes. */
 const LEASE = '2 minutes';
 /** A call that was claimed longer ago is not sent any more: the process slept, and somebody else may have ended it. */
-const FRESH_MS = 30_000;
+const FRESH_MS = 120_000;
+/** What is not known for so long is told as an error, so that somebody looks. */
+const ALARM_MS = 86_400_000;
 /** One try more by the library, under the same key; what still has no answer then is tried by the row. */
 const ASK = { timeout: 20_000, maxNetworkRetries: 1 };
 const LATER_MS = { first: 60_000, most: 3_600_000 };
@@ -53,20 +57,21 @@ export async function chargeDue(deps: PaymentDeps, signal: AbortSignal): Promise
 /** What fails here is due again once its claim is over. */
 async function chargeOrLater(deps: PaymentDeps, purchase: Purchase, claimedAt: number): Promise<void> {
   try {
-    if (deps.clock.now() - claimedAt < FRESH_MS) await charge(deps, purchase);
+    await charge(deps, purchase, () => deps.clock.now() - claimedAt < FRESH_MS);
   } catch (error) {
-    deps.log.warn({ ...named(purchase), cause: (error as Error).message }, 'a recharge could not be brought on');
+    const level = deps.clock.now() - purchase.created_at.getTime() > ALARM_MS ? 'error' : 'warn';
+    deps.log[level]({ ...named(purchase), cause: causeOf(error) }, 'a recharge could not be brought on');
   }
 }
 
-async function charge(deps: PaymentDeps, purchase: Purchase): Promise<void> {
+async function charge(deps: PaymentDeps, purchase: Purchase, isFresh: () => boolean): Promise<void> {
   const { todo, payment_intent: intent } = purchase;
   if (todo === 'cancel') await cancel(deps, intent!, purchase);
   if (intent !== null) return follow(deps, purchase, intent);
   // An answer that was lost is found more surely than it is repeated: Stripe repeats its failures too.
   const known = todo === 'look_up' || purchase.attempts > 1 ? await lookUp(deps, purchase) : null;
   if (known !== null) return follow(deps, purchase, known);
-  if (todo === 'send') return send(deps, purchase);
+  if (todo === 'send') return isFresh() ? send(deps, purchase) : undefined;
   await noteStatus(deps.pool, purchase.recharge_id, {
     intent: null,
     status: 'canceled',
@@ -107,17 +112,28 @@ async function refused(deps: PaymentDeps, purchase: Purchase, error: Stripe.erro
   if (!isOurs) return unknown(deps, purchase, error);
   const known = await lookUp(deps, purchase);
   if (known !== null) return follow(deps, purchase, known);
-  const stop = stopAfterRefusal(error);
+  const stop = await stopAfterRefusal(deps, purchase, error);
   const note = { intent: null, status: 'failed', code: error.decline_code ?? error.code ?? error.type, stop } as const;
   await noteStatus(deps.pool, purchase.recharge_id, note);
-  deps.log.warn({ ...named(purchase), code: note.code }, 'Stripe refused a recharge');
+  deps.log.warn({ ...named(purchase), code: note.code, stop }, 'Stripe refused a recharge');
+  // What we know of the card is late: another that is there by now is tried.
+  await syncMethods(deps, { kind: 'customer', id: purchase.customer }, null);
 }
 
-/** It is the request that is wrong, and it would be again. */
-function stopAfterRefusal({ code, param }: Stripe.errors.StripeError): string {
+/** It is the request that is wrong, and it would be again: mostly for a card that is not there any more. */
+async function stopAfterRefusal(
+  { stripe }: PaymentDeps,
+  { customer, payment_method: id }: Purchase,
+  { code, param }: Stripe.errors.StripeError,
+): Promise<StopReason> {
   if (code === 'resource_missing' && param === 'customer') return 'customer_deleted';
-  const isOfTheCard = param === 'payment_method' || code === 'payment_method_unexpected_state';
-  return isOfTheCard ? 'payment_method_gone' : 'refused';
+  try {
+    const method = await stripe.client.paymentMethods.retrieve(id!);
+    return method.customer === customer ? 'refused' : 'payment_method_gone';
+  } catch (error) {
+    if (error instanceof Stripe.errors.StripeInvalidRequestError) return 'payment_method_gone';
+    throw error;
+  }
 }
 
 /** Whether it charged is not known: it blocks others, and is asked again later, each time twice as late. */
@@ -169,6 +185,11 @@ async function lookUp({ stripe }: PaymentDeps, purchase: Purchase): Promise<stri
     if (looked >= MOST_LOOKED_AT) throw new Error(`more than ${MOST_LOOKED_AT} payment intents of one customer`);
   }
   return null;
+}
+
+/** Stripe's words may repeat what is a person's: of its errors the kind is told. */
+function causeOf(error: unknown): string {
+  return error instanceof Stripe.errors.StripeError ? error.type : (error as Error).message;
 }
 
 function named({ recharge_id: id, account_id: account }: Purchase): { recharge: string; account: string } {
