@@ -39,6 +39,7 @@ import { Metrics } from './observe/metrics.ts';
 import { serveDescription } from './openapi/serve.ts';
 import { openPayments, type Payments } from './payments/payments.ts';
 import { createProviders } from './upstream/registry.ts';
+import { measureJobs } from './workers/metrics.ts';
 import { Workers } from './workers/run.ts';
 
 export interface App {
@@ -168,6 +169,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const limits = new Limits({ redisUrl: config.redisUrl?.reveal() ?? null, clock, log });
   const metrics = openMetrics({ inFlight, writer, journal, takeover, limits });
   const workers = new Workers({ log });
+  measureJobs(workers, metrics.registry);
   const wake = (job: string): void => workers.wake(job);
   const sold = { config, registry: metrics.registry, wake };
   const payments = openPayments({ ...sold, pool, catalogs, clock, log });

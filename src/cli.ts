@@ -3,6 +3,7 @@ import { accountCreate, creditsGrant, keyCreate } from './cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
 import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
 import { pricesImport } from './cli/prices.ts';
+import { stripeReconcile } from './cli/reconcile.ts';
 import { recordingsVerify } from './cli/recordings.ts';
 import { stripeReplay, stripeSetup } from './cli/stripe.ts';
 import { TollgateError } from './errors.ts';
@@ -20,6 +21,7 @@ const COMMANDS: readonly Command[] = [
   recordingsVerify,
   stripeSetup,
   stripeReplay,
+  stripeReconcile,
 ];
 
 const print = (text: string): void => void process.stdout.write(`${text}\n`);

@@ -41,7 +41,7 @@ export function openPayments({ config, registry, wake, ...rest }: PaymentOptions
   }
   if (secrets.length === 0) {
     log.warn(
-      'STRIPE_WEBHOOK_SECRET is not set: no webhooks are taken, so payments come to light by asking for them only',
+      'STRIPE_WEBHOOK_SECRET is not set: no webhooks are taken, so renewals, refunds and late payments go unheard; see tollgate stripe setup',
     );
   }
   const deps: SellingDeps = { ...rest, stripe, publicUrl: config.server.publicUrl, automaticTax };

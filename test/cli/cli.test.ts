@@ -64,6 +64,7 @@ const COMMANDS = [
   'recordings verify',
   'stripe setup',
   'stripe replay',
+  'stripe reconcile',
 ];
 
 test('--help lists the commands, without a database', async () => {

@@ -1,7 +1,9 @@
 /** Jobs run for as long as the process does, whatever one of them does; and not a moment longer. */
+import { Registry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Job } from '../../src/lib/job.ts';
 import { silentLogger } from '../../src/observe/log.ts';
+import { measureJobs } from '../../src/workers/metrics.ts';
 import { Workers } from '../../src/workers/run.ts';
 
 const NEVER_MS = 3_600_000;
@@ -104,6 +106,20 @@ describe('a job', () => {
     await c.reached(3);
     hung.resolve(false);
   });
+});
+
+it('how jobs fare is in the metrics', async () => {
+  const registry = new Registry();
+  const a = scripted('a', () => false);
+  const b = scripted('b', () => Promise.reject(new Error('no')));
+  measureJobs(started(a.job, b.job), registry);
+  await Promise.all([a.reached(1), b.reached(1)]);
+  await settled();
+  const text = await registry.metrics();
+  expect(text).toContain('tollgate_job_failures_total{job="a"} 0');
+  expect(text).toContain('tollgate_job_failures_total{job="b"} 1');
+  expect(text).toMatch(/tollgate_job_last_success_timestamp_seconds\{job="a"\} \d{10}/);
+  expect(text).not.toContain('timestamp_seconds{job="b"}');
 });
 
 describe('stopping', () => {
