@@ -7,6 +7,12 @@ import { metadata, text } from './params.ts';
 type Charge = Stripe.Charge;
 type BalanceTransaction = Stripe.BalanceTransaction;
 
+/** The currency that the owner's balance is kept in, and what a unit of any other is worth in it now. */
+export interface Settlement {
+  currency: string;
+  rate: number;
+}
+
 /** Money that moves in the balance. `amount` in minor units, negative when it leaves; `fee` is taken besides. */
 export function createTransaction(
   sim: Sim,
@@ -16,32 +22,31 @@ export function createTransaction(
     description?: string;
   },
 ): BalanceTransaction {
-  const fee = fields.fee ?? 0;
-  const fees =
-    fee === 0
-      ? []
-      : [
-          {
-            amount: fee,
-            application: null,
-            currency: fields.currency,
-            description: 'Stripe processing fees',
-            type: 'stripe_fee',
-          },
-        ];
+  const settlement = sim.side<Settlement>('settlement').get('now');
+  const changed = settlement !== undefined && settlement.currency !== fields.currency;
+  const currency = changed ? settlement.currency : fields.currency;
+  const rate = changed ? settlement.rate : 1;
+  const [amount, fee] = [Math.round(fields.amount * rate), Math.round((fields.fee ?? 0) * rate)];
+  const detail = {
+    amount: fee,
+    application: null,
+    currency,
+    description: 'Stripe processing fees',
+    type: 'stripe_fee',
+  };
   return sim.put<BalanceTransaction>({
     id: sim.id('txn'),
     object: 'balance_transaction',
-    amount: fields.amount,
+    amount,
     available_on: sim.now() + 2 * 86_400,
     balance_type: 'payments',
     created: sim.now(),
-    currency: fields.currency,
+    currency,
     description: fields.description ?? null,
-    exchange_rate: null,
+    exchange_rate: changed ? rate : null,
     fee,
-    fee_details: fees,
-    net: fields.amount - fee,
+    fee_details: fee === 0 ? [] : [detail],
+    net: amount - fee,
     reporting_category: fields.reporting_category,
     source: fields.source,
     status: 'pending',

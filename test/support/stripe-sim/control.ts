@@ -8,8 +8,10 @@ import type { Api, LogLine } from './api.ts';
 import { breakFinalization, setSettings } from './billing/settings.ts';
 import type { BillingSettings } from './billing/types.ts';
 import { declined } from './cards.ts';
+import type { Settlement } from './charges.ts';
 import type { EventObject, Sim, State, Stored } from './core.ts';
 import { type Attempt, CALM, type DeliveryMode, type Receiver } from './delivery.ts';
+import { isOut } from './disputes.ts';
 import type { Fault } from './faults.ts';
 import { force } from './payment-methods.ts';
 import { createEndpoint } from './webhook-endpoints.ts';
@@ -62,6 +64,13 @@ export class Control extends Acts {
   /** What the owner's dashboard says of failed renewals: when they are tried again, and what becomes of them then. */
   async billing(settings: Partial<BillingSettings>): Promise<void> {
     setSettings(this.#parts.sim, settings);
+  }
+
+  /** The owner's balance is in this currency from now on, at this rate from all others; null: in that of each charge. */
+  async settlement(settlement: Settlement | null): Promise<void> {
+    const kept = this.#parts.sim.side<Settlement>('settlement');
+    if (settlement === null) kept.clear();
+    else kept.set('now', settlement);
   }
 
   /** From now on (or no longer) the invoices of this customer cannot be finalized, as when its tax location is unknown. */
@@ -199,8 +208,7 @@ function chargedRows(sim: Sim): ChargedRow[] {
       if (counts) row.refunded += refund.amount;
     }
     for (const dispute of disputes) {
-      const moved = dispute.balance_transactions.reduce((sum, { amount }) => sum + amount, 0);
-      if (dispute.charge === charge.id && moved < 0) row.withdrawn += dispute.amount;
+      if (dispute.charge === charge.id && isOut(dispute)) row.withdrawn += dispute.amount;
     }
   }
   return [...rows.values()];

@@ -90,14 +90,14 @@ export function createDispute(
   return dispute;
 }
 
-/** What the balance transactions of a dispute sum to, in minor units: below 0, the money is out. */
-export function moved(dispute: Dispute): number {
-  return dispute.balance_transactions.reduce((sum, { amount }) => sum + amount, 0);
+/** Whether the disputed money is out: taken more often than given back. Amounts differ where the rate has changed. */
+export function isOut(dispute: { balance_transactions: Array<{ amount: number }> }): boolean {
+  return dispute.balance_transactions.reduce((sum, { amount }) => sum + Math.sign(amount), 0) < 0;
 }
 
 /** The disputed amount leaves the balance; an inquiry becomes a chargeback by it. */
 export function withdraw(sim: Sim, dispute: Dispute): Dispute {
-  if (moved(dispute) < 0) throw new StripeFault(`The money of ${dispute.id} is out already.`);
+  if (isOut(dispute)) throw new StripeFault(`The money of ${dispute.id} is out already.`);
   const previous = book(sim, dispute, -dispute.amount, FEE);
   if (dispute.status.startsWith('warning_')) {
     sim.change(dispute, { status: 'needs_response', is_charge_refundable: false });
@@ -109,7 +109,7 @@ export function withdraw(sim: Sim, dispute: Dispute): Dispute {
 
 /** The disputed amount comes back. */
 export function reinstate(sim: Sim, dispute: Dispute): Dispute {
-  if (moved(dispute) >= 0) throw new StripeFault(`The money of ${dispute.id} is not out.`);
+  if (!isOut(dispute)) throw new StripeFault(`The money of ${dispute.id} is not out.`);
   const previous = book(sim, dispute, dispute.amount, -FEE);
   sim.emit('charge.dispute.funds_reinstated', dispute, previous);
   return dispute;
@@ -136,7 +136,7 @@ export function closeDispute(
   status: 'won' | 'lost' | 'warning_closed' | 'prevented',
   moneyBack = true,
 ): Dispute {
-  if (status === 'won' && moneyBack && moved(dispute) < 0) reinstate(sim, dispute);
+  if (status === 'won' && moneyBack && isOut(dispute)) reinstate(sim, dispute);
   const previous = sim.change(dispute, { status });
   sim.emit('charge.dispute.closed', dispute, previous);
   return dispute;

@@ -86,6 +86,26 @@ test('a chargeback takes the money, won gives it back, lost does not', async () 
   expect((await stripe.client.disputes.list({ payment_intent: intent })).data).toHaveLength(2);
 });
 
+test('balances in another currency move at the rate of the day, so a dispute that was won does not sum to nothing', async () => {
+  const { charge, customer } = await paid();
+  await stripe.sim.settlement({ currency: 'eur', rate: 0.921 });
+  const { id } = await stripe.sim.dispute(charge);
+  expect(await row(customer)).toMatchObject({ withdrawn: 2000 });
+  await stripe.sim.settlement({ currency: 'eur', rate: 0.918 });
+  const won = await stripe.sim.closeDispute(id, 'won');
+  const moves = won.balance_transactions.map(({ amount, currency, exchange_rate }) => [
+    amount,
+    currency,
+    exchange_rate,
+  ]);
+  expect(moves).toEqual([
+    [-1842, 'eur', 0.921],
+    [1836, 'eur', 0.918],
+  ]);
+  expect(await row(customer)).toMatchObject({ withdrawn: 0 });
+  await stripe.sim.settlement(null);
+});
+
 test('an inquiry moves no money until it becomes a chargeback', async () => {
   const { charge, customer } = await paid();
   const inquiry = await stripe.sim.dispute(charge, 'inquiry');
