@@ -1,6 +1,6 @@
 /**
- * A whole AI product in one file: sign-up, a paywall, chat, a picture at a fixed price, the balance. It keeps no secret of its
- * users: one service key speaks for all of them, each named by the id that they have here (`tollgate-account: ext:<id>`).
+ * A whole AI product in one file: sign-up, a paywall, chat, a picture at a fixed price, the balance, more credits. It keeps no secret
+ * of its users: one service key speaks for all of them, each named by the id that they have here (`tollgate-account: ext:<id>`).
  *
  *   TOLLGATE_SERVICE_KEY=sk-tg-… node examples/saas/app.ts        then open http://127.0.0.1:3000
  */
@@ -44,14 +44,10 @@ interface Balance {
   next_expiry: { at: string; credits: string } | null;
 }
 
-interface Check {
-  allowed: boolean;
-  reason: string;
-}
-
 /** What only an account that may do so gets to see; everyone else is told why not. */
 async function paywall(user: string, wanted: { model: string } | { feature: string }): Promise<void> {
-  const { allowed, reason } = await tollgate<Check>({ user, path: 'entitlements/check', body: wanted });
+  const check = { user, path: 'entitlements/check', body: wanted };
+  const { allowed, reason } = await tollgate<{ allowed: boolean; reason: string }>(check);
   if (!allowed) throw new Error(reason);
 }
 
@@ -92,6 +88,7 @@ async function page(user: { id: string; email: string } | undefined): Promise<st
   const expiry = next_expiry === null ? '' : `, ${next_expiry.credits} of them until ${next_expiry.at}`;
   return `<p>${asHtml(user.email)}: <b id=balance>${available}</b> credits${expiry} (${held} held)</p>
     <form id=chat><input name=message required> <button>Ask</button></form> <button id=draw>Draw (20 credits)</button>
+    <form method=post action=/buy><button>Buy credits</button></form>
     <pre id=answer></pre>
     <script>
       const say = async (path, body) => {
@@ -134,7 +131,11 @@ async function serve(request: IncomingMessage, response: ServerResponse): Promis
   else if (route === 'GET /balance') json(await tollgate<Balance>({ user: user.id, path: 'balance' }));
   else if (route === 'POST /chat') await chat(user.id, (await form(request)).get('message') ?? '', response);
   else if (route === 'POST /draw') response.end(await draw(user.id, (await form(request)).get('id') ?? ''));
-  else response.writeHead(404).end();
+  else if (route === 'POST /buy') {
+    const body = { pack: 'starter', success_url: `http://${request.headers.host}/` };
+    const { url } = await tollgate<{ url: string }>({ user: user.id, path: 'checkout', body });
+    response.writeHead(303, { location: url }).end();
+  } else response.writeHead(404).end();
 }
 
 const server = createServer((request, response) => {

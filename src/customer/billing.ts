@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { readIdempotencyKey } from '../consumption/forms.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
 import { TollgateError } from '../errors.ts';
-import { readInput } from '../errors-input.ts';
+import { invalidField, readInput } from '../errors-input.ts';
 import type { About } from '../openapi/about.ts';
 import { createCheckout } from '../payments/checkout.ts';
 import type { SellingDeps } from '../payments/deps.ts';
@@ -50,7 +50,8 @@ export function billingCalls({ catalogs, selling }: BillingDeps): Call[] {
     const once = readIdempotencyKey(request.headers['idempotency-key']);
     const deps = sold(selling, principal.suspended);
     const order = orderOf(form, await catalogFor(catalogs, principal));
-    const reachedAt = `${request.protocol}://${request.host}`;
+    const reachedAt = URL.parse(`${request.protocol}://${request.host}`)?.origin ?? null;
+    if (reachedAt === null) throw invalidField('Host', 'must be where this gateway was reached');
     return { url: await createCheckout(deps, { account: principal.account, form, order, once, reachedAt }) };
   };
   const portal = async ({ principal, request }: Asked) => {

@@ -3,8 +3,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type Stripe from 'stripe';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ADMIN_KEY, closeWorld, createWorld, startGateway, type TestGateway, type World } from '../support/gateway.ts';
+import { startStripe, type TestStripe } from '../support/stripe.ts';
 
 const APP = join(import.meta.dirname, '../../examples/saas/app.ts');
 const CATALOG = `
@@ -15,19 +17,23 @@ operations:
 plans:
   free: { default: true, models: ["demo/*"], included_credits: { credits: 50, every: month, rollover: none } }
   pro: { models: ["*"], features: [image_generation] }
+packs:
+  starter: { price: { usd: 10 }, credits: 10000 }
 `;
 
 let world: World;
 let gateway: TestGateway;
+let stripe: TestStripe;
 let app: { url: string; child: ChildProcess };
 
 beforeAll(async () => {
-  world = await createWorld({}, '  demo: { kind: demo }\n');
+  stripe = await startStripe();
+  world = await createWorld(stripe.env, '  demo: { kind: demo }\n');
   writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
   gateway = await startGateway(world);
   const made = await admin('POST', 'service-keys', {
     name: 'saas',
-    scopes: ['inference', 'read', 'consume'],
+    scopes: ['inference', 'read', 'consume', 'billing'],
     create_accounts: true,
   });
   app = await startApp(made.key as string);
@@ -38,6 +44,7 @@ afterAll(async () => {
   await gone;
   await gateway.close();
   await closeWorld(world);
+  await stripe.close();
 });
 
 async function admin(method: string, path: string, body?: object): Promise<Record<string, unknown>> {
@@ -75,6 +82,7 @@ async function signUp(email: string): Promise<(path: string, form?: Record<strin
   return (path, form) =>
     fetch(app.url + path, {
       headers: { cookie },
+      redirect: 'manual',
       ...(form === undefined ? {} : { method: 'POST', body: new URLSearchParams(form) }),
     });
 }
@@ -104,6 +112,15 @@ it('a sign-up makes an account with what the plan includes; chat is charged; the
   }
   const after = (await (await user('/balance')).json()) as { available: string };
   expect(Number(after.available)).toBeCloseTo(Number(available) - 20, 6);
+});
+
+it('who buys credits is sent to Stripe, and comes back to the app', async () => {
+  const user = await signUp('buyer@example.com');
+  expect(await (await user('/')).text()).toContain('action=/buy');
+  const { status, headers } = await user('/buy', {});
+  const [session] = await stripe.sim.objects<Stripe.Checkout.Session>('checkout.session');
+  expect([status, headers.get('location')]).toEqual([303, session!.url]);
+  expect(session).toMatchObject({ amount_total: 1000, success_url: `${app.url}/?session_id={CHECKOUT_SESSION_ID}` });
 });
 
 it('one user does not see the credits of another, and nobody is served without signing up', async () => {

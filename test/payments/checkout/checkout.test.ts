@@ -2,6 +2,8 @@
 import type Stripe from 'stripe';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { findAccount } from '../../../src/accounts/accounts.ts';
+import { publicId } from '../../../src/lib/ids.ts';
+import { checkoutOf } from '../../../src/payments/checkout.ts';
 import { ADMIN_KEY } from '../../support/gateway.ts';
 import { openTill, PUBLIC_URL, type Till } from './gateway.ts';
 
@@ -147,6 +149,29 @@ test('a session that Stripe made and did not tell of is the one that the same ke
   const [session, ...others] = await sessions(buyer.accountId);
   expect([status, body.url, others]).toEqual([200, session!.url, []]);
   expect(await rows(buyer.account)).toMatchObject([{ session_id: session!.id, status: 'open' }]);
+});
+
+test('a session is of the checkout that it names only where its customer and its reference are that checkout’s', async () => {
+  const [victim, other] = [await till.buyer(), await till.buyer()];
+  await till.post(other, 'portal', {});
+  const path = '/v1/checkout/sessions';
+  await till.stripe.sim.fault({ kind: 'timeout_before', path, ms: 5, times: 3 });
+  await till.post(victim, 'checkout', { pack: 'starter' }, { 'idempotency-key': 'open' });
+  await till.stripe.sim.clearFaults();
+  const [row] = await rows(victim.account);
+  const customerOf = async ({ account }: { account: bigint }) =>
+    (await findAccount(till.world.pool, account))!.stripeCustomerId!;
+  const named = async (customer: string, client_reference_id: string | null) =>
+    checkoutOf(till.world.pool, {
+      id: 'cs_made_elsewhere',
+      metadata: { tollgate_checkout: publicId('chk', row!.checkout_id as bigint), tollgate_account: victim.accountId },
+      customer,
+      client_reference_id,
+    });
+  expect(await named(await customerOf(other), victim.accountId)).toBeNull();
+  expect(await named(await customerOf(victim), other.accountId)).toBeNull();
+  expect(await named(await customerOf(victim), null)).toBeNull();
+  expect(await named(await customerOf(victim), victim.accountId)).toMatchObject({ account: victim.account });
 });
 
 test('a checkout that nobody can learn of any more is over, and does not count', async () => {

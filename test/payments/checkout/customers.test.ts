@@ -86,6 +86,13 @@ test('a failure that Stripe repeats under the key, or a name that changed meanwh
   expect((await customersOf(renamed)).map(({ id }) => id)).toEqual([kept]);
 });
 
+test('while another asks for the same customer, it is waited for', async () => {
+  const account = await shop.account();
+  await shop.stripe.sim.fault({ kind: 'status', status: 409, when: 'before', path: '/v1/customers', times: 3 });
+  const customer = await ensureCustomer(await shop.deps(), account);
+  expect((await customersOf(account)).map(({ id }) => id)).toEqual([customer]);
+});
+
 test('a customer that was deleted at Stripe is replaced, once, however many find out at once', async () => {
   const account = await shop.account();
   const gateways = [await shop.deps(), await shop.deps()];
