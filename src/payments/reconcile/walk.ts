@@ -151,14 +151,14 @@ async function subscriptionsToSee(
 const SESSION_HOURS = 25;
 const RECHARGE_MINUTES = 10;
 
-/** What stands here and has not ended, though it should have; and what is nobody's yet. */
+/** What stands here and has not ended, though it should have; and what is nobody's yet. Those of another business on the same Stripe account are not. */
 async function* unfinishedHere(pool: Pool): AsyncGenerator<StripeRef> {
   const { rows } = await pool.query<StripeRef>(
     `SELECT 'checkout.session' AS kind, session_id AS id FROM checkouts
        WHERE status = 'open' AND session_id IS NOT NULL AND created_at < clock_timestamp() - make_interval(hours => $1)
      UNION ALL SELECT 'payment_intent', payment_intent FROM recharges
        WHERE ended_at IS NULL AND payment_intent IS NOT NULL AND created_at < clock_timestamp() - make_interval(mins => $2)
-     UNION ALL SELECT kind, object_id FROM orphan_payments WHERE resolved_at IS NULL
+     UNION ALL SELECT kind, object_id FROM orphan_payments WHERE resolved_at IS NULL AND reason <> 'unrelated'
      UNION ALL SELECT 'subscription', subscription_id FROM subscriptions WHERE status NOT IN ('canceled', 'incomplete_expired')`,
     [SESSION_HOURS, RECHARGE_MINUTES],
   );
