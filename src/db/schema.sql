@@ -122,7 +122,7 @@ CREATE TABLE auto_recharge (
   CONSTRAINT auto_recharge_failures_are_counted CHECK ((failures >= 0)),
   CONSTRAINT auto_recharge_has_a_pack_and_a_cap CHECK (((NOT enabled) OR ((pack IS NOT NULL) AND (monthly_cap_minor IS NOT NULL)))),
   CONSTRAINT auto_recharge_stop_has_a_reason CHECK (((stopped_at IS NULL) = (stopped_reason IS NULL))),
-  CONSTRAINT auto_recharge_stop_is_known CHECK ((stopped_reason = ANY (ARRAY['declined'::text, 'declined_repeatedly'::text, 'authentication_required'::text, 'card_expired'::text, 'payment_method_gone'::text, 'customer_deleted'::text, 'refused'::text, 'pack_unavailable'::text, 'monthly_cap'::text, 'daily_attempts'::text, 'balance_limit'::text]))),
+  CONSTRAINT auto_recharge_stop_is_known CHECK ((stopped_reason = ANY (ARRAY['declined'::text, 'declined_repeatedly'::text, 'authentication_required'::text, 'card_expired'::text, 'payment_method_gone'::text, 'customer_deleted'::text, 'refused'::text, 'payment_reversed'::text, 'pack_unavailable'::text, 'monthly_cap'::text, 'daily_attempts'::text, 'balance_limit'::text]))),
   CONSTRAINT auto_recharge_threshold_is_in_range CHECK (((threshold >= 0) AND (threshold <= '1000000000000000000'::bigint)))
 );
 
@@ -2281,6 +2281,10 @@ BEGIN
     IF v_outcome <> 1 THEN
       RAISE EXCEPTION 'payment % was not clawed back: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
     END IF;
+    -- What goes back of a subscription may be a change of its plan.
+    IF clawed > 0 AND (y.kind <> 'subscription' OR (p->>'refunded')::bigint > 0) THEN
+      PERFORM recharge_reversed(y.account_id, y.customer_id, y.payment_key, y.clawbacks);
+    END IF;
   END IF;
   UPDATE payments SET paid_minor = y.paid_minor, granted = y.granted, clawed = v_target, clawbacks = y.clawbacks,
       reversed_minor = (p->>'reversed')::bigint,
@@ -2638,6 +2642,15 @@ BEGIN
   END IF;
   RETURN true;
 END $function$;
+
+CREATE OR REPLACE FUNCTION tollgate.recharge_reversed(p_account bigint, p_customer text, p_payment text, p_times integer)
+ RETURNS void
+ LANGUAGE sql
+AS $function$
+  SELECT recharge_stop(p_account, 'payment_reversed', format('%s:reversed:%s', p_payment, p_times), jsonb_build_object('payment', p_payment))
+    FROM auto_recharge JOIN accounts USING (account_id)
+    WHERE account_id = p_account AND enabled AND coalesce(recharge_stop_passes(stopped_reason), true) AND stripe_customer_id = p_customer
+$function$;
 
 CREATE OR REPLACE FUNCTION tollgate.recharge_spent(p_account bigint, p_now timestamp with time zone)
  RETURNS bigint

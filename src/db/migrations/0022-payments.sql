@@ -153,9 +153,10 @@ CREATE INDEX subscriptions_of_account ON subscriptions (account_id);
 
 -- Brings a payment in line with what Stripe says of it: grants what it has not granted yet, and claws back, or gives back, what the
 -- share of its money that was reversed has come to be. The same again changes nothing. `p` has: key, account, kind, reference,
--- customer, payment_intent, session, invoice, subscription, livemode, currency, paid, reversed, paid_at, and grants, each with line,
--- kind (of its lot, as in 0001), credits (nano-credits), paid (of the payment, what was paid for it; null: it came with another),
--- starts_at, expires_at, reason. A line that was granted is not looked at again.
+-- customer, payment_intent, session, invoice, subscription, livemode, currency, paid, reversed, refunded (of a subscription: of that,
+-- by refunds, disputes and credit notes, and not by a change of its plan), paid_at, and grants, each with line, kind (of its lot, as in
+-- 0001), credits (nano-credits), paid (of the payment, what was paid for it; null: it came with another), starts_at, expires_at,
+-- reason. A line that was granted is not looked at again.
 -- Returns how many nano-credits were granted and clawed back (signed) now. What stands here is told afresh each time, from the grants
 -- and from the ledger. The account of a payment is the first that it was posted for.
 CREATE FUNCTION payment_post(p jsonb, p_at timestamptz DEFAULT NULL, OUT granted bigint, OUT clawed bigint) LANGUAGE plpgsql AS $$
@@ -216,6 +217,10 @@ BEGIN
         format('%s of %s %s reversed', p->>'reversed', y.paid_minor, y.currency), p_at) INTO v_outcome;
     IF v_outcome <> 1 THEN
       RAISE EXCEPTION 'payment % was not clawed back: outcome %', y.payment_key, v_outcome USING ERRCODE = 'integrity_constraint_violation';
+    END IF;
+    -- What goes back of a subscription may be a change of its plan.
+    IF clawed > 0 AND (y.kind <> 'subscription' OR (p->>'refunded')::bigint > 0) THEN
+      PERFORM recharge_reversed(y.account_id, y.customer_id, y.payment_key, y.clawbacks);
     END IF;
   END IF;
   UPDATE payments SET paid_minor = y.paid_minor, granted = y.granted, clawed = v_target, clawbacks = y.clawbacks,

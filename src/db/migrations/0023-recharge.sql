@@ -13,7 +13,7 @@ CREATE TABLE recharge_wanted (
 
 -- What an account asked for, the card it is charged to, and the breaker.
 --
---   closed ──declined for good · declined 3 times in a row · card or customer gone · refused──▶ stopped
+--   closed ──declined for good · declined 3 times in a row · card or customer gone · refused · money went back──▶ stopped
 --     ▲ └──monthly cap · attempts of a day · balance at its limit · pack not sold──▶ stopped, and looked at again each hour
 --     └──another card · a person enables it · (of the second kind) nothing is in its way any more──┘
 CREATE TABLE auto_recharge (
@@ -40,8 +40,8 @@ CREATE TABLE auto_recharge (
   CONSTRAINT auto_recharge_failures_are_counted CHECK (failures >= 0),
   CONSTRAINT auto_recharge_stop_has_a_reason CHECK ((stopped_at IS NULL) = (stopped_reason IS NULL)),
   CONSTRAINT auto_recharge_stop_is_known CHECK (stopped_reason IN ('declined', 'declined_repeatedly', 'authentication_required',
-    'card_expired', 'payment_method_gone', 'customer_deleted', 'refused', 'pack_unavailable', 'monthly_cap', 'daily_attempts',
-    'balance_limit'))
+    'card_expired', 'payment_method_gone', 'customer_deleted', 'refused', 'payment_reversed', 'pack_unavailable', 'monthly_cap',
+    'daily_attempts', 'balance_limit'))
 );
 CREATE INDEX auto_recharge_enabled ON auto_recharge (account_id) WHERE enabled;
 CREATE INDEX auto_recharge_of_customer ON auto_recharge (customer) WHERE customer IS NOT NULL;
@@ -101,6 +101,14 @@ RETURNS void LANGUAGE sql AS $$
       stopped_fingerprint = CASE WHEN p_reason NOT IN ('payment_method_gone', 'customer_deleted') THEN fingerprint END
     WHERE account_id = p_account;
   SELECT outbox_tell(p_account, 'recharge.stopped', p_key, p_data || jsonb_build_object('reason', p_reason));
+$$;
+
+-- Money of a payment went back, and its credits with it: that may leave the account low, and it would buy anew what was just given
+-- back, of whoever disputes it too. A person enables it again. Who paid for an account as another customer stops nothing of it.
+CREATE FUNCTION recharge_reversed(p_account bigint, p_customer text, p_payment text, p_times integer) RETURNS void LANGUAGE sql AS $$
+  SELECT recharge_stop(p_account, 'payment_reversed', format('%s:reversed:%s', p_payment, p_times), jsonb_build_object('payment', p_payment))
+    FROM auto_recharge JOIN accounts USING (account_id)
+    WHERE account_id = p_account AND enabled AND coalesce(recharge_stop_passes(stopped_reason), true) AND stripe_customer_id = p_customer
 $$;
 
 -- US cents that recharges have charged, or may have, in the month (UTC) of `p_now`. A recharge counts in each month it was in flight

@@ -9,6 +9,7 @@ export type StopReason =
   | 'payment_method_gone'
   | 'customer_deleted'
   | 'refused'
+  | 'payment_reversed'
   | 'pack_unavailable'
   | 'monthly_cap'
   | 'daily_attempts'

@@ -32,6 +32,8 @@ export interface Posting {
   currency: string;
   paid: bigint;
   reversed: bigint;
+  /** Of a subscription: of that, what went back otherwise than by a change of its plan. Auto-recharge stops for it. */
+  refunded?: bigint;
   paidAt: Date;
   grants: readonly GrantLine[];
 }
