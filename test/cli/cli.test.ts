@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { errorBody, type Json } from '../admin/rig.ts';
+import { compileCache } from '../support/compile-cache.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const LAUNCHER = join(import.meta.dirname, '../../bin/tollgate.js');
@@ -30,7 +31,7 @@ interface Run {
 
 function tollgate(args: string[], env: Record<string, string> = { DATABASE_URL: database.url }): Promise<Run> {
   const child = spawn(process.execPath, [LAUNCHER, ...args], {
-    env: { PATH: process.env.PATH ?? '', TOLLGATE_DATA_DIR: join(folder, 'data'), ...env },
+    env: { PATH: process.env.PATH ?? '', ...compileCache, TOLLGATE_DATA_DIR: join(folder, 'data'), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const run: Run = { status: null, out: '', err: '' };

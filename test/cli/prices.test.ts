@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { entryVersions, latestEntries, loadCatalog, putEntries, putEntry } from '../../src/catalog/store.ts';
+import { compileCache } from '../support/compile-cache.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 
 const LAUNCHER = join(import.meta.dirname, '../../bin/tollgate.js');
@@ -47,6 +48,7 @@ function prices(...args: string[]): Promise<{ status: number | null; out: string
   const child = spawn(process.execPath, [LAUNCHER, 'prices', 'import', ...args], {
     env: {
       PATH: process.env.PATH ?? '',
+      ...compileCache,
       DATABASE_URL: database.url,
       TOLLGATE_DATA_DIR: join(folder, 'data'),
       TOLLGATE_CONFIG: join(folder, 'tollgate.yaml'),

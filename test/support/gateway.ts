@@ -18,6 +18,7 @@ import { verifyBooks } from '../../src/metering/usage-audit.ts';
 import { foldAll } from '../../src/metering/usage-fold.ts';
 import { createLogger, silentLogger } from '../../src/observe/log.ts';
 import { start } from '../../src/server.ts';
+import { compileCache } from './compile-cache.ts';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import { chat, type ScriptedUpstream, startScriptedUpstream } from './scripted-upstream.ts';
 
@@ -113,7 +114,7 @@ export interface GatewayProcess {
 /** A gateway in a process of its own, as `tollgate serve` starts it. Resolves once it listens. */
 export async function spawnGateway(world: World, more: Record<string, string> = {}): Promise<GatewayProcess> {
   const child = spawn(process.execPath, [join(import.meta.dirname, '../../bin/tollgate.js'), 'serve'], {
-    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...world.env, ...more },
+    env: { PATH: process.env.PATH ?? '', HOME: process.env.HOME ?? '', ...compileCache, ...world.env, ...more },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

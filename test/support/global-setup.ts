@@ -7,6 +7,7 @@ import type { TestProject } from 'vitest/node';
 import { startEmbedded } from '../../src/db/embedded/index.ts';
 import { migrate } from '../../src/db/migrate.ts';
 import { silentLogger } from '../../src/observe/log.ts';
+import { warmCompileCache } from './compile-cache.ts';
 import { databaseUrl, TEMPLATE } from './database.ts';
 import { clearLeftovers, dropPostgresFolder, makePostgresFolder } from './postgres-folder.ts';
 
@@ -18,6 +19,7 @@ declare module 'vitest' {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const given = process.env.TEST_DATABASE_URL;
+  const warm = warmCompileCache();
   await clearLeftovers();
   const folder = given === undefined ? makePostgresFolder() : null;
   // Tests do not outlive a crash of the machine: without fsync they take half the time.
@@ -30,6 +32,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await client.query(`CREATE DATABASE ${TEMPLATE}`);
   await client.end();
   await migrate(databaseUrl(url, TEMPLATE), silentLogger);
+  await warm;
   project.provide('serverUrl', url);
   return async () => {
     await server?.stop();
