@@ -24,7 +24,7 @@ export type { StripeRef, SyncResult } from './types.ts';
  */
 export async function sync(deps: PaymentDeps, ref: StripeRef, event: string | null): Promise<SyncResult> {
   try {
-    return (await HANDLERS[ref.kind]?.(deps, ref.id, event)) ?? NOT_OURS;
+    return (await HANDLERS.get(ref.kind)?.(deps, ref.id, event)) ?? NOT_OURS;
   } catch (error) {
     if (error instanceof WrongMode || (isMissing(error) && CAN_BE_DELETED.has(ref.kind))) return NOT_OURS;
     throw error;
@@ -49,26 +49,28 @@ function isMissing(error: unknown): boolean {
 
 type Handler = (deps: PaymentDeps, id: string, event: string | null) => Promise<SyncResult>;
 
-const HANDLERS: Readonly<Record<string, Handler>> = {
-  payment_intent: syncIntent,
-  'checkout.session': syncCheckout,
-  charge: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.charges.retrieve(id), event),
-  refund: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.refunds.retrieve(id), event),
-  dispute: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.disputes.retrieve(id), event),
-  invoice: syncAnInvoice,
-  invoice_payment: async (deps, id, event) => {
-    const { invoice } = await deps.stripe.client.invoicePayments.retrieve(id);
-    return syncAnInvoice(deps, idOf(invoice), event);
-  },
-  subscription: syncSubscription,
-  customer: syncCards('customer'),
-  payment_method: syncCards('payment_method'),
-  setup_intent: syncCards('setup_intent'),
-  credit_note: async (deps, id, event) => {
-    const { invoice } = await deps.stripe.client.creditNotes.retrieve(id);
-    return syncAnInvoice(deps, idOf(invoice), event);
-  },
-};
+const HANDLERS: ReadonlyMap<string, Handler> = new Map(
+  Object.entries<Handler>({
+    payment_intent: syncIntent,
+    'checkout.session': syncCheckout,
+    charge: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.charges.retrieve(id), event),
+    refund: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.refunds.retrieve(id), event),
+    dispute: async (deps, id, event) => ofIntent(deps, await deps.stripe.client.disputes.retrieve(id), event),
+    invoice: syncAnInvoice,
+    invoice_payment: async (deps, id, event) => {
+      const { invoice } = await deps.stripe.client.invoicePayments.retrieve(id);
+      return syncAnInvoice(deps, idOf(invoice), event);
+    },
+    subscription: syncSubscription,
+    customer: syncCards('customer'),
+    payment_method: syncCards('payment_method'),
+    setup_intent: syncCards('setup_intent'),
+    credit_note: async (deps, id, event) => {
+      const { invoice } = await deps.stripe.client.creditNotes.retrieve(id);
+      return syncAnInvoice(deps, idOf(invoice), event);
+    },
+  }),
+);
 
 /** Whatever has no payment intent was not paid for credits. */
 async function ofIntent(
