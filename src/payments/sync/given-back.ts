@@ -97,10 +97,20 @@ function sum(amounts: readonly bigint[]): bigint {
 /** The invoices that are bound to one by what they give each other, itself among them. */
 export function boundTo<M extends Member>(id: string, members: readonly M[]): M[] {
   const gifts = giftsOf(members);
-  const bound = new Set([id]);
-  for (let before = 0; before < bound.size; ) {
-    before = bound.size;
-    for (const { from, to } of gifts) if (bound.has(from) || bound.has(to)) bound.add(from).add(to);
+  return within(id, members, (bound) => gifts.filter(({ from, to }) => bound.has(from) || bound.has(to)));
+}
+
+/** Those whose money stands behind one: itself, and whoever gave to it. What is refunded of others does not touch it. */
+export function behind<M extends Member>(id: string, members: readonly M[]): M[] {
+  const gifts = giftsOf(members);
+  return within(id, members, (found) => gifts.filter(({ to }) => found.has(to)));
+}
+
+function within<M extends Member>(id: string, members: readonly M[], reached: (found: Set<string>) => Gift[]): M[] {
+  const found = new Set([id]);
+  for (let before = 0; before < found.size; ) {
+    before = found.size;
+    for (const { from, to } of reached(found)) found.add(from).add(to);
   }
-  return members.filter((member) => bound.has(member.id));
+  return members.filter((member) => found.has(member.id));
 }

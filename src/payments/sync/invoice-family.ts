@@ -1,7 +1,7 @@
 /** The invoices of a subscription that give each other time back (`given-back.ts`), as Stripe has them. */
 import type Stripe from 'stripe';
 import type { PaymentDeps } from '../deps.ts';
-import { boundTo, givesBack, type Member, type Standing, standingsOf } from './given-back.ts';
+import { behind, boundTo, givesBack, type Member, type Standing, standingsOf } from './given-back.ts';
 import { askedOf, fetchReversed, paidAtOf, readLines, subscriptionOf } from './invoice-reads.ts';
 
 /** Invoices of one running period; what is more is not looked at. */
@@ -14,8 +14,11 @@ export async function fetchStanding(deps: PaymentDeps, invoice: Stripe.Invoice):
   if (paidAtOf(invoice) === null) return { paid: 0n, reversed: 0n, taken: new Set() };
   const bound = await fetchBound(deps, invoice);
   const most = (member: Known): bigint => (member.asked > 0n ? member.asked : 0n);
+  const asked = new Set(behind(invoice.id!, bound));
   const members = await Promise.all(
-    bound.map(async (one) => ({ ...one, reversed: await fetchReversed(deps, one.invoice, most(one)) })),
+    bound.map(async (one) =>
+      asked.has(one) ? { ...one, reversed: await fetchReversed(deps, one.invoice, most(one)) } : one,
+    ),
   );
   return standingsOf(members).get(invoice.id!)!;
 }

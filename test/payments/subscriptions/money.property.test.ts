@@ -50,7 +50,7 @@ test('changes that are billed at once, then a refund: credits = money kept, afte
     numRuns: RUNS,
     endOnFailure: true,
   });
-});
+}, 600_000);
 
 type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
 
