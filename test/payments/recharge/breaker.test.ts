@@ -38,6 +38,7 @@ test.each([
   for (let round = 0; round < 3; round++) {
     await rig.pass(13);
     await rig.sweep();
+    expect(await beginRecharge(rig.deps, buyer.account)).toBe('stopped');
   }
   const [recharge] = await rig.rows(buyer);
   expect(await rig.rows(buyer)).toMatchObject([{ status: 'failed', error: code }]);

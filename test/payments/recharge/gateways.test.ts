@@ -148,3 +148,25 @@ test('what is asked of auto-recharge is checked, and nothing of it is kept where
     state: 'off',
   });
 });
+
+test('enabled before there is a card: the card that pays the next checkout is kept, and charged when credits run low', async () => {
+  const buyer = await createCustomer('0');
+  await call('PUT', buyer, { enabled: true, threshold: '200', pack: 'starter', monthly_cap_usd: '10' });
+  const response = await fetch(`${gateways[0]!.url}/account/v1/checkout`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${buyer.key}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ pack: 'starter', success_url: 'https://app.example.com/' }),
+  });
+  expect(response.status).toBe(200);
+  const sessions = await stripe.sim.objects<{ id: string; object: string; customer: string }>('checkout.session');
+  await stripe.sim.completeSession(sessions.find(({ customer }) => customer === buyer.customer)!.id, {
+    method: 'card',
+  });
+  const bought = async () => (await call('GET', buyer)).answer.spent_this_month_usd === '10';
+  await eventually(bought, 'the card is known, and the account buys');
+  await eventually(async () => (await call('GET', buyer)).answer.in_flight === null, 'it is known to have charged');
+  expect(await charged(buyer)).toBe(2000);
+  expect((await call('GET', buyer)).answer).toMatchObject({ state: 'ready', payment_method: { brand: 'visa' } });
+  const { rows } = await world.pool.query('SELECT posted FROM wallets WHERE account_id = $1', [buyer.account]);
+  expect(rows).toEqual([{ posted: 220_000_000_000n }]);
+});
