@@ -31,6 +31,7 @@ const ABOUT = {
       'conflict',
       'account_suspended',
       'idempotency_key_reused',
+      'idempotency_key_in_use',
       'stripe_disabled',
       'stripe_unavailable',
       'stripe_refused',

@@ -213,7 +213,10 @@ async function insert(deps: SellingDeps, asked: Asked, customer: string): Promis
     if (rows[0] !== undefined) await refuseMore(db, account, order);
     return rows[0] ?? null;
   });
-  return inserted ?? (await findAsked(deps, asked))!;
+  const row = inserted ?? (await findAsked(deps, asked));
+  // The one that came first was given up meanwhile.
+  if (row === null) throw new TollgateError('idempotency_key_in_use');
+  return row;
 }
 
 /** Throws `conflict` where the account has enough of them, this one counted, or subscribes to the plan already. */
