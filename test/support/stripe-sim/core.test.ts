@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { Sim, type Stored } from './core.ts';
 import { StripeFault } from './fault.ts';
 import { decode } from './params.ts';
@@ -76,6 +76,22 @@ test('a snapshot brings back objects, what modules remember, the clock and the i
   expect(sim.side<number>('count').get('a')).toBe(1);
   expect(sim.get<Thing>('thing', 't_1').owner).toBe('own_1');
   expect(Math.abs(sim.now() - Date.now() / 1000)).toBeLessThan(100);
+});
+
+test('all that one call does happens at one instant, and the clock runs on after it', () => {
+  const { sim } = world();
+  vi.useFakeTimers({ toFake: ['Date'], now: 1_000_000 });
+  try {
+    const origin = { livemode: false, request: { id: null, idempotency_key: null } };
+    sim.as(origin, () => {
+      const begun = sim.now();
+      vi.setSystemTime(1_005_000);
+      expect(sim.now()).toBe(begun);
+    });
+    expect(sim.now()).toBe(1005);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test('a change gives back what it replaced, and only that', () => {

@@ -8,7 +8,7 @@
 import { Expander } from './expand.ts';
 import { noSuch, StripeFault } from './fault.ts';
 import { decode, type Form, hash, text, whole } from './params.ts';
-import { Clock, compile, copied, IdSource, type Matcher } from './parts.ts';
+import { Clock, compile, copied, copyOf, IdSource, type Matcher } from './parts.ts';
 
 export { StripeFault } from './fault.ts';
 
@@ -138,7 +138,7 @@ export class Sim {
     const previous: Partial<T> = {};
     for (const [key, value] of Object.entries(fields) as Array<[keyof T, T[keyof T]]>) {
       if (JSON.stringify(object[key]) === JSON.stringify(value)) continue;
-      previous[key] = structuredClone(object[key] ?? null) as T[keyof T];
+      previous[key] = copyOf(object[key] ?? null) as T[keyof T];
       object[key] = value;
     }
     return previous;
@@ -151,13 +151,13 @@ export class Sim {
       object: 'event',
       api_version: API_VERSION,
       created: this.now(),
-      data: { object: structuredClone(object) },
+      data: { object: copyOf(object) },
       livemode: 'livemode' in object ? object.livemode === true : this.livemode,
       pending_webhooks: 0,
       request: { ...this.#origin.request },
       type,
     };
-    if (previous !== undefined) event.data.previous_attributes = structuredClone(previous);
+    if (previous !== undefined) event.data.previous_attributes = copyOf(previous);
     this.put(event);
     for (const listener of this.#listeners) listener(event);
     return event;
@@ -186,11 +186,11 @@ export class Sim {
     return page(call, this.all<T>(kind).filter(filter));
   }
 
-  /** Runs `act` as if this request had asked for it. */
+  /** Runs `act` as if this request had asked for it, at one instant. */
   as<R>(origin: Origin, act: () => R): R {
     this.#origin = origin;
     try {
-      return act();
+      return this.#clock.during(this.#state.clock, act);
     } finally {
       this.#origin = { livemode: origin.livemode, request: NO_ORIGIN.request };
     }

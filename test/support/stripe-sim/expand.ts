@@ -1,5 +1,6 @@
 /** `expand[]`: ids in an answer replaced by the objects they name, and parts that Stripe leaves out unless asked for. */
 import { StripeFault } from './fault.ts';
+import { copyOf } from './parts.ts';
 
 type Node = Record<string, unknown>;
 type Find = (kind: string, id: string) => object | undefined;
@@ -21,7 +22,7 @@ export class Expander {
   /** A copy of the answer with each path expanded. Fault 400 for a path that cannot be expanded. */
   expand(answer: unknown, paths: string[], find: Find): unknown {
     if (paths.length === 0) return answer;
-    const copy = structuredClone(answer);
+    const copy = copyOf(answer);
     for (const path of paths) this.#walk(copy as Node, path.split('.'), '', '', { path, find });
     return copy;
   }
@@ -32,7 +33,7 @@ export class Expander {
     const [segment, ...rest] = segments as [string, ...string[]];
     const name = within === '' ? segment : `${within}.${segment}`;
     const make = this.#parts.get(`${owner}.${name}`);
-    if (make !== undefined && at[segment] === undefined) at[segment] = structuredClone(make(at));
+    if (make !== undefined && at[segment] === undefined) at[segment] = copyOf(make(at));
     at[segment] = this.#opened(at[segment], `${owner}.${name}`, asked);
     const value = at[segment];
     if (rest.length === 0 || value === null) return;
@@ -49,6 +50,6 @@ export class Expander {
       if (value === undefined && kind !== undefined) return null;
       throw new StripeFault(`This property cannot be expanded (${asked.path}).`, { param: 'expand' });
     }
-    return structuredClone(asked.find(kind, value) ?? value);
+    return copyOf(asked.find(kind, value) ?? value);
   }
 }

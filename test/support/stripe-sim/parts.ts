@@ -12,6 +12,17 @@ export class Clock {
     this.#frozen = at;
   }
 
+  /** Stands still for `act`: all that one call does happens at one instant. */
+  during<R>(offset: number, act: () => R): R {
+    if (this.#frozen !== null) return act();
+    this.#frozen = this.now(offset);
+    try {
+      return act();
+    } finally {
+      this.#frozen = null;
+    }
+  }
+
   /** Lets the clock run on from where it stands; gives the new offset. */
   thaw(): number {
     const at = this.#frozen ?? Math.floor(Date.now() / 1000);
@@ -60,6 +71,15 @@ export function compile(pattern: string): Matcher {
     }
     return named;
   };
+}
+
+/** A deep copy of plain data: several times quicker than structuredClone, which property tests feel. */
+export function copyOf<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value;
+  if (Array.isArray(value)) return value.map(copyOf) as T;
+  const copy: Record<string, unknown> = {};
+  for (const key of Object.keys(value)) copy[key] = copyOf((value as Record<string, unknown>)[key]);
+  return copy as T;
 }
 
 /** A deep copy of a state. What an event tells never changes, and is most of the state: it is shared. */

@@ -1,5 +1,8 @@
 /** Changing an object in place and telling what it was: the `previous_attributes` of Stripe's `….updated` events. */
 import type { Sim, Stored } from '../core.ts';
+import { copyOf } from '../parts.ts';
+
+export { copyOf } from '../parts.ts';
 
 type Hash = Record<string, unknown>;
 
@@ -22,15 +25,6 @@ export function differences(before: object, after: object): Hash {
     previous[key] = isHash(was) && isHash(now) ? differences(was, now) : (was ?? null);
   }
   return previous;
-}
-
-/** A deep copy of plain data: several times quicker than structuredClone, which property tests feel. */
-export function copyOf<T>(value: T): T {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(copyOf) as T;
-  const copy: Hash = {};
-  for (const key of Object.keys(value)) copy[key] = copyOf((value as Hash)[key]);
-  return copy as T;
 }
 
 function same(a: unknown, b: unknown): boolean {
