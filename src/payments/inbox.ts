@@ -11,6 +11,7 @@
  * long; and a row of its own beside each event would be the same state twice.
  */
 import Stripe from 'stripe';
+import { describeError } from '../lib/describe-error.ts';
 import type { Job } from '../lib/job.ts';
 import type { PaymentDeps } from './deps.ts';
 import { type Claim, claimDue, endClaim, giveBack, objectKey, putOff } from './inbox-rows.ts';
@@ -29,7 +30,6 @@ const SLOW_DOWN_MS = 10_000;
 /** When the process stops, syncs have so long to end; then they are the next process's. */
 const END_MS = 4_000;
 const WARN_EVERY_MS = 60_000;
-const LONGEST_ERROR = 500;
 
 export type Sync = (deps: PaymentDeps, ref: StripeRef, event: string | null) => Promise<SyncResult>;
 
@@ -104,7 +104,7 @@ export class Inbox implements Job {
     } catch (error) {
       const counts = !(error instanceof Stripe.errors.StripeRateLimitError);
       const afterMs = jittered(counts ? retryMs(claim.attempts) : SLOW_DOWN_MS);
-      const dead = await putOff(deps.pool, claim, { error: describe(error), afterMs, counts });
+      const dead = await putOff(deps.pool, claim, { error: describeError(error), afterMs, counts });
       this.#alarm(dead);
       if (dead.length > 0) return 'dead';
       if (counts) this.#warn(claim, error);
@@ -128,7 +128,7 @@ export class Inbox implements Job {
     this.#warnedMs = performance.now();
     const { events, attempts } = claim;
     log.warn(
-      { event: events[0], attempts, cause: describe(error) },
+      { event: events[0], attempts, cause: describeError(error) },
       'an event of Stripe failed; it is tried again later',
     );
   }
@@ -142,18 +142,4 @@ export function retryMs(attempts: number): number {
 /** A quarter more or less, so that what failed together is not tried together. */
 function jittered(ms: number): number {
   return Math.round(ms * (0.75 + Math.random() / 2));
-}
-
-/** What went wrong, for operators: without keys, secrets and addresses that a message may quote. */
-export function describe(error: unknown): string {
-  const { name, message, code } = error as { name?: unknown; message?: unknown; code?: unknown };
-  const type = error instanceof Stripe.errors.StripeError ? error.type : String(name ?? 'Error');
-  const text = `${type}${code === undefined ? '' : ` (${String(code)})`}: ${String(message ?? error)}`;
-  return text
-    .replace(/\b(sk|rk|pk|whsec)_[\w*]+/g, '$1_***')
-    .replace(/[^\s@<>"']+@[^\s@<>"']+/g, '***')
-    .replaceAll('\0', '')
-    .toWellFormed()
-    .slice(0, LONGEST_ERROR)
-    .toWellFormed();
 }

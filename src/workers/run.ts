@@ -6,14 +6,16 @@
  *      │                                          └──it failed──▶ failing: rests longer each time, and is not woken
  *      └──stop──▶ ended
  */
+import { describeError } from '../lib/describe-error.ts';
 import type { Job } from '../lib/job.ts';
 import type { Logger } from '../observe/log.ts';
 
 /** A job that failed rests a second, then twice as long each time, up to this; never shorter than it rests anyway. */
 const LONGEST_BACKOFF_MS = 60_000;
 const FIRST_BACKOFF_MS = 1_000;
-/** While a job goes on failing, it is logged so often at most: the database may be away for hours. */
+/** The same failure is logged so often at most, whatever jobs have it: the database may be away for hours. */
 const WARN_EVERY_MS = 60_000;
+const MOST_KINDS = 100;
 /** What runs when the process stops has so long to end; what it leaves undone is the next process's. */
 const END_MS = 5_000;
 
@@ -37,6 +39,7 @@ export class Workers {
   readonly #log: Logger;
   readonly #running = new Map<string, Running>();
   readonly #stop = new AbortController();
+  readonly #warnedMs = new Map<string, number>();
 
   constructor({ log }: { log: Logger }) {
     this.#log = log;
@@ -84,7 +87,6 @@ export class Workers {
     const { job, standing } = running;
     const { signal } = this.#stop;
     let failed = 0;
-    let warnedMs = Number.NEGATIVE_INFINITY;
     while (!signal.aborted) {
       running.woken = false;
       let more = false;
@@ -96,14 +98,21 @@ export class Workers {
       } catch (error) {
         failed++;
         standing.failures++;
-        if (!signal.aborted && performance.now() - warnedMs >= WARN_EVERY_MS) {
-          warnedMs = performance.now();
-          this.#log.warn({ job: job.name, err: error, failed }, 'a job failed; it is tried again');
-        }
+        if (!signal.aborted) this.#warn(job, error, failed);
       }
       if (!more) await rest(running, failed, signal);
     }
-    await job.end?.().catch((error) => this.#log.warn({ job: job.name, err: error }, 'a job did not end well'));
+    await job.end?.().catch((error) => this.#warn(job, error, 1));
+  }
+
+  /** An error of a library may carry what was sent or answered: none of that is logged. */
+  #warn({ name }: Job, error: unknown, failed: number): void {
+    const cause = describeError(error);
+    const now = performance.now();
+    if (now - (this.#warnedMs.get(cause) ?? Number.NEGATIVE_INFINITY) < WARN_EVERY_MS) return;
+    if (this.#warnedMs.size >= MOST_KINDS) this.#warnedMs.clear();
+    this.#warnedMs.set(cause, now);
+    this.#log.warn({ job: name, cause, failed }, 'a job failed; it is tried again');
   }
 }
 

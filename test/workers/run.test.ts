@@ -108,6 +108,23 @@ describe('a job', () => {
   });
 });
 
+it('what several jobs fail of is logged once a minute, without what an error carries', async () => {
+  const logged: string[] = [];
+  const log = Object.create(silentLogger) as typeof silentLogger;
+  log.warn = (...args: unknown[]) => void logged.push(JSON.stringify(args));
+  workers = new Workers({ log });
+  const error = Object.assign(new Error('No such customer of planted@example.com with sk_live_planted'), {
+    raw: { email: 'planted@example.com' },
+  });
+  const [a, b] = ['a', 'b'].map((name) => scripted(name, () => Promise.reject(error)));
+  workers.start([a!.job, b!.job]);
+  await Promise.all([a!.reached(1), b!.reached(1)]);
+  await settled();
+  expect(logged).toHaveLength(1);
+  expect(logged[0]).toContain('No such customer');
+  expect(logged[0]).not.toContain('planted');
+});
+
 it('how jobs fare is in the metrics', async () => {
   const registry = new Registry();
   const a = scripted('a', () => false);
