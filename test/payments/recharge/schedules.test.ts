@@ -6,7 +6,7 @@ import type { Fault } from '../../support/stripe-sim/faults.ts';
 import { type Buyer, createRechargeRig, overlapping, type RechargeRig } from './rig.ts';
 
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
-const LIVES = Number(process.env.LIVES ?? 4);
+const LIVES = Number(process.env.LIVES ?? 3);
 const STEPS = 14;
 const CAP = 4_000n;
 const CHARGE = { method: 'POST', path: '/v1/payment_intents' } as const;
