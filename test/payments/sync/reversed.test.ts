@@ -3,11 +3,16 @@ import { expect, it } from 'vitest';
 import { reversedMinor } from '../../../src/payments/sync/reversed.ts';
 
 const USD = 'usd';
-const refund = (amount: number, status = 'succeeded') => ({ amount, status });
+const refund = (amount: number, status: string | null = 'succeeded') => ({ amount, status });
 const dispute = (amount: number, ...moved: number[]) => ({
   amount,
   currency: USD,
-  balance_transactions: moved.map((sum) => ({ amount: sum })),
+  balance_transactions: moved.map((sum) => ({ amount: sum, currency: USD })),
+});
+/** Of an account that is paid out in another currency. */
+const converted = (amount: number, ...moved: number[]) => ({
+  ...dispute(amount),
+  balance_transactions: moved.map((sum) => ({ amount: sum, currency: 'eur' })),
 });
 
 const table: Array<[string, Parameters<typeof reversedMinor>[0], bigint]> = [
@@ -25,7 +30,14 @@ const table: Array<[string, Parameters<typeof reversedMinor>[0], bigint]> = [
   ],
   ['an inquiry', { refunds: [], disputes: [dispute(1000)] }, 0n],
   ['a dispute, whose fee comes on top', { refunds: [], disputes: [dispute(400, -400, -1500)] }, 400n],
-  ['a dispute in another currency than we are paid out in', { refunds: [], disputes: [dispute(400, -371)] }, 400n],
+  ['a dispute in another currency than we are paid out in', { refunds: [], disputes: [converted(400, -371)] }, 400n],
+  ['one that was reinstated at a lower rate', { refunds: [], disputes: [converted(400, -371, 368)] }, 0n],
+  [
+    'one that was reinstated at a higher rate, and lost',
+    { refunds: [], disputes: [converted(400, -371, 390, -370)] },
+    400n,
+  ],
+  ['a refund that says nothing of its status', { refunds: [refund(250, null)], disputes: [] }, 250n],
   ['one that was reinstated', { refunds: [], disputes: [dispute(400, -400, 400)] }, 0n],
   ['one that was reinstated and lost again', { refunds: [], disputes: [dispute(400, -400, 400, -400)] }, 400n],
   ['the same money refunded and disputed', { refunds: [refund(800)], disputes: [dispute(1000, -1000)] }, 1000n],
