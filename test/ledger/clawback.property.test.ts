@@ -187,7 +187,8 @@ const lives = fc.record({
   steps: fc.array(stepOf, { minLength: 6, maxLength: 14, size: 'max' }),
 });
 
-it('a clawback is the share of the money that is reversed, up and down, whatever became of the credits', async () => {
+const promise = 'a clawback is the share of the money that is reversed, up and down, whatever became of the credits';
+it(promise, { timeout: 30_000 + RUNS * 2_000 }, async () => {
   const property = fc.asyncProperty(lives, async ({ payments, steps }) => {
     const life = new Life(await ledger.newAccount());
     for (const [i, payment] of payments.entries()) await life.pay(i, payment);
