@@ -14,8 +14,12 @@ import type { SyncResult } from './types.ts';
 export async function syncInvoice(deps: PaymentDeps, id: string, event: string | null): Promise<SyncResult> {
   const invoice = await deps.stripe.client.invoices.retrieve(id);
   const subscription = subscriptionOf(invoice);
-  const first = subscription === null ? [] : [await convergeSubscription(deps, subscription, null)];
-  return together([...first, ...(await invoices(deps, invoice, event))]);
+  if (subscription === null) return together(await invoices(deps, invoice, event));
+  return bothOf(
+    async () => [await convergeSubscription(deps, subscription, null)],
+    (hint) => invoices(deps, invoice, hint),
+    event,
+  );
 }
 
 /** Brings a subscription in line, and its newest invoice. Throws what `converge` throws. */
@@ -23,8 +27,26 @@ export async function syncSubscription(deps: PaymentDeps, id: string, event: str
   const { latest_invoice: invoice } = await deps.stripe.client.subscriptions.retrieve(id, {
     expand: ['latest_invoice'],
   });
-  const first = invoice === null || typeof invoice === 'string' ? [] : await invoices(deps, invoice, null);
-  return together([...first, await convergeSubscription(deps, id, event)]);
+  return bothOf(
+    async () => (invoice === null || typeof invoice === 'string' ? [] : invoices(deps, invoice, null)),
+    async (hint) => [await convergeSubscription(deps, id, hint)],
+    event,
+  );
+}
+
+/**
+ * Does both, whatever becomes of the first: credits that cannot be granted must not keep a plan that was cancelled, nor the other way
+ * round. The event ends with the second, and only where neither failed.
+ */
+async function bothOf(
+  first: () => Promise<SyncResult[]>,
+  second: (event: string | null) => Promise<SyncResult[]>,
+  event: string | null,
+): Promise<SyncResult> {
+  const [begun] = await Promise.allSettled([first()]);
+  const results = await second(begun.status === 'fulfilled' ? event : null);
+  if (begun.status === 'rejected') throw begun.reason;
+  return together([...begun.value, ...results]);
 }
 
 /** An invoice, and those bound to it: what it grants comes first, so that what is taken of others finds that before other lots. */

@@ -3,7 +3,7 @@
  *
  * Credits follow money. A line of a plan's price grants what the plan includes, times its quantity, in proportion to how much of the
  * whole price the line asks for: its amount is before discounts, so a promotion code changes nothing, and a trial, which asks for
- * nothing, grants nothing but what the plan includes in trials. Of prorations the parts that are charged grant, less those that are
+ * nothing, grants nothing but what the plan includes in trials, whatever its quantity. Of prorations the parts that are charged grant, less those that are
  * given back here: an upgrade adds the difference, and a downgrade that is billed when its time is over takes nothing.
  */
 import type { Included, Pack, Plan, Sold } from '../../catalog/types.ts';
@@ -92,7 +92,8 @@ export function grantsOf(
       isKnown = true;
       const { included } = sold.plan;
       if (included === null || price.isMetered || line.quantity <= 0n) continue;
-      const bought = { line, plan: sold.plan, included, price, every: price.every };
+      const seats = price.unitAmount === 0n ? 1n : line.quantity;
+      const bought = { line, plan: sold.plan, included, price, every: price.every, seats };
       if (line.isProration) prorations.push(prorated(invoice, bought));
       else grants.push(...regularGrants(invoice, bought));
     }
@@ -120,6 +121,8 @@ interface Bought {
   included: Included;
   price: PriceFacts;
   every: Interval;
+  /** What of the quantity is paid for: whoever buys chooses that, so of what is had for nothing it says nothing. */
+  seats: bigint;
 }
 
 function packGrants(pack: Pack, line: LineFacts, price: PriceFacts, paidAt: Date): InvoiceGrant[] {
@@ -142,17 +145,20 @@ function shareOf({ amount, quantity, isProration }: LineFacts, price: PriceFacts
   return { part: asked * SCALE, whole };
 }
 
-function regularGrants({ paidAt }: InvoiceFacts, { line, plan, included, price, every }: Bought): InvoiceGrant[] {
+function regularGrants(
+  { paidAt }: InvoiceFacts,
+  { line, plan, included, price, every, seats }: Bought,
+): InvoiceGrant[] {
   const share = shareOf(line, price);
   const reason = `Included in the plan "${plan.name}"`;
   if (share.part === 0n) {
-    const credits = line.amount === 0n ? included.trial * line.quantity : 0n;
+    const credits = line.amount === 0n ? included.trial : 0n;
     const trial = { line: `${line.id}:trial:${plan.name}`, kind: LOT_KIND.subscription, credits, paid: null };
     const times = { startsAt: null, expiresAt: line.end, reason: `Included in trials of the plan "${plan.name}"` };
     return [{ ...trial, ...times, once: { plan: plan.name, what: 'trial' } }];
   }
   if (included.every === 'once') {
-    const credits = (included.credits * line.quantity * share.part) / share.whole;
+    const credits = (included.credits * seats * share.part) / share.whole;
     const once = {
       line: `${line.id}:once:${plan.name}`,
       kind: LOT_KIND.subscription,
@@ -164,7 +170,7 @@ function regularGrants({ paidAt }: InvoiceFacts, { line, plan, included, price, 
   }
   const months = included.every === 'month' ? monthsOf(every) : 1;
   const isWhole = share.part === share.whole;
-  const total = (included.credits * line.quantity * BigInt(Math.max(1, months)) * share.part) / share.whole;
+  const total = (included.credits * seats * BigInt(Math.max(1, months)) * share.part) / share.whole;
   const stretches =
     months <= 1
       ? [{ start: line.start, end: line.end, weight: 1n }]
@@ -223,12 +229,12 @@ interface Proration extends Bought {
 }
 
 function prorated({ isDiscounted }: InvoiceFacts, bought: Bought): Proration {
-  const { line, price, included, every } = bought;
+  const { line, price, included, every, seats } = bought;
   const byTime = isDiscounted || price.unitAmount === null || price.unitAmount === 0n;
   const { part, whole } = byTime ? shareOfTime(line, every) : shareOf(line, price);
   const months = included.every === 'month' ? Math.max(1, monthsOf(every)) : 1;
   // What comes once came with the first invoice.
-  const most = included.every === 'once' ? 0n : included.credits * line.quantity * BigInt(months);
+  const most = included.every === 'once' ? 0n : included.credits * seats * BigInt(months);
   const credits = (most * part) / whole;
   return { ...bought, credits: line.isCredit || line.amount < 0n ? -credits : credits };
 }

@@ -23,6 +23,8 @@ const AUTHOR = 'stripe';
 interface Fetched {
   subscription: Stripe.Subscription;
   facts: SubscriptionFacts;
+  /** The price that each item was last paid at; `null`: what stands is paid for, or is to be paid with a period. */
+  paidPrices: ReadonlyMap<string, string> | null;
   subscriber: Subscriber;
 }
 
@@ -41,13 +43,14 @@ export async function convergeSubscription(deps: PaymentDeps, id: string, event:
 async function fetchSubscription(deps: PaymentDeps, id: string): Promise<Fetched> {
   const { client } = deps.stripe;
   const [subscription, paid] = await Promise.all([
-    client.subscriptions.retrieve(id),
+    client.subscriptions.retrieve(id, { expand: ['latest_invoice'] }),
     client.invoices.list({ subscription: id, status: 'paid', limit: INVOICES_LOOKED_AT }),
   ]);
   assertMode(deps, subscription);
   return {
     subscription,
     facts: factsOf(subscription, paid.data),
+    paidPrices: isChangeUnpaid(subscription) ? paidPricesOf(paid.data) : null,
     subscriber: await fetchSubscriber(deps, idOf(subscription.customer), id),
   };
 }
@@ -71,6 +74,23 @@ function factsOf(subscription: Stripe.Subscription, paid: readonly Stripe.Invoic
     isCollectionPaused: subscription.pause_collection !== null,
     paidUntil: at(latest(paidEnds)),
   };
+}
+
+/** Whether it was changed for something that was then not paid: its items are the new ones all the same. */
+function isChangeUnpaid({ status, latest_invoice: invoice }: Stripe.Subscription): boolean {
+  if (status !== 'past_due' || invoice === null || typeof invoice === 'string') return false;
+  return invoice.billing_reason === 'subscription_update' && invoice.status !== 'paid';
+}
+
+/** Of invoices that were paid, newest first: by items, the price that was paid last. */
+function paidPricesOf(paid: readonly Stripe.Invoice[]): Map<string, string> {
+  const prices = new Map<string, string>();
+  for (const { parent, pricing, amount } of paid.flatMap(({ lines }) => lines.data)) {
+    const item = parent?.subscription_item_details?.subscription_item;
+    const price = pricing?.price_details?.price;
+    if (item && price && amount >= 0 && !prices.has(item)) prices.set(item, idOf(price));
+  }
+  return prices;
 }
 
 function latest(instants: readonly number[]): number | null {
@@ -106,19 +126,20 @@ async function accountBefore(db: PoolClient, subscription: string): Promise<bigi
   return rows[0]?.account_id ?? null;
 }
 
-function planOf({ catalogs }: PaymentDeps, { price }: Stripe.SubscriptionItem) {
-  const sold = catalogs.current.sold.get(price.id);
+function planOf({ catalogs }: PaymentDeps, price: string | undefined) {
+  const sold = price === undefined ? undefined : catalogs.current.sold.get(price);
   return sold?.kind === 'plan' ? sold.plan : null;
 }
 
 /** Whether anything of it is a plan of ours: subscriptions to something else are none of our business. */
 function sells(deps: PaymentDeps, { items }: Stripe.Subscription): boolean {
-  return items.data.some((item) => planOf(deps, item) !== null);
+  return items.data.some(({ price }) => planOf(deps, price.id) !== null);
 }
 
-function allowedBy(deps: PaymentDeps, { subscription, facts }: Fetched): Allowed[] {
+function allowedBy(deps: PaymentDeps, { subscription, facts, paidPrices }: Fetched): Allowed[] {
   return subscription.items.data.flatMap((item) => {
-    const plan = planOf(deps, item);
+    // What is asked for and not paid allows nothing: what was paid before it does.
+    const plan = planOf(deps, paidPrices === null ? item.price.id : paidPrices.get(item.id));
     const until = plan === null ? null : allowedUntil(facts, plan.graceDays);
     if (plan === null || until === null) return [];
     return [{ reference: `${subscription.id}:${item.id}`, plan: plan.name, until }];

@@ -88,10 +88,10 @@ test.each<[string, LineFacts, PriceFacts, string[]]>([
   ['a price of 0 gives all', line('pro_month', 0), price(0), ['10000 to 2026-02-01']],
   ['a trial gives nothing', line('pro_month', 0), price(2000), []],
   [
-    'a trial gives what the plan includes in trials',
+    'a trial gives what the plan includes in trials, whatever is tried',
     line('tried_month', 0, { quantity: 2n }),
     price(2000),
-    ['200 to 2026-02-01'],
+    ['100 to 2026-02-01'],
   ],
   ['a part of a period gives its part', line('pro_month', 500), price(2000), ['2500 to 2026-02-01']],
   ['more than the price gives no more', line('pro_month', 2500), price(2000), ['10000 to 2026-02-01']],
