@@ -27,6 +27,8 @@ export interface Standing {
   paid: bigint;
   /** Of that, what went back: between 0 and `paid`. */
   reversed: bigint;
+  /** Of that, what was refunded, disputed or credited: a change of plan is none of it. */
+  refunded: bigint;
   /** Its lines that are taken back of the invoices they name. */
   taken: ReadonlySet<string>;
 }
@@ -69,8 +71,9 @@ export function standingsOf(members: readonly Member[]): Map<string, Standing> {
     const received = gifts.filter(({ to }) => to === member.id);
     const given = gifts.filter(({ from }) => from === member.id);
     const paid = atLeast0(member.asked + sum(received.map(({ amount }) => amount)));
+    const refunded = member.reversed < paid ? member.reversed : paid;
     // Set before its givers are looked at, so that invoices which named each other would end all the same.
-    standings.set(member.id, { paid, reversed: 0n, taken: new Set(received.map(({ line }) => line)) });
+    standings.set(member.id, { paid, reversed: 0n, refunded, taken: new Set(received.map(({ line }) => line)) });
     for (const { from } of received) settle(members.find(({ id }) => id === from)!);
     const back =
       member.reversed + sum(given.map(({ amount }) => amount)) + sum(received.map((gift) => shortOf.get(gift) ?? 0n));

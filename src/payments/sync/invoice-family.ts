@@ -11,7 +11,7 @@ type Known = Member & { invoice: Stripe.Invoice };
 
 /** How an invoice stands. One that is not paid has received nothing. */
 export async function fetchStanding(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<Standing> {
-  if (paidAtOf(invoice) === null) return { paid: 0n, reversed: 0n, taken: new Set() };
+  if (paidAtOf(invoice) === null) return { paid: 0n, reversed: 0n, refunded: 0n, taken: new Set() };
   const bound = await fetchBound(deps, invoice);
   const most = (member: Known): bigint => (member.asked > 0n ? member.asked : 0n);
   const asked = new Set(behind(invoice.id!, bound));

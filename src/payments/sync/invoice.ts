@@ -45,6 +45,8 @@ async function postInvoice(db: PoolClient, fetched: Fetched): Promise<SyncResult
     if (payer === null || payer.isErased) return NOT_OURS;
     return { changed: await tellOfFailure(db, payer.id, fetched), ours: true };
   }
+  // Such are receipts of sessions for which nothing was due, too: those grant by themselves.
+  if (posted === null && fetched.standing.paid === 0n && subscriptionOf(invoice) === null) return NOT_OURS;
   const reason = posted === null ? orphanReason(fetched, payer) : null;
   if (reason !== null) return listOrphan(db, fetched, reason);
   // Nothing was due, and nothing of it is sold here.
@@ -95,6 +97,7 @@ function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGran
     currency: invoice.currency,
     paid: standing.paid,
     reversed: standing.reversed,
+    refunded: standing.refunded,
     paidAt,
     grants: grants.map(({ once: _, ...grant }) => grant),
   };

@@ -214,3 +214,23 @@ test('a subscription that moves to another account with its customer is allowed 
   ]);
   expect(await rig.held(account)).toBe('10000');
 });
+
+test('an invoice of no subscription for which nothing is due grants nothing: its session does, where there is one', async () => {
+  const product = await rig.stripe.products.create({ name: 'Pack' });
+  const price = await rig.stripe.prices.create({ currency: 'usd', unit_amount: 900, product: product.id });
+  await rig.pack('box', { credits: '300', stripe_price: price.id });
+  const { account, customer } = await rig.subscriber();
+  const billed = async (more: object) => {
+    const draft = await rig.stripe.invoices.create({ customer, ...more });
+    await rig.stripe.invoiceItems.create({ customer, invoice: draft.id!, pricing: { price: price.id }, quantity: 2 });
+    await rig.stripe.invoices.finalizeInvoice(draft.id!);
+    const paid = await rig.stripe.invoices.retrieve(draft.id!);
+    if (paid.status !== 'paid') await rig.stripe.invoices.pay(draft.id!);
+    await rig.synced(draft.id!);
+  };
+  await billed({});
+  expect(await rig.held(account)).toBe('600');
+  const coupon = await rig.stripe.coupons.create({ percent_off: 100, duration: 'once' });
+  await billed({ discounts: [{ coupon: coupon.id }] });
+  expect(await rig.held(account)).toBe('600');
+});

@@ -42,6 +42,11 @@ export async function createSubscriptionRig() {
     log: silentLogger,
   };
 
+  async function pack(name: string, body: object): Promise<void> {
+    await putEntry(pool, 'pack', name, body, 'test');
+    await catalogs.refresh();
+  }
+
   let current = '';
   /** An account with a customer whose card is this one. */
   async function subscriber(card: string | null = 'pm_card_visa') {
@@ -154,6 +159,7 @@ export async function createSubscriptionRig() {
     until,
     subscriber,
     plan,
+    pack,
     heard,
     lots,
     held,
