@@ -15,6 +15,7 @@ import { withCustomer } from './customers.ts';
 import type { SellingDeps } from './deps.ts';
 import { outcomeOf, stripeFault } from './faults.ts';
 import type { CheckoutForm, Order } from './order.ts';
+import { alreadySubscribed, endOthers } from './plan-checkouts.ts';
 import { savesCards } from './recharge/settings.ts';
 import { sessionRequest, type Ways } from './session-request.ts';
 
@@ -145,9 +146,9 @@ export async function createCheckout(deps: SellingDeps, asked: Asked): Promise<s
   try {
     const before = await findAsked(deps, asked);
     if (before !== null) return await resume(deps, before);
-    return await withCustomer(deps, asked.account, async (customer) =>
-      resume(deps, await insert(deps, asked, customer)),
-    );
+    const { account, order } = asked;
+    if (order.kind === 'plan') await endOthers(deps, account, order.name, noteCheckout);
+    return await withCustomer(deps, account, async (customer) => resume(deps, await insert(deps, asked, customer)));
   } catch (error) {
     throw stripeFault(error, deps.log);
   }
@@ -230,10 +231,7 @@ async function refuseMore(db: ClientBase, account: bigint, order: Order): Promis
   );
   const { open, subscribed } = rows[0]!;
   if (order.kind === 'plan' && subscribed) {
-    throw new TollgateError('conflict', {
-      param: 'plan',
-      message: 'This account subscribes to this plan already. POST /account/v1/portal leads to where it is changed.',
-    });
+    throw alreadySubscribed();
   }
   if (open > MOST_OPEN) {
     throw new TollgateError('conflict', {

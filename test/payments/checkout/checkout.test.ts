@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { findAccount } from '../../../src/accounts/accounts.ts';
 import { publicId } from '../../../src/lib/ids.ts';
 import { checkoutOf } from '../../../src/payments/checkout.ts';
-import { ADMIN_KEY } from '../../support/gateway.ts';
+import { ADMIN_KEY, get } from '../../support/gateway.ts';
 import { openTill, PUBLIC_URL, type Till } from './gateway.ts';
 
 let till: Till;
@@ -227,6 +227,31 @@ test('who subscribes to a plan is sent to the portal, not to a second subscripti
     buyer.account,
   ]);
   expect((await till.post(buyer, 'checkout', { plan: 'pro' })).status).toBe(200);
+});
+
+test('a plan is not subscribed to twice, though its checkout is begun in two windows', async () => {
+  const buyer = await till.buyer();
+  for (let i = 0; i < 2; i++) expect((await till.post(buyer, 'checkout', { plan: 'pro' })).status).toBe(200);
+  const states = async () => (await sessions(buyer.accountId)).map(({ status }) => status);
+  expect((await states()).sort()).toEqual(['expired', 'open']);
+  expect((await rows(buyer.account)).map(({ status }) => status)).toEqual(['expired', 'open']);
+  const open = (await sessions(buyer.accountId)).find(({ status }) => status === 'open')!;
+  // Nobody has heard of it here.
+  await till.stripe.sim.completeSession(open.id);
+  const again = await till.post(buyer, 'checkout', { plan: 'pro' });
+  expect([again.status, code(again), param(again)]).toEqual([409, 'conflict', 'plan']);
+  expect((await states()).sort()).toEqual(['complete', 'expired']);
+  expect((await till.post(buyer, 'checkout', { pack: 'starter' })).status).toBe(200);
+});
+
+test('what is not public is not listed; a plan says by which prices it is sold', async () => {
+  const buyer = await till.buyer();
+  const { packs, plans } = (await get(till.gateway, buyer.key, '/account/v1/catalog')) as Record<string, object[]>;
+  expect(packs!.map((one) => (one as { pack: string }).pack).sort()).toEqual(
+    ['euros', 'kept-there', 'starter', 'unpriced'].sort(),
+  );
+  const { month, year } = till.prices;
+  expect(plans).toContainEqual(expect.objectContaining({ plan: 'pro', stripe_prices: [month, year] }));
 });
 
 test('the portal is the account’s own; a customer that was deleted at Stripe is replaced', async () => {
