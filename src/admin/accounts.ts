@@ -8,10 +8,13 @@ import {
   listAccounts,
   requirePlan,
 } from '../accounts/accounts.ts';
+import type { Db } from '../db/pool.ts';
+import { TollgateError } from '../errors.ts';
 import { readCursor, readInput } from '../errors-input.ts';
 import { pageQuery, text, toPage } from '../lib/http-json.ts';
 import { publicId } from '../lib/ids.ts';
 import { about } from '../openapi/about.ts';
+import { liveSubscriptions } from '../payments/live-subscriptions.ts';
 import * as answers from './answers.ts';
 import { audited } from './audited.ts';
 import {
@@ -96,6 +99,7 @@ export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminD
     const target = publicId('acct', id);
     return audited(pool, request, 'account.erase', target, async (db) => {
       const before = await findAccount(db, id);
+      if (before?.erasedAt === null) await refuseWhileCharged(db, id);
       const erased = await eraseAccount(db, id);
       if (before === null || erased === null) throw noSuch('account', target);
       const erased_at = erased.erasedAt.toISOString();
@@ -107,5 +111,14 @@ export function registerAccounts(scope: FastifyInstance, { pool, clock }: AdminD
         after: { status: 'suspended', erased_at },
       };
     });
+  });
+}
+
+/** Stripe would go on charging whoever was erased here. */
+async function refuseWhileCharged(db: Db, account: bigint): Promise<void> {
+  const live = await liveSubscriptions(db, account);
+  if (live.length === 0) return;
+  throw new TollgateError('conflict', {
+    message: `This account is still subscribed at Stripe (${live.join(', ')}) and would be charged on. Cancel that there first.`,
   });
 }

@@ -171,6 +171,22 @@ test('the audit log is read by pages and by what is asked for, and the database 
   }
 });
 
+test('an account that Stripe would go on charging is not erased before its subscription has ended', async () => {
+  const { id, account } = await createCustomer(rig, null);
+  const { pool } = rig.database;
+  await pool.query(
+    `INSERT INTO subscriptions (subscription_id, account_id, customer_id, status, quantity) VALUES ('sub_1', $1, 'cus_9', 'past_due', 1)`,
+    [account],
+  );
+  const refused = await rig.admin('DELETE', `/accounts/${id}`);
+  expect(refused).toMatchObject({
+    status: 409,
+    body: { error: { code: 'conflict', message: expect.stringContaining('sub_1') } },
+  });
+  await pool.query("UPDATE subscriptions SET status = 'canceled'");
+  expect((await rig.admin('DELETE', `/accounts/${id}`)).status).toBe(200);
+});
+
 test("an erased account is nobody's: it keeps its entries, and neither spends, reads nor comes back", async () => {
   const person = 'Grace Hopper';
   const given = { name: person, external_id: `crm ${person}`, email: 'grace@navy.example', metadata: { boss: person } };
