@@ -4,7 +4,7 @@
  *   due ──claimed for a minute──▶ its object synced ──▶ processed, in the transaction that posted; or ignored
  *    ▲                               │
  *    │                               ├──failed──▶ due later: 5 s, doubling to an hour ──15 times──▶ dead: an alarm; replay makes it due
- *    │                               └──Stripe asks us to slow down──▶ due later; it does not count
+ *    │                               └──Stripe is away, or asks us to slow down──▶ due later; it does not count
  *    └──whoever claimed it died: a minute later──┘
  *
  * A library of jobs (graphile-worker) would take up what a killed process had claimed after four hours: "paid but no credits" for so
@@ -27,6 +27,8 @@ const FIRST_RETRY_MS = 5_000;
 const LONGEST_RETRY_MS = 3_600_000;
 /** When Stripe asks us to slow down. */
 const SLOW_DOWN_MS = 10_000;
+/** When Stripe is away, or our key is not good. */
+const AWAY_MS = 60_000;
 /** When the process stops, syncs have so long to end; then they are the next process's. */
 const END_MS = 4_000;
 const WARN_EVERY_MS = 60_000;
@@ -102,13 +104,14 @@ export class Inbox implements Job {
       await endClaim(deps.pool, claim, state);
       return state;
     } catch (error) {
-      const counts = !(error instanceof Stripe.errors.StripeRateLimitError);
-      const afterMs = jittered(counts ? retryMs(claim.attempts) : SLOW_DOWN_MS);
+      const outcome = outcomeOf(error);
+      const counts = outcome === 'failed';
+      const afterMs = jittered(counts ? retryMs(claim.attempts) : outcome === 'away' ? AWAY_MS : SLOW_DOWN_MS);
       const dead = await putOff(deps.pool, claim, { error: describeError(error), afterMs, counts });
       this.#alarm(dead);
       if (dead.length > 0) return 'dead';
-      if (counts) this.#warn(claim, error);
-      return counts ? 'failed' : 'limited';
+      if (outcome !== 'limited') this.#warn(claim, error);
+      return outcome;
     }
   }
 
@@ -132,6 +135,20 @@ export class Inbox implements Job {
       'an event of Stripe failed; it is tried again later',
     );
   }
+}
+
+/**
+ * Whose fault it is. That Stripe cannot be reached, breaks, or does not take our key is none of the event's: it waits for as long as that
+ * lasts, and is never dead of it; the age of what waits is what alarms.
+ */
+function outcomeOf(error: unknown): 'failed' | 'away' | 'limited' {
+  if (!(error instanceof Stripe.errors.StripeError)) return 'failed';
+  if (error instanceof Stripe.errors.StripeRateLimitError) return 'limited';
+  const { StripeConnectionError, StripeAuthenticationError, StripePermissionError } = Stripe.errors;
+  const isAway = [StripeConnectionError, StripeAuthenticationError, StripePermissionError].some(
+    (one) => error instanceof one,
+  );
+  return isAway || (error.statusCode ?? 0) >= 500 ? 'away' : 'failed';
 }
 
 /** How long an event that failed so many times rests. */

@@ -11,7 +11,7 @@ const READ_TIMEOUT_MS = 1_000;
 export type Refusal = 'signature' | 'too_large' | 'not_json' | 'not_an_event' | 'wrong_mode' | 'not_stored';
 
 /** How an event that was taken up came out of it. */
-export type Outcome = 'processed' | 'ignored' | 'failed' | 'dead' | 'limited';
+export type Outcome = 'processed' | 'ignored' | 'failed' | 'dead' | 'away' | 'limited';
 
 export class PaymentMetrics {
   readonly #received: Counter<'type' | 'known'>;
@@ -34,7 +34,7 @@ export class PaymentMetrics {
     });
     this.#attempts = new Counter({
       name: 'tollgate_stripe_event_attempts_total',
-      help: 'Times that events were taken up, by outcome: processed, ignored, failed, dead, limited.',
+      help: 'Times that events were taken up, by outcome: processed, ignored, failed, dead, away, limited.',
       labelNames: ['outcome'],
       registers,
     });

@@ -230,6 +230,27 @@ describe('an event that fails', () => {
     expect((await claimDue(rig.database.pool, 8, [])).claims).toEqual([]);
   });
 
+  it.each([
+    ['cannot be reached', new Stripe.errors.StripeConnectionError({ message: 'away', type: 'api_error' })],
+    ['breaks', new Stripe.errors.StripeAPIError({ message: 'away', type: 'api_error', statusCode: 503 })],
+    [
+      'does not take our key',
+      new Stripe.errors.StripeAuthenticationError({ message: 'who?', type: 'invalid_request_error' }),
+    ],
+    [
+      'does not let our key see it',
+      new Stripe.errors.StripePermissionError({ message: 'no', type: 'invalid_request_error' }),
+    ],
+  ])('because Stripe %s waits for as long as that lasts', async (_what, error) => {
+    await store(event());
+    await rig.database.pool.query('UPDATE stripe_events SET attempts = $1', [MOST_ATTEMPTS - 1]);
+    await quiet(inboxOf(failing(error)));
+    expect(await rows(rig)).toMatchObject([
+      { state: 'waiting', attempts: MOST_ATTEMPTS - 1, error: expect.stringContaining('Stripe') },
+    ]);
+    expect(alarms).toEqual([]);
+  });
+
   it('because it hangs leaves room for the others', async () => {
     const gate = Promise.withResolvers<void>();
     await store(event('invoice.paid', { object: 'invoice', id: 'in_slow' }));
