@@ -36,6 +36,17 @@ it('grants what was sold outside of Tollgate, when its price and whose it is are
   expect(await paymentOf(rig, intent)).toMatchObject({ kind: 'topup', reference: prices.pack, paid: 2100n });
 });
 
+it('settles what a payment granted for good, whatever is sold at its prices since', async () => {
+  const { account } = await rig.payer({ externalId: 'user-0', customer: null });
+  const later = (await rig.client.prices.create({ currency: 'usd', unit_amount: 700, product_data: { name: 'Later' } }))
+    .id;
+  const bought = [{ price: prices.pack }, { price: later }];
+  const { intent } = await paidByLink(bought, { client_reference_id: 'user-0' });
+  await rig.applyCatalog([{ kind: 'pack', name: 'later', body: { stripe_price: later, credits: '1000' } }]);
+  expect((await rig.sync('payment_intent', intent)).changed).toBe(false);
+  expect(await balanceOf(rig, account)).toBe(105);
+});
+
 it('never binds the account to the customer of a link, which anybody may open for it', async () => {
   const { account } = await rig.payer({ externalId: 'user-2', customer: null });
   await paidByLink([{ price: prices.pack }], { client_reference_id: 'user-2' });
