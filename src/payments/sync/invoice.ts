@@ -13,7 +13,7 @@ import { converge } from './converge.ts';
 import { type FetchedInvoice, fetchInvoice } from './invoice-facts.ts';
 import { subscriptionOf } from './invoice-reads.ts';
 import { grantsOf, type InvoiceGrant } from './lines.ts';
-import { noteOrphan, type OrphanReason } from './orphans.ts';
+import { noteOrphan, type OrphanReason, resolveOrphan } from './orphans.ts';
 import { accountOf, fetchSubscriber, type Subscriber } from './payer.ts';
 import { findPosted, LOT_KIND, lockWallet, type Posting, postPayment } from './post.ts';
 import { idOf, NOT_OURS, type SyncResult } from './types.ts';
@@ -66,14 +66,16 @@ function orphanReason(fetched: Fetched, payer: { isErased: boolean } | null): Or
   return fetched.grants.some(({ credits }) => credits > MAX_NANO) ? 'too_much' : null;
 }
 
+/** Lists it for a person to decide; once all of its money went back, nothing is left to. */
 async function listOrphan(db: PoolClient, fetched: Fetched, reason: OrphanReason): Promise<SyncResult> {
-  const { invoice } = fetched;
+  const { invoice, standing } = fetched;
+  if (standing.reversed === standing.paid) return { changed: await resolveOrphan(db, invoice.id), ours: false };
   const changed = await noteOrphan(db, {
     id: invoice.id,
     kind: invoice.object,
     customer: idOf(invoice.customer),
     currency: invoice.currency,
-    amountMinor: fetched.standing.paid,
+    amountMinor: standing.paid,
     reason,
   });
   return { changed, ours: false };

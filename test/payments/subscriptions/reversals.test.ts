@@ -158,6 +158,9 @@ test('a price that no plan has is listed where the customer is ours, and allows 
   expect(await orphans(invoice)).toEqual([{ reason: 'no_price', open: true }]);
   expect(await rig.held(account)).toBe('0');
   expect(await rig.stated(account)).toEqual([]);
+  await rig.stripe.refunds.create({ payment_intent: await rig.intentOf(invoice) });
+  await rig.synced(invoice);
+  expect(await orphans(invoice)).toEqual([{ reason: 'no_price', open: false }]);
 });
 
 test('a payment link finds its account by the reference that it carries', async () => {
