@@ -15,7 +15,7 @@ import { findPayer } from './accounts.ts';
 import { itemLines, soldLines } from './bought.ts';
 import { converge } from './converge.ts';
 import { noteOrphan, type OrphanReason, resolveOrphan } from './orphans.ts';
-import { findPosted, type GrantLine, lockWallet, type Posting, postPayment } from './post.ts';
+import { findPosted, type GrantLine, lockWallet, lockWalletsOf, type Posting, postPayment } from './post.ts';
 import { type Fetched, packsOf, readPayment, readSession } from './read.ts';
 import { reversedMinor } from './reversed.ts';
 import type { SyncResult } from './types.ts';
@@ -47,6 +47,7 @@ interface Own {
 }
 
 async function post(deps: PaymentDeps, db: PoolClient, fetched: Fetched): Promise<SyncResult> {
+  await lockWalletsOf(db, fetched.key);
   const own: Own = {
     checkout: fetched.session === null ? null : await checkoutOf(db, fetched.session),
     recharge: fetched.intent === null ? null : await rechargeOf(db, fetched.intent),

@@ -46,6 +46,18 @@ export async function lockWallet(db: PoolClient, account: bigint): Promise<void>
   await db.query('SELECT FROM wallets WHERE account_id = $1 FOR UPDATE', [account]);
 }
 
+/**
+ * Locks the wallets of what is known of a payment: its account's, and of a recharge that a repair moved away from the account that made
+ * it, that one's too. In order, as everybody locks several.
+ */
+export async function lockWalletsOf(db: PoolClient, key: string): Promise<void> {
+  await db.query(
+    `SELECT FROM wallets WHERE account_id IN (SELECT account_id FROM payments WHERE payment_key = $1
+       UNION ALL SELECT account_id FROM recharges WHERE payment_intent = $1) ORDER BY account_id FOR UPDATE`,
+    [key],
+  );
+}
+
 /** Grants what was not granted yet, and claws back, or gives back, the difference. Says whether credits moved. */
 export async function postPayment(db: PoolClient, posting: Posting): Promise<boolean> {
   await lockWallet(db, posting.account);
