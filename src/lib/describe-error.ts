@@ -6,7 +6,7 @@ const LONGEST = 500;
  * addresses that its message may quote; at most 500 characters.
  */
 export function describeError(error: unknown): string {
-  const { name, type, message, code } = error as Partial<Record<'name' | 'type' | 'message' | 'code', unknown>>;
+  const { name, type, message, code } = Object(error) as Partial<Record<'name' | 'type' | 'message' | 'code', unknown>>;
   const kind = typeof type === 'string' ? type : String(name ?? 'Error');
   return `${kind}${code === undefined ? '' : ` (${String(code)})`}: ${String(message ?? error)}`
     .slice(0, 4 * LONGEST)

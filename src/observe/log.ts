@@ -1,5 +1,6 @@
 /** Structured logs, one JSON line each. The request line holds ids, model, status, charge and time: never a prompt, key or query. */
 import { destination, type Logger, pino } from 'pino';
+import { describeError } from '../lib/describe-error.ts';
 
 export type { Logger } from 'pino';
 
@@ -21,9 +22,17 @@ function time(): string {
   return lastTime;
 }
 
+/** An error of a library carries what was sent and received; only its words and where it was thrown are told, and those of its cause. */
+function tellError(error: unknown): object {
+  if (!(error instanceof Error)) return { message: describeError(error) };
+  const { stack = '', cause } = error;
+  const at = stack.split('\n').filter((line) => /^ +at /.test(line));
+  return { message: describeError(error), at, ...(cause !== undefined && { cause: describeError(cause) }) };
+}
+
 /** A logger on standard output, or on `fd`. Call `flush` before the process ends. */
 export function createLogger(level: LogLevel, fd = 1): Logger {
-  return pino({ level, base: null, timestamp: time }, destination({ fd, ...CHUNKS }));
+  return pino({ level, base: null, timestamp: time, serializers: { err: tellError } }, destination({ fd, ...CHUNKS }));
 }
 
 /** A logger that says nothing, for commands and tests. */

@@ -200,7 +200,8 @@ async function stateOf(rig: Rig): Promise<string> {
   const sums = tables.map(
     ({ name }) => `SELECT '${name}' AS name, md5(string_agg(t::text, '|' ORDER BY t::text)) FROM ${name} t`,
   );
-  const { rows } = await rig.database.pool.query(sums.join(' UNION ALL '));
+  // In an order of its own: the tables are read by several processes, and come as they are done.
+  const { rows } = await rig.database.pool.query(`${sums.join(' UNION ALL ')} ORDER BY 1`);
   return rows.map((row: object) => Object.values(row).join(' ')).join('\n');
 }
 
