@@ -70,6 +70,7 @@ function toLine(line: Stripe.InvoiceLineItem): LineFacts {
     isProration: details?.proration ?? false,
     isCredit: line.amount < 0 || credited !== null,
     credits: credited?.invoice ?? null,
+    creditedLines: credited?.invoice_line_items ?? [],
     isTakenThere: false,
     start: new Date(line.period.start * 1000),
     end: new Date(line.period.end * 1000),

@@ -25,6 +25,8 @@ export interface LineFacts {
   isCredit: boolean;
   /** The invoice of that line, where Stripe says so. */
   credits: string | null;
+  /** The lines of that invoice which it gives back, where Stripe says so. */
+  creditedLines?: readonly string[];
   /** What it gives back is taken back of that invoice (`given-back.ts`), so it is not set off here. */
   isTakenThere: boolean;
   start: Date;
