@@ -156,7 +156,11 @@ function regularGrants(
   if (share.part === 0n) {
     const credits = line.amount === 0n ? included.trial : 0n;
     const trial = { line: `${line.id}:trial:${plan.name}`, kind: LOT_KIND.subscription, credits, paid: null };
-    const times = { startsAt: null, expiresAt: line.end, reason: `Included in trials of the plan "${plan.name}"` };
+    const times = {
+      startsAt: null,
+      expiresAt: untilRenewed(line.end),
+      reason: `Included in trials of the plan "${plan.name}"`,
+    };
     return [{ ...trial, ...times, once: { plan: plan.name, what: 'trial' } }];
   }
   if (included.every === 'once') {
@@ -178,6 +182,13 @@ function regularGrants(
       ? [{ start: line.start, end: line.end, weight: 1n }]
       : (isWhole ? wholeMonths : monthsLeft)(line.start, line.end, months);
   return lots({ of: line.id, paid: line.asked, paidAt, included, reason }, total, stretches, null);
+}
+
+/** Stripe bills a renewal when a period ends and collects it about an hour later: whoever renews is not without credits meanwhile. */
+const RENEWAL_MS = 6 * 3_600_000;
+
+function untilRenewed(end: Date): Date {
+  return new Date(end.getTime() + RENEWAL_MS);
 }
 
 interface Terms {
@@ -219,7 +230,7 @@ function lots(terms: Terms, total: bigint, stretches: readonly Stretch[], otherw
     credits: lot.credits,
     paid: n === 0 ? paid : null,
     startsAt: n === 0 ? null : lot.start,
-    expiresAt: included.rollover === 'all' ? null : lot.end,
+    expiresAt: included.rollover === 'all' ? null : n === open.length - 1 ? untilRenewed(lot.end) : lot.end,
     reason,
     once: null,
   }));

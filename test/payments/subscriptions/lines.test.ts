@@ -84,6 +84,14 @@ test('a month grants what the plan includes, times the quantity, until it ends',
   expect(granted([line('pro_month', 2000)], prices).grants[0]).toMatchObject({ kind: 11, paid: 2000n });
 });
 
+test('what ends with a period that may be renewed lasts until that can have been paid; months of a year follow at once', () => {
+  const ends = (...args: Parameters<typeof granted>) =>
+    granted(...args).grants.map(({ expiresAt }) => expiresAt?.toISOString());
+  expect(ends([line('pro_month', 2000)], { pro_month: price(2000) })).toEqual(['2026-02-01T06:00:00.000Z']);
+  const year = ends([line('pro_year', 20_000, YEAR)], { pro_year: yearly(20_000) }, { paidAt: YEAR.start });
+  expect([year.length, year[0], year.at(-1)]).toEqual([12, '2026-02-28T00:00:00.000Z', '2027-01-31T06:00:00.000Z']);
+});
+
 test.each<[string, LineFacts, PriceFacts, string[]]>([
   ['a price of 0 gives all', line('pro_month', 0), price(0), ['10000 to 2026-02-01']],
   ['a trial gives nothing', line('pro_month', 0), price(2000), []],
