@@ -70,14 +70,20 @@ export function standingsOf(members: readonly Member[]): Map<string, Standing> {
     if (standings.has(member.id)) return;
     const received = gifts.filter(({ to }) => to === member.id);
     const given = gifts.filter(({ from }) => from === member.id);
-    const paid = atLeast0(member.asked + sum(received.map(({ amount }) => amount)));
+    // What is given back of an add-on pays as what is given back of credits does: it was money before.
+    const barren = sum(member.lines.map(({ asked, isBarren }) => (isBarren && asked < 0n ? -asked : 0n)));
+    const paid = atLeast0(member.asked + barren + sum(received.map(({ amount }) => amount)));
     const refunded = member.reversed < paid ? member.reversed : paid;
     // Set before its givers are looked at, so that invoices which named each other would end all the same.
     standings.set(member.id, { paid, reversed: 0n, refunded, taken: new Set(received.map(({ line }) => line)) });
     for (const { from } of received) settle(members.find(({ id }) => id === from)!);
     const back =
       member.reversed + sum(given.map(({ amount }) => amount)) + sum(received.map((gift) => shortOf.get(gift) ?? 0n));
-    standings.set(member.id, { ...standings.get(member.id)!, reversed: back < paid ? back : paid });
+    // What is given back of credits is a share of their money, and not of what else the invoice was for.
+    const fertile = sum(member.lines.map(({ asked, isBarren }) => (isBarren || asked < 0n ? 0n : asked)));
+    const more =
+      fertile > 0n && fertile < paid ? sum(given.map(({ amount }) => (amount * paid) / fertile - amount)) : 0n;
+    standings.set(member.id, { ...standings.get(member.id)!, reversed: back + more < paid ? back + more : paid });
     let short = atLeast0(back - paid);
     for (const gift of given.toReversed()) {
       const part = short < gift.amount ? short : gift.amount;

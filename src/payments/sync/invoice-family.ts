@@ -38,7 +38,7 @@ async function fetchBound(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<K
   const add = async (one: Stripe.Invoice): Promise<void> => {
     const paidAt = paidAtOf(one);
     if (paidAt === null || known.has(one.id!)) return;
-    const lines = await withoutBarren(deps, await readLines(client, one), paidAt);
+    const lines = await withBarren(deps, one.id!, await readLines(client, one), paidAt);
     known.set(one.id!, { id: one.id!, invoice: one, paidAt, asked: askedOf(one), reversed: 0n, lines });
   };
   await add(invoice);
@@ -66,23 +66,35 @@ async function fetchBound(deps: PaymentDeps, invoice: Stripe.Invoice): Promise<K
 }
 
 /**
- * Lines, of which none gives back time that came without credits, as that of an add-on beside the plan: its money is none of theirs.
- * An invoice that was posted tells which of its lines granted; of one that was not yet, the catalog does.
+ * The lines of an invoice, of which none gives back time that came without credits, as that of an add-on beside the plan: its money is
+ * none of theirs. An invoice that was posted tells which of its lines granted; of one that was not yet, the catalog does.
  */
-async function withoutBarren(deps: PaymentDeps, lines: readonly LineFacts[], paidAt: Date): Promise<LineFacts[]> {
+async function withBarren(
+  deps: PaymentDeps,
+  id: string,
+  lines: readonly LineFacts[],
+  paidAt: Date,
+): Promise<LineFacts[]> {
   const back = lines.filter((line) => givesBack(line, paidAt));
-  if (back.length === 0) return [...lines];
   const { rows } = await deps.pool.query<{ invoice: string; granted: string[] }>(
     `SELECT payment_key AS invoice, array_remove(array_agg(split_part(line, ':', 1)), NULL) AS granted
        FROM payments LEFT JOIN payment_grants USING (payment_key) WHERE payment_key = ANY ($1) GROUP BY payment_key`,
-    [back.map(({ credits }) => credits)],
+    [[id, ...back.map(({ credits }) => credits)]],
   );
   const granted = new Map(rows.map((row) => [row.invoice, row.granted]));
-  const bears = ({ credits, creditedLines = [], price }: LineFacts): boolean => {
-    const there = granted.get(credits!);
-    if (there !== undefined && creditedLines.length > 0) return creditedLines.some((id) => there.includes(id));
+  const sells = ({ price }: LineFacts): boolean => {
     const sold = price === null ? undefined : deps.catalogs.current.sold.get(price);
-    return there !== undefined || (sold?.kind === 'plan' && (sold.plan.included?.credits ?? 0n) > 0n);
+    return sold?.kind === 'pack' || (sold?.kind === 'plan' && (sold.plan.included?.credits ?? 0n) > 0n);
   };
-  return lines.map((line) => (back.includes(line) && !bears(line) ? { ...line, credits: null } : line));
+  const bears = (line: LineFacts): boolean => granted.get(id)?.includes(line.id) ?? sells(line);
+  const givesCredits = (line: LineFacts): boolean => {
+    const there = granted.get(line.credits!);
+    const named = line.creditedLines ?? [];
+    if (there === undefined) return sells(line);
+    return named.length === 0 || named.some((one) => there.includes(one));
+  };
+  return lines.map((line) => {
+    if (!back.includes(line)) return { ...line, isBarren: line.asked > 0n && !bears(line) };
+    return givesCredits(line) ? line : { ...line, credits: null, isBarren: true };
+  });
 }

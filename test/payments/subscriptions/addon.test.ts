@@ -41,3 +41,27 @@ test('one that is added later goes alone, and the plan beside it still gives bac
   await rig.heard();
   expect(Number(await rig.held(account))).toBeLessThan(100);
 });
+
+test('up, down, off and on beside an add-on leave what is paid for, and no more', async () => {
+  const { account, customer } = await rig.subscriber();
+  const sub = await rig.stripe.subscriptions.create({ customer, items: [{ price: pro }, { price: addon }] });
+  const change = async (changeOf: (item: string, price: string) => object, more: object[] = []) => {
+    const { items } = await rig.stripe.subscriptions.retrieve(sub.id);
+    const changed = items.data.map(({ id, price }) => changeOf(id, price.id));
+    await rig.stripe.subscriptions.update(sub.id, {
+      items: [...changed, ...more],
+      proration_behavior: 'always_invoice',
+    });
+    await rig.heard();
+    return Number(await rig.held(account));
+  };
+  await rig.heard();
+  for (let times = 0; times < 2; times++) {
+    expect(await change((id, price) => (price === pro ? { id, deleted: true } : { id }))).toBeLessThan(100);
+    expect(await change((id) => ({ id }), [{ price: pro }])).toBeCloseTo(10_000, -2);
+  }
+  for (let times = 0; times < 2; times++) {
+    expect(await change((id) => ({ id, quantity: 5 }))).toBeCloseTo(50_000, -3);
+    expect(await change((id) => ({ id, quantity: 1 }))).toBeCloseTo(10_000, -2);
+  }
+});
