@@ -3,9 +3,8 @@ import { accountCreate, creditsGrant, keyCreate } from './cli/accounts.ts';
 import { type Command, helpOf, readLine, UsageError } from './cli/command.ts';
 import { catalogApply, ledgerRebuild, ledgerVerify, migrate, serve } from './cli/operations.ts';
 import { pricesImport } from './cli/prices.ts';
-import { stripeReconcile } from './cli/reconcile.ts';
 import { recordingsVerify } from './cli/recordings.ts';
-import { stripeReplay, stripeSetup } from './cli/stripe.ts';
+import { stripeReconcile, stripeReplay, stripeSetup } from './cli/stripe.ts';
 import { TollgateError } from './errors.ts';
 
 const COMMANDS: readonly Command[] = [

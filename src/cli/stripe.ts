@@ -1,15 +1,7 @@
-/** `stripe setup`, `stripe replay`. */
-import { loadConfig } from '../config.ts';
-import { TollgateError } from '../errors.ts';
-import { silentLogger } from '../observe/log.ts';
-import { stripeFault } from '../payments/faults.ts';
-import { Inbox } from '../payments/inbox.ts';
-import { claimOne } from '../payments/inbox-rows.ts';
-import { fetchIntoInbox, findInInbox, replayEvent } from '../payments/inbox-view.ts';
-import { sync } from '../payments/sync/sync.ts';
-import { type Endpoint, endpointUrl, setUpEndpoint } from '../payments/webhook-endpoint.ts';
-import { type Command, UsageError } from './command.ts';
-import { stripeOf, withPayments } from './payments.ts';
+/** `stripe setup`, `stripe replay`, `stripe reconcile`. What they do is loaded when it is done: the other commands start faster. */
+import type { Command } from './command.ts';
+
+const load = () => import('./stripe-runs.ts');
 
 export const stripeSetup: Command = {
   name: 'stripe setup',
@@ -20,51 +12,8 @@ export const stripeSetup: Command = {
     url: { value: 'URL', required: true, help: 'where Stripe reaches this gateway: https://gateway.example.com' },
     prune: { help: 'also delete endpoints of this URL in other versions of the API' },
   },
-  run: async ({ values, switches }) => {
-    const url = usable(values.url!);
-    const { client, livemode } = stripeOf(loadConfig());
-    const endpoint = await setUpEndpoint(client, url, { prune: switches.has('prune') }).catch((error) => {
-      throw inItsWords(error);
-    });
-    const { id, apiVersion, outcome, secret, others } = endpoint;
-    const mode = livemode ? 'live' : 'test';
-    const json = { id, url, mode, api_version: apiVersion, outcome, secret, others: others.map(toJson) };
-    return { json, text: inWords(endpoint, mode).join('\n') };
-  },
+  run: async (line) => (await load()).setUp(line),
 };
-
-const toJson = ({ id, apiVersion, deleted }: Endpoint['others'][number]) => ({ id, api_version: apiVersion, deleted });
-
-function usable(text: string): string {
-  try {
-    return endpointUrl(text);
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}
-
-function inWords({ id, url, outcome, secret, others }: Endpoint, mode: string): string[] {
-  const lines = [
-    outcome === 'made'
-      ? `Made ${id} (${mode} mode): Stripe sends its events to ${url}.`
-      : outcome === 'updated'
-        ? `Updated ${id} (${mode} mode): ${url} gets all the events now. Its secret stays.`
-        : `${id} (${mode} mode) sends all the events to ${url} already. Its secret is the one that was shown when it was made.`,
-  ];
-  const left = others.filter(({ deleted }) => !deleted);
-  if (secret !== null) {
-    lines.push('', 'Set this where the gateway reads its environment, and restart it. It is not shown again:', '');
-    lines.push(left.length === 0 ? `STRIPE_WEBHOOK_SECRET=${secret}` : `STRIPE_WEBHOOK_SECRET=<the old one>,${secret}`);
-  }
-  for (const one of others) {
-    const which = `${one.id}, of the same URL in version ${one.apiVersion ?? '(the default of the account)'}`;
-    lines.push(
-      '',
-      one.deleted ? `Deleted ${which}.` : `${which}, is left. Once the gateway has the new secret: --prune`,
-    );
-  }
-  return lines;
-}
 
 export const stripeReplay: Command = {
   name: 'stripe replay',
@@ -72,27 +21,17 @@ export const stripeReplay: Command = {
     'Brings the object of an event in line with Stripe, as if the event had just come; also one that never came.',
   positional: ['EVENT_ID'],
   options: {},
-  run: ({ positional }) =>
-    withPayments(async (deps) => {
-      const id = positional[0]!;
-      const known = (await findInInbox(deps.pool, id)) !== null;
-      if (!known && !(await fetchIntoInbox({ ...deps, log: silentLogger }, id))) {
-        throw new TollgateError('not_found', { message: `Neither the inbox nor Stripe has the event "${id}".` });
-      }
-      await replayEvent(deps.pool, id);
-      const claim = await claimOne(deps.pool, id);
-      // A gateway beside us may have been quicker: then it says how that went.
-      if (claim !== null) await new Inbox({ deps: { ...deps, log: silentLogger }, sync }).work(claim);
-      const { state, type, objectId, error } = (await findInInbox(deps.pool, id))!;
-      const failed = state === 'waiting' || state === 'dead';
-      const json = { id, type, object_id: objectId, state, error };
-      return { json, text: `${id} (${type} of ${objectId}): ${state}${error === null ? '' : `; ${error}`}`, failed };
-    }),
+  run: async (line) => (await load()).replay(line),
 };
 
-/** What Stripe says of a fault, to whoever holds its key. */
-function inItsWords(error: unknown): Error {
-  return stripeFault(error, silentLogger).code === 'stripe_unavailable'
-    ? new TollgateError('stripe_unavailable', { cause: error })
-    : new Error(`Stripe refused: ${(error as Error).message}`, { cause: error });
-}
+export const stripeReconcile: Command = {
+  name: 'stripe reconcile',
+  summary:
+    'Compares payments, subscriptions and events of the last 30 days with Stripe, beside a running gateway, and names each difference; exit status 1 while one remains.',
+  positional: [],
+  options: {
+    from: { value: 'DATE', help: 'since then: 2026-01-31, or an RFC 3339 time' },
+    repair: { help: 'bring what differs in line, and look at it again' },
+  },
+  run: async (line) => (await load()).reconcileNow(line),
+};

@@ -75,9 +75,9 @@ test('--help lists the commands, without a database', async () => {
 });
 
 test('what is no command has exit status 2, and gets the list', async () => {
-  const { status, out, err } = await tollgate(['stripe', 'reconcile']);
+  const { status, out, err } = await tollgate(['stripe', 'refund']);
   expect({ status, out }).toEqual({ status: 2, out: '' });
-  expect(err).toContain('There is no command "stripe reconcile".');
+  expect(err).toContain('There is no command "stripe refund".');
   for (const command of COMMANDS) expect(err).toContain(command);
 });
 
