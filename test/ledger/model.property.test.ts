@@ -32,7 +32,7 @@ import { KEY, type LedgerRig, OTHER_KEY, openLedger, second } from './rig.ts';
 import { type StoppedClock, stopClock } from './stopped-clock.ts';
 
 const SEED = Number(process.env.LEDGER_SEED ?? Date.now() % 2 ** 31);
-const RUNS = Number(process.env.LEDGER_RUNS ?? 200);
+const RUNS = Number(process.env.LEDGER_RUNS ?? 120);
 /** The UTC day and month that histories run into, in the tests' seconds: the first of the next month. */
 const TURN = (Date.UTC(second(0).getUTCFullYear(), second(0).getUTCMonth() + 1, 1) - second(0).getTime()) / 1000;
 const START = TURN - 12;

@@ -14,7 +14,12 @@ const LONGEST = number('STRIPE_LONGEST', 1);
 const RANDOM_WORDS = number('STRIPE_RANDOM', 0);
 const sharing = process.env.STRIPE_SHARING !== '0';
 /** Left out of short words: nothing in them is new there; of the two lives of subscriptions, which are long, the seed takes one. */
-const LONG = new Set(['refused', 'two', SEED % 2 === 0 ? 'subscription' : 'proration']);
+const LONG = new Set([
+  'refused',
+  'two',
+  SEED % 3 === 0 ? 'dispute' : 'refund',
+  SEED % 2 === 0 ? 'subscription' : 'proration',
+]);
 const AN_HOUR = 3_600_000;
 
 let rig: PayRig;
