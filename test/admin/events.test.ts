@@ -161,6 +161,7 @@ test('what is older than 90 days is deleted, and no younger', async () => {
   await rig.database.pool.query("UPDATE outbox SET at = at - interval '91 days' WHERE account_id = $1", [
     customer.account,
   ]);
+  await settled();
   const before = (await read()).length;
   await pruneOutbox(rig.database.pool);
   expect(await read()).toHaveLength(before - 1);

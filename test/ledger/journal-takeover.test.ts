@@ -164,7 +164,13 @@ describe('a gateway of which nothing is known', () => {
     const { gateway, ids } = await withRecords(2);
     const later = newId();
     rig.mend();
-    await gateway.writer.hold(hold(account, later, 10n));
+    // Its connection is made anew in its own time.
+    const taken = () =>
+      gateway.writer.hold(hold(account, later, 10n)).then(
+        () => true,
+        () => false,
+      );
+    await until('the ledger takes a hold again', taken);
     await until('its records are answered', () => gateway.journal.waiting === 0);
     expect(await kinds(), 'answered by its own writer').toEqual(['grant', 'charge', 'charge']);
     const first = await gateway.journal.fileName();
