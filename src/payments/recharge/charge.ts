@@ -85,7 +85,8 @@ async function charge(deps: PaymentDeps, purchase: Purchase, isFresh: () => bool
 async function send(deps: PaymentDeps, purchase: Purchase): Promise<void> {
   const id = publicId('rch', purchase.recharge_id);
   const params: Stripe.PaymentIntentCreateParams = {
-    amount: Number(purchase.amount_minor.toString()),
+    // As a number for the library alone: it has at most eight digits (recharge_buys_something).
+    amount: Number(purchase.amount_minor),
     currency: purchase.currency,
     customer: purchase.customer,
     payment_method: purchase.payment_method!,
