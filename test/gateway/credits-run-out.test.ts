@@ -80,8 +80,13 @@ describe('a stream whose credits run out', () => {
 
   it('among twenty at once on one account: each ends well, and together they cost no more than there was', async () => {
     const account = await createTestAccount(world, '60');
-    world.upstream.script(chat({ pieces: LONG }));
-    const answers = await Promise.all(Array.from({ length: 20 }, () => read(account)));
+    // Each has its first slice before any asks for a second one.
+    world.upstream.script(stream({ pieces: LONG }, at(0, hold)));
+    const arrived = world.upstream.arrived(world.upstream.requests.length + 20);
+    const reads = Promise.all(Array.from({ length: 20 }, () => read(account)));
+    await Promise.race([arrived, reads]);
+    world.upstream.release();
+    const answers = await reads;
     // What one that is cut gives back may carry another to its end: that one is whole. There is not enough for all.
     for (const { chunks, text } of answers) {
       expect(text.length).toBeGreaterThan(500);
