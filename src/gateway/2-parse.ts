@@ -1,6 +1,5 @@
 /** Step 2: the body → the few fields that bear on routing and cost. The bytes themselves stay as they came. */
 import { TollgateError } from '../errors.ts';
-import { parseChatRequest } from '../metering/chat-request.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import { encodingOf } from '../metering/tokens/encodings.ts';
 import { type Context, need } from './context.ts';
@@ -11,12 +10,13 @@ const DOUBT = 8;
 /** Fills `body` and `request`. Throws `invalid_json` or `invalid_request`. */
 export function parse(context: Context, body: Buffer): void {
   context.body = body;
-  context.request = parseChatRequest(body);
+  context.request = context.endpoint.requests.read(body);
 }
 
 /** Whether the bytes leave a doubt that a prompt fits the model: a token is a byte at least. */
 export function mayBeTooLong(context: Context): boolean {
-  return need(context, 'body').length > (need(context, 'model').contextWindow ?? Number.POSITIVE_INFINITY);
+  const { bytes, reads } = need(context, 'request');
+  return bytes > reads * (need(context, 'model').contextWindow ?? Number.POSITIVE_INFINITY);
 }
 
 /**
@@ -25,12 +25,14 @@ export function mayBeTooLong(context: Context): boolean {
  */
 export async function refuseTooLong(context: Context, tokens: TokenCounter): Promise<void> {
   const { contextWindow, name } = need(context, 'model');
+  const { reads } = need(context, 'request');
   if (contextWindow === null) return;
-  const enough = Math.ceil(contextWindow * (1 + 1 / DOUBT));
+  const enough = Math.ceil(reads * contextWindow * (1 + 1 / DOUBT));
   const counted = (await tokens.countPrompt(need(context, 'body'), encodingOf(name), enough))?.tokens ?? 0;
   if (counted <= enough) return;
+  const { promptField } = context.endpoint.requests;
   throw new TollgateError('context_length_exceeded', {
-    param: 'messages',
-    message: `This model's maximum context length is ${contextWindow} tokens. However, your messages resulted in about ${counted} tokens or more. Please reduce the length of the messages.`,
+    param: promptField,
+    message: `This model's maximum context length is ${contextWindow} tokens. However, your ${promptField} resulted in about ${counted} tokens or more. Please reduce the length of the ${promptField}.`,
   });
 }

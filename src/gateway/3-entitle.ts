@@ -2,12 +2,12 @@
 
 import { isBehind, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
-import type { Price } from '../catalog/price.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
 import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
-import { refuseUnpriced } from '../metering/request-asks.ts';
+import { refuseUnpriced } from '../metering/requests/asks.ts';
+import type { MeteredRequest } from '../metering/requests/types.ts';
 import { accept } from './1-authenticate.ts';
 import { type Context, need } from './context.ts';
 
@@ -23,12 +23,13 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const principal = need(context, 'principal');
   if (isBehind(principal, context.catalog.version))
     throw new TollgateError('overloaded', { cause: 'what is known of the account is old' });
-  const name = need(context, 'request').model;
+  const request = need(context, 'request');
+  const name = request.model;
   const decision = accessOf(context.catalog, principal).model(name);
-  if (!decision.allowed) throw decision.code === 'model_not_found' ? notFound(name) : notEntitled('model', decision);
+  if (!decision.allowed) throw decision.code === 'model_not_found' ? missing(request) : notEntitled('model', decision);
   const { model } = decision;
-  if (!pricesText(model.price)) throw notFound(name);
-  refuseUnpriced(need(context, 'request').asks, model.price, name);
+  if (!context.endpoint.requests.isPriced(model.price, request)) throw missing(request);
+  refuseUnpriced(request.asks, model.price, name);
   context.model = model;
 }
 
@@ -44,18 +45,17 @@ export async function entitleAfresh(context: Context, catalogs: CatalogCache, pr
   entitle(context, catalogs);
 }
 
-/**
- * Whether text going in and coming out has a price: either each has one, or the request as a whole and tokens none. A
- * model with only one side priced would give the other away.
- */
-function pricesText({ units }: Price): boolean {
-  const sides = [units.input, units.output].filter((side) => side !== undefined).length;
-  return sides === 2 || (sides === 0 && units.request !== undefined);
-}
-
-function notFound(name: string): TollgateError {
+/** One that is not named was never asked for: it is missed in the request, and not in the catalog. */
+function missing({ model, namesModel }: MeteredRequest): TollgateError {
+  if (!namesModel) {
+    return new TollgateError('invalid_request', {
+      param: 'model',
+      message:
+        "Invalid value for 'model': must be the name of a model. GET /v1/models lists the models this key may use.",
+    });
+  }
   return new TollgateError('model_not_found', {
     param: 'model',
-    message: `The model ${JSON.stringify(name)} does not exist or you do not have access to it. GET /v1/models lists the models this key may use.`,
+    message: `The model ${JSON.stringify(model)} does not exist or you do not have access to it. GET /v1/models lists the models this key may use.`,
   });
 }

@@ -79,7 +79,7 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
 
 /** The fewest input tokens that a count could find; `null`: it would find no less than the bytes say. */
 function leastInput(context: Context): number | null {
-  return leastExactBound(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
+  return leastExactBound(need(context, 'request'), need(context, 'model'));
 }
 
 /** A bound of the input by a count, where even its best would be of use with so much available; `null`: none. */
@@ -106,7 +106,7 @@ interface Bounds {
 function boundsOf(context: Context, creditsPerUsd: bigint, counted: number | null): Bounds {
   const request = need(context, 'request');
   const model = need(context, 'model');
-  const most = requestBounds(request, need(context, 'body').length, model, counted);
+  const most = requestBounds(request, model, counted);
   const { output } = most;
   const costOf = (tokens: number): bigint => {
     const bound = boundCharge({ ...most, output: tokens }, model.price, creditsPerUsd);
@@ -118,7 +118,9 @@ function boundsOf(context: Context, creditsPerUsd: bigint, counted: number | nul
 
 /** Whether less output may be had than was asked for: what is structured is of no use when it is cut. */
 function mayCut(context: Context): boolean {
-  return need(context, 'model').whenShort === 'clamp' && !need(context, 'request').structuredOutput;
+  const { mustBeWhole, n } = need(context, 'request');
+  const { limitFields } = context.endpoint.requests;
+  return need(context, 'model').whenShort === 'clamp' && !mustBeWhole && n > 0 && limitFields.length > 0;
 }
 
 /**
@@ -128,7 +130,9 @@ function mayCut(context: Context): boolean {
 function maySlice(context: Context): boolean {
   const request = need(context, 'request');
   const { onDisconnect, reasons } = need(context, 'model');
-  const hidesOutput = reasons || request.hidesOutput || context.endpoint.dialect.mostTokens === undefined;
+  const { dialect, ends } = context.endpoint;
+  const hidesOutput =
+    reasons || request.hidesOutput || dialect.mostTokens === undefined || ends.exhausted === undefined;
   return request.stream && request.n === 1 && !hidesOutput && onDisconnect !== 'drain' && mayCut(context);
 }
 
@@ -183,7 +187,7 @@ function holdFor(context: Context, { input, output, held, costOf }: Bounds, cred
   const model = need(context, 'model');
   const principal = need(context, 'principal');
   const want = costOf(held);
-  const likely = inputEstimate(request, need(context, 'body').length, model);
+  const likely = inputEstimate(request, model);
   const least = costOf(Math.min(output, LEAST_OUTPUT_TOKENS * request.n));
   return {
     verb: 'hold',
@@ -214,7 +218,8 @@ function holdFor(context: Context, { input, output, held, costOf }: Bounds, cred
  * the model gives, or where neither it nor the catalog says how much that is. `null`: none.
  */
 function unheldLimit(context: Context): number | null {
-  const { outputLimit } = need(context, 'request');
+  const { outputLimit, fixedOutput, n } = need(context, 'request');
+  if (n === 0 || fixedOutput !== null || context.endpoint.requests.limitFields.length === 0) return null;
   const { maxOutputTokens, statesMaxOutput } = need(context, 'model');
   if (outputLimit === null) return statesMaxOutput ? null : maxOutputTokens;
   return outputLimit > maxOutputTokens ? maxOutputTokens : null;

@@ -66,7 +66,11 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
       {
         path: context.endpoint.upstreamPath,
         headers: requestHeaders(context.headers),
-        body: editedBody(need(context, 'body'), request, upstreamModel, context.clampedTo, provider),
+        body: editedBody(need(context, 'body'), request, context.endpoint.requests, {
+          model: upstreamModel,
+          clampedTo: context.clampedTo,
+          provider,
+        }),
         upstreamModel,
       },
       relay,

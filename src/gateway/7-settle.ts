@@ -12,7 +12,7 @@ import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
-import { withUnreported } from '../metering/request-asks.ts';
+import { withUnreported } from '../metering/requests/asks.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
@@ -168,6 +168,6 @@ async function answerOf(
 /** What a stream has cost so far, at the frozen price: what the heartbeat notes, should this process die. */
 export function costSoFar(context: Context, relay: Relay, creditsPerUsd: bigint): bigint {
   const model = need(context, 'model');
-  const input = inputEstimate(need(context, 'request'), need(context, 'body').length, model);
+  const input = inputEstimate(need(context, 'request'), model);
   return charge({ input, output: relay.reader?.outputEstimate() ?? 0 }, model.price, creditsPerUsd);
 }

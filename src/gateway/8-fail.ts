@@ -29,8 +29,3 @@ export function errorOf(relayed: Failed): TollgateError {
       return new TollgateError('upstream_error');
   }
 }
-
-/** The frame that tells a client its stream broke: OpenAI's clients turn it into an exception. */
-export function errorFrame(error: TollgateError): string {
-  return `data: ${JSON.stringify(error.body())}\n\n`;
-}

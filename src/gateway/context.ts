@@ -13,24 +13,14 @@ import type { Catalog, Model } from '../catalog/types.ts';
 import type { Subject, Taken } from '../entitlements/limits/limiter.ts';
 import type { Hold } from '../ledger/operations.ts';
 import type { Uuid } from '../lib/ids.ts';
-import type { ChatRequest } from '../metering/chat-request.ts';
-import type { Dialect } from '../metering/readers/types.ts';
 import type { AttemptFacts, Policy } from '../metering/receipt.ts';
+import type { MeteredRequest } from '../metering/requests/types.ts';
+import type { Endpoint } from './endpoints.ts';
 import type { Claim } from './idempotency/claim.ts';
 import type { Slices } from './slices.ts';
 
 /** How the answer to the client ended, for the log and the receipt. */
 export type Disconnect = 'aborted' | 'drained';
-
-/** What is served and metered at one URL. */
-export interface Endpoint {
-  /** Its name on receipts. */
-  readonly name: string;
-  /** Its path at a provider: a constant, never a client's. */
-  readonly upstreamPath: string;
-  /** What its answers are read by. */
-  readonly dialect: Dialect;
-}
 
 export interface Context {
   // Filled when the request arrives.
@@ -49,7 +39,7 @@ export interface Context {
 
   // 2-parse
   body: Buffer | null;
-  request: ChatRequest | null;
+  request: MeteredRequest | null;
 
   // 3-entitle
   catalog: Catalog | null;

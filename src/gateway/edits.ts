@@ -1,41 +1,60 @@
 /**
- * The few edits a request body needs before it goes upstream, as splices of its bytes: the provider's name of the model, a
+ * The few edits a JSON body needs before it goes upstream, as splices of its bytes: the provider's name of the model, a
  * lowered output limit, and the wish for usage at the end of a stream, in whichever form that provider takes them.
  */
 import { type Edit, scanObject, splice } from '../lib/json-scan.ts';
-import type { ChatRequest, Span } from '../metering/chat-request.ts';
+import type { MeteredRequest, RequestReader, Span } from '../metering/requests/types.ts';
 import type { Provider } from '../upstream/types.ts';
 
-/** The body as it goes upstream. `clampedTo`: the output limit of one choice, where it was lowered. */
-export function editedBody(
-  body: Buffer,
-  request: ChatRequest,
-  upstreamModel: string,
-  clampedTo: number | null,
-  provider: Pick<Provider, 'outputLimitField' | 'tellsUsageUnasked'>,
-): Buffer {
-  const { spans } = request;
+export interface Target {
+  /** The provider's own name of the model. */
+  model: string;
+  /** The output limit of one answer, where it was lowered. */
+  clampedTo: number | null;
+  provider: Pick<Provider, 'outputLimitField' | 'tellsUsageUnasked'>;
+}
+
+/** The body as it goes upstream. */
+export function editedBody(body: Buffer, request: MeteredRequest, reader: RequestReader, target: Target): Buffer {
+  const { spans, end } = request;
   const edits: Edit[] = [];
   const added: string[] = [];
-  if (upstreamModel !== request.model) edits.push({ ...spans.model, replacement: JSON.stringify(upstreamModel) });
-  if (clampedTo !== null) {
-    // Both fields bound the output where both are given; where neither is, the one that this provider takes is added.
-    const given = [spans.maxTokens, spans.maxCompletionTokens].filter((span) => span !== null);
-    for (const span of given) edits.push({ ...span, replacement: String(clampedTo) });
-    if (given.length === 0) added.push(`"${provider.outputLimitField}":${clampedTo}`);
+  const set = (field: string, json: string): void => {
+    const span = spans.get(field);
+    if (span === undefined) added.push(`"${field}":${json}`);
+    else edits.push({ ...span, replacement: json });
+  };
+  if (target.model !== request.model || !request.namesModel) set('model', JSON.stringify(target.model));
+  if (target.clampedTo !== null) {
+    for (const field of limitFields(request, reader, target)) set(field, String(target.clampedTo));
   }
-  if (provider.tellsUsageUnasked) {
-    if (spans.streamOptions !== null) edits.push(withoutStreamOptions(body));
-  } else if (request.stream && !request.includeUsage) {
-    if (spans.streamOptions === null) added.push('"stream_options":{"include_usage":true}');
-    else edits.push({ ...spans.streamOptions, replacement: withUsage(body, spans.streamOptions) });
+  if (reader.asksForUsage) {
+    const span = spans.get('stream_options');
+    if (target.provider.tellsUsageUnasked) {
+      if (span !== undefined) edits.push(withoutStreamOptions(body));
+    } else if (request.stream && !request.includeUsage) {
+      set('stream_options', withUsage(body, span));
+    }
   }
-  if (added.length > 0) edits.push({ start: spans.end, end: spans.end, replacement: `,${added.join(',')}` });
+  if (added.length > 0) {
+    if (end === null) throw new Error('a body that no member can be added to needs one');
+    edits.push({ start: end, end, replacement: `${spans.size > 0 ? ',' : ''}${added.join(',')}` });
+  }
   return splice(body, edits);
 }
 
+/** Both fields bound the output where both are given; where neither is, the one that this provider takes is added. */
+function limitFields({ spans }: MeteredRequest, reader: RequestReader, { provider }: Target): readonly string[] {
+  const given = reader.limitFields.filter((field) => spans.has(field));
+  if (given.length > 0) return given;
+  return reader.limitFields.includes(provider.outputLimitField)
+    ? [provider.outputLimitField]
+    : reader.limitFields.slice(0, 1);
+}
+
 /** The client's stream options with include_usage set; they are small, so they are written anew. */
-function withUsage(body: Buffer, span: Span): string {
+function withUsage(body: Buffer, span: Span | undefined): string {
+  if (span === undefined) return '{"include_usage":true}';
   const options = JSON.parse(body.toString('utf8', span.start, span.end)) as object | null;
   return JSON.stringify({ ...options, include_usage: true });
 }

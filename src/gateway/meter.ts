@@ -4,6 +4,7 @@ import { isInput, type Unit, type Usage } from '../catalog/units.ts';
 import { inputEstimate } from '../metering/bounds.ts';
 import { sumOf } from '../metering/readers/events.ts';
 import type { Reported, StreamReader } from '../metering/readers/types.ts';
+import type { Unreported } from '../metering/requests/types.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import type { UpstreamHeaders } from '../upstream/types.ts';
 import type { Metering } from './7-settle.ts';
@@ -11,6 +12,8 @@ import { type Context, need } from './context.ts';
 
 /** Of an answer whose text cannot be told from its syntax. */
 const BYTES_PER_TOKEN = 4;
+/** Of a stream, what was generated is counted. */
+const UNSEEN: Unreported = { bytes: 0, contentType: null };
 
 export interface MeterDeps {
   tokens: TokenCounter;
@@ -27,12 +30,14 @@ export async function meterBody(
   { headers, body, bytes }: { headers: UpstreamHeaders; body: Buffer | null; bytes: number },
 ): Promise<Metering | null> {
   const read = body === null ? null : context.endpoint.dialect.readJson(body, headers);
-  if (read === null) return estimate(context, deps, [], bytes);
+  const answer = { bytes, contentType: contentTypeOf(headers) };
+  if (read === null) return estimate(context, deps, answer, [], bytes);
   const { beside, terms } = read;
   const reported = read.reported ?? read.inHeaders;
   if (reported !== undefined) return asReported(context, reported, beside, terms);
   if (read.isError) return null;
-  const counted = await estimate(context, deps, read.generatedText, read.generatedText.length === 0 ? bytes : 0);
+  const { generatedText } = read;
+  const counted = await estimate(context, deps, answer, generatedText, generatedText.length === 0 ? bytes : 0);
   return { ...counted, usage: sumOf([counted.usage, beside]), terms };
 }
 
@@ -40,7 +45,7 @@ export async function meterBody(
 export async function meterStream(context: Context, deps: MeterDeps, reader: StreamReader): Promise<Metering> {
   const reported = reader.usage();
   if (reported !== null) return asReported(context, reported, reader.beside(), reader.terms());
-  return { ...(await estimate(context, deps, reader.generatedText())), terms: reader.terms() };
+  return { ...(await estimate(context, deps, UNSEEN, reader.generatedText())), terms: reader.terms() };
 }
 
 /**
@@ -56,7 +61,9 @@ export async function meterCut(
   const reported = reader?.usage() ?? null;
   const metering = reported === null ? null : asReported(context, reported, reader!.beside(), reader!.terms());
   if (metering !== null && reader!.finished) return metering;
-  const counted = { ...(await estimate(context, deps, reader?.generatedText() ?? [], bytes)), terms: reader?.terms() };
+  const answer = { bytes, contentType: null };
+  const generated = reader?.generatedText() ?? [];
+  const counted = { ...(await estimate(context, deps, answer, generated, bytes)), terms: reader?.terms() };
   if (metering === null) return counted;
   const { usage, terms } = metering;
   const output = (usage.output ?? 0) + (usage.reasoning ?? 0);
@@ -79,14 +86,28 @@ function asReported(context: Context, reported: Reported, beside: Usage, terms: 
 }
 
 function likelyInput(context: Context): number {
-  return inputEstimate(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
+  return inputEstimate(need(context, 'request'), need(context, 'model'));
 }
 
-/** A count of what was generated, or of `unread` bytes of an answer that cannot be read; the settle caps it at the hold. */
-async function estimate(context: Context, deps: MeterDeps, generated: string[], unread = 0): Promise<Metering> {
-  if (context.endpoint.dialect.unmetered) return { usage: {}, source: 'provider' };
+/** What a request tells by itself; else a count of what was generated, or of `unread` bytes of an answer that cannot be read; the settle caps it at the hold. */
+async function estimate(
+  context: Context,
+  deps: MeterDeps,
+  answer: Unreported,
+  generated: string[],
+  unread = 0,
+): Promise<Metering> {
+  const { dialect, requests } = context.endpoint;
+  if (dialect.unmetered) return { usage: {}, source: 'provider' };
+  const own = requests.usedUnreported?.(need(context, 'request'), need(context, 'model'), answer);
+  if (own !== undefined) return { usage: own.usage, source: own.exact ? 'provider' : 'estimated' };
   const usage: Usage = { input: likelyInput(context) };
   if (generated.length > 0) usage.output = await deps.tokens.count(generated, need(context, 'model').name);
   else if (unread > 0) usage.output = Math.ceil(unread / BYTES_PER_TOKEN);
   return { usage, source: 'estimated' };
+}
+
+function contentTypeOf(headers: UpstreamHeaders): string | null {
+  const type = headers['content-type'];
+  return typeof type === 'string' ? type : null;
 }

@@ -16,8 +16,7 @@ import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
 import { charged, release, type SettleDeps, settle } from './7-settle.ts';
-import { errorFrame, errorOf } from './8-fail.ts';
-import { closingFrames } from './closing.ts';
+import { errorOf } from './8-fail.ts';
 import { type Context, need } from './context.ts';
 import type { Answer } from './idempotency/seal.ts';
 import { type ClaimDeps, claimKey } from './idempotency/step.ts';
@@ -128,7 +127,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       const metering = charged(context, deps, await meterCut(context, deps, relayed));
       await settle(context, deps, metering);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
-      const rest = Buffer.from(closingFrames(relayed.unsent, usage));
+      const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage));
       await context.claim?.keep(rest);
       if (!response.destroyed) response.end(rest);
       return;
@@ -171,7 +170,7 @@ async function concludeFailure(context: Context, relayed: Failed, deps: GatewayD
   // Something was sent, so the connection is cut; a stream first says why, unless the provider did.
   const told = relayed.kind === 'cut_short' && relayed.errorSent;
   if (relayed.kind !== 'refused' && 'reader' in relayed && relayed.reader !== null && !told) {
-    response.write(errorFrame(error), () => response.destroy());
+    response.write(context.endpoint.ends.error(error), () => response.destroy());
   } else response.destroy();
 }
 
@@ -200,7 +199,7 @@ function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promis
 /** A fault of ours after the hold: it must not stay open. What was served is not known, so it costs what a death would. */
 async function endFaulted(context: Context, deps: GatewayDeps): Promise<void> {
   if (context.held === null || context.charged !== null) return;
-  const input = inputEstimate(need(context, 'request'), need(context, 'body').length, need(context, 'model'));
+  const input = inputEstimate(need(context, 'request'), need(context, 'model'));
   await settle(context, deps, { usage: { input }, source: 'estimated' });
 }
 

@@ -57,10 +57,7 @@ export async function admitAfresh(context: Context, deps: LimitDeps): Promise<vo
 function askOf(context: Context): Ask {
   const [principal, request, model] = [need(context, 'principal'), need(context, 'request'), need(context, 'model')];
   const subjects = subjectsOf(accessOf(need(context, 'catalog'), principal), principal, model.name);
-  const tokens =
-    subjects.length === 0
-      ? 0
-      : inputEstimate(request, need(context, 'body').length, model) + outputBound(request, model);
+  const tokens = subjects.length === 0 ? 0 : inputEstimate(request, model) + outputBound(request, model);
   return { request: context.publicId, tokens, subjects };
 }
 

@@ -1,6 +1,6 @@
 /**
- * The data plane, `/v1/*`: a table of endpoints. An endpoint that is not in it is `unknown_url`: what is not metered is
- * not served. Authentication runs before a body is read.
+ * The data plane, `/v1/*`: the endpoints of endpoints.ts. One that is not there is `unknown_url`: what is not metered is not
+ * served. Authentication runs before a body is read.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal, Scope } from '../accounts/principals.ts';
@@ -8,9 +8,9 @@ import { catalogFor } from '../entitlements/catalog-for.ts';
 import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
-import { dialectOf } from '../metering/readers/index.ts';
 import { authenticate, authenticateReader } from './1-authenticate.ts';
-import { type Endpoint, openContext } from './context.ts';
+import { openContext } from './context.ts';
+import { ENDPOINTS, type Endpoint } from './endpoints.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 
 declare module 'fastify' {
@@ -18,18 +18,6 @@ declare module 'fastify' {
     /** Set by the data plane's authentication. */
     principal: Principal | null;
   }
-}
-
-/** The metered endpoints, by URL. */
-const METERED: ReadonlyMap<string, Endpoint> = new Map([
-  ['/v1/chat/completions', endpoint('chat', '/chat/completions')],
-]);
-
-/** `apiStyle` names the endpoint on receipts, and its dialect (metering/readers/index.ts). */
-function endpoint(apiStyle: string, upstreamPath: string): Endpoint {
-  const dialect = dialectOf(apiStyle);
-  if (dialect === null) throw new Error(`there is no reader for ${apiStyle}`);
-  return { name: apiStyle, upstreamPath, dialect };
 }
 
 const NO_BODY = Buffer.alloc(0);
@@ -40,7 +28,7 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-    for (const [url, endpoint] of METERED) {
+    for (const [url, endpoint] of ENDPOINTS) {
       scope.post(url, { onRequest: authentication(deps, 'inference') }, (request, reply) => {
         meteredRequest(request, reply, endpoint, deps);
       });

@@ -8,9 +8,9 @@ import type { Price } from '../catalog/price.ts';
 import type { Bounds } from '../catalog/rating.ts';
 import type { Model } from '../catalog/types.ts';
 import type { Usage } from '../catalog/units.ts';
-import type { ChatRequest } from './chat-request.ts';
 import { pictureTokens } from './image-tokens.ts';
-import type { AskedUnit } from './request-asks.ts';
+import type { AskedUnit } from './requests/asks.ts';
+import type { MeteredRequest } from './requests/types.ts';
 
 /** What a model of unknown context window could read at most. */
 const UNKNOWN_WINDOW = 2_000_000;
@@ -21,15 +21,14 @@ const TOOL_PROMPT_TOKENS = 512;
 
 type Limits = Pick<Model, 'routes' | 'maxOutputTokens' | 'contextWindow'>;
 
-/** All that a request of that many bytes can use at a model, and the tier that may answer it. `counted`: its input is at most that. */
+/** All that a request can use at a model, and the tier that may answer it. `counted`: its input is at most that. */
 export function requestBounds(
-  request: ChatRequest,
-  bodyBytes: number,
+  request: MeteredRequest,
   model: Limits & Pick<Model, 'price'>,
   counted: number | null = null,
 ): Bounds {
   const { asks, parts } = request;
-  const byBytes = inputBound(request, bodyBytes, model);
+  const byBytes = inputBound(request, model);
   return {
     input: counted === null ? byBytes : Math.min(counted, byBytes),
     output: outputBound(request, model),
@@ -41,19 +40,19 @@ export function requestBounds(
   };
 }
 
-/** The most input tokens a request of that many bytes can be. */
-export function inputBound(request: ChatRequest, bodyBytes: number, model: Limits): number {
-  const window = model.contextWindow ?? UNKNOWN_WINDOW;
+/** The most input tokens a request can be. */
+export function inputBound(request: MeteredRequest, model: Limits): number {
+  const window = request.reads * (model.contextWindow ?? UNKNOWN_WINDOW);
   const ofParts = partsBound(request, model);
   if (ofParts === null) return window;
-  return Math.min(bodyBytes - request.parts.dataBytes + ofParts, window);
+  return Math.min(request.bytes - request.parts.dataBytes + ofParts, window);
 }
 
 /**
  * The most input tokens that are not among the text of a request: of its pictures and sounds, and of how to call its tools.
  * `null`: the context window alone bounds it, since it names what is not in the body, or reads what a provider's tool finds.
  */
-export function partsBound({ parts, asks, hasTools }: ChatRequest, { routes }: Limits): number | null {
+export function partsBound({ parts, asks, hasTools }: MeteredRequest, { routes }: Limits): number | null {
   if (parts.unbounded > 0 || asks.units.some(({ most }) => most > 0)) return null;
   const tokens = parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
   if (parts.pictures.length === 0) return tokens;
@@ -61,19 +60,20 @@ export function partsBound({ parts, asks, hasTools }: ChatRequest, { routes }: L
   return tokens + pictureTokens(parts.pictures, models);
 }
 
-/** What a request of that many bytes likely is in input tokens: what is charged when nobody says how many there were. */
-export function inputEstimate(request: ChatRequest, bodyBytes: number, model: Limits): number {
+/** What a request likely is in input tokens: what is charged when nobody says how many there were. */
+export function inputEstimate(request: MeteredRequest, model: Limits): number {
   const { dataBytes, likelyTokens } = request.parts;
-  const likely = Math.ceil((bodyBytes - dataBytes) / BYTES_PER_TOKEN) + likelyTokens;
-  return Math.min(likely, inputBound(request, bodyBytes, model));
+  const likely = Math.ceil((request.bytes - dataBytes) / BYTES_PER_TOKEN) + likelyTokens;
+  return Math.min(likely, inputBound(request, model));
 }
 
 /**
  * The most output tokens of all choices together: the client's own limit, else the model's. Thoughts, sound and the rejected
  * tokens of a prediction are within it.
  */
-export function outputBound(request: ChatRequest, model: Limits): number {
-  return request.n * Math.min(request.outputLimit ?? model.maxOutputTokens, model.maxOutputTokens);
+export function outputBound(request: MeteredRequest, model: Limits): number {
+  const { n, outputLimit, fixedOutput } = request;
+  return n * (fixedOutput ?? Math.min(outputLimit ?? model.maxOutputTokens, model.maxOutputTokens));
 }
 
 /** Of each unit that is not counted in tokens, the most that was asked for. */

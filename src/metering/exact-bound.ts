@@ -4,7 +4,7 @@
 import type { TiktokenEncoding } from 'tiktoken';
 import type { Model } from '../catalog/types.ts';
 import { partsBound } from './bounds.ts';
-import type { ChatRequest } from './chat-request.ts';
+import type { MeteredRequest } from './requests/types.ts';
 import type { TokenCounter } from './tokens/counter.ts';
 import { publishedEncodingOf } from './tokens/encodings.ts';
 
@@ -16,11 +16,11 @@ const SLACK = 64;
 const MOST_BYTES_PER_TOKEN = 8;
 
 /** The fewest tokens that a count could come to; `null`: its bytes bound it as well as can be. */
-export function leastExactBound(request: ChatRequest, bodyBytes: number, model: Model): number | null {
-  if (bodyBytes < LEAST_BYTES || encodingOfRoutes(model) === null) return null;
+export function leastExactBound(request: MeteredRequest, model: Model): number | null {
+  if (request.bytes < LEAST_BYTES || encodingOfRoutes(model) === null) return null;
   const ofParts = partsBound(request, model);
   if (ofParts === null) return null;
-  return Math.floor((bodyBytes - request.parts.dataBytes) / MOST_BYTES_PER_TOKEN) + ofParts;
+  return Math.floor((request.bytes - request.parts.dataBytes) / MOST_BYTES_PER_TOKEN) + ofParts;
 }
 
 /**
@@ -28,7 +28,7 @@ export function leastExactBound(request: ChatRequest, bodyBytes: number, model: 
  * at least: what is left of it, such as a text that is given twice, counts by its bytes. `null`: not counted.
  */
 export async function exactInputBound(
-  request: ChatRequest,
+  request: MeteredRequest,
   body: Buffer,
   model: Model,
   tokens: TokenCounter,

@@ -120,17 +120,18 @@ describe('bodies', () => {
     expect(answer).toMatchObject({ status: 413, error: { code: 'request_too_large' } });
   });
 
-  it('a prompt beyond the context window', async () => {
-    const messages = [{ role: 'user', content: 'one two three '.repeat(40_000) }];
-    const answer = await refusal(await post(gateway, account.key, JSON.stringify({ model: 'strict', messages })));
-    expect(answer).toMatchObject({ status: 400, error: { code: 'context_length_exceeded', param: 'messages' } });
-  });
-
-  it('but not one near the edge, where the provider knows best', async () => {
+  it('but no prompt near the edge of the context window: there the provider knows best', async () => {
+    // Starts the counter, which a slow machine takes longer for than a count may take.
     const rich = await createTestAccount(world, '1000');
     const messages = [{ role: 'user', content: 'one two three '.repeat(36_000) }];
     world.upstream.script('plain');
     expect((await post(gateway, rich.key, JSON.stringify({ model: 'strict', messages }))).status).toBe(200);
+  });
+
+  it('a prompt beyond the context window', async () => {
+    const messages = [{ role: 'user', content: 'one two three '.repeat(40_000) }];
+    const answer = await refusal(await post(gateway, account.key, JSON.stringify({ model: 'strict', messages })));
+    expect(answer).toMatchObject({ status: 400, error: { code: 'context_length_exceeded', param: 'messages' } });
   });
 
   it('a megabyte of one letter, which would take minutes to tokenise at once', async () => {

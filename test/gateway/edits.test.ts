@@ -1,16 +1,16 @@
 /** A request's body as a provider takes it: few bytes differ from what the client sent, and it is JSON as before. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { closingFrames } from '../../src/gateway/closing.ts';
 import { editedBody } from '../../src/gateway/edits.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
+import { chatEnds } from '../../src/gateway/stream-ends.ts';
+import { chatRequests, readChatRequest } from '../../src/metering/requests/chat.ts';
 
 const USUAL = { outputLimitField: 'max_completion_tokens', tellsUsageUnasked: false } as const;
 const UNASKED = { outputLimitField: 'max_tokens', tellsUsageUnasked: true } as const;
 
 function edited(body: string, provider: typeof USUAL | typeof UNASKED, clampedTo: number | null = null): string {
   const bytes = Buffer.from(body);
-  return editedBody(bytes, parseChatRequest(bytes), 'm', clampedTo, provider).toString();
+  return editedBody(bytes, readChatRequest(bytes), chatRequests, { model: 'm', clampedTo, provider }).toString();
 }
 
 const MESSAGES = '"messages":[{"role":"user","content":"hi"}]';
@@ -46,7 +46,9 @@ test('wherever they stand, the options are taken out, and all else stays', () =>
 
 test('a stream is ended like the frame that it ends before, a byte order mark in it or not', () => {
   for (const mark of ['', '\ufeff']) {
-    const [finish] = closingFrames(Buffer.from(`data: ${mark}{"id":"chatcmpl-1","model":"m"}\n\n`), null).split('\n\n');
+    const [finish] = chatEnds.exhausted!(Buffer.from(`data: ${mark}{"id":"chatcmpl-1","model":"m"}\n\n`), null).split(
+      '\n\n',
+    );
     expect(JSON.parse(finish!.slice('data: '.length))).toMatchObject({
       id: 'chatcmpl-1',
       choices: [{ finish_reason: 'length' }],

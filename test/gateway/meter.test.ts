@@ -7,10 +7,12 @@ import { parse } from '../../src/gateway/2-parse.ts';
 import type { Metering } from '../../src/gateway/7-settle.ts';
 import { type Context, openContext } from '../../src/gateway/context.ts';
 import { meterBody, meterCut, meterStream } from '../../src/gateway/meter.ts';
+import { chatEnds } from '../../src/gateway/stream-ends.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { uuidv7 } from '../../src/lib/ids.ts';
 import { dialectOf, splitterFor } from '../../src/metering/readers/index.ts';
 import type { StreamReader } from '../../src/metering/readers/types.ts';
+import { chatRequests } from '../../src/metering/requests/chat.ts';
 import type { TokenCounter } from '../../src/metering/tokens/counter.ts';
 
 /** Counts a token a character. */
@@ -20,7 +22,13 @@ const INPUT = Math.ceil(REQUEST.length / 4);
 
 function contextOf(style: string): Context {
   const response = new ServerResponse(new IncomingMessage(new Socket()));
-  const endpoint = { name: style, upstreamPath: '/', dialect: dialectOf(style)! };
+  const endpoint = {
+    name: style,
+    upstreamPath: '/',
+    requests: chatRequests,
+    dialect: dialectOf(style)!,
+    ends: chatEnds,
+  };
   const context = openContext(uuidv7(systemClock), 'req_1', endpoint, 0, { headers: {}, ip: '127.0.0.1' }, response);
   parse(context, Buffer.from(REQUEST));
   context.model = { name: 'm', routes: [], contextWindow: null, maxOutputTokens: 1_000 } as Partial<Model> as Model;

@@ -5,7 +5,7 @@ import { get_encoding } from 'tiktoken';
 import { describe, expect, it } from 'vitest';
 import { readPrice } from '../../src/catalog/price.ts';
 import { inputBound, inputEstimate, outputBound, requestBounds } from '../../src/metering/bounds.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
+import { readChatRequest } from '../../src/metering/requests/chat.ts';
 
 const model = {
   routes: [{ provider: 'p', model: 'gpt-4o-mini' }],
@@ -17,13 +17,13 @@ type Limits = typeof model;
 
 function bounds(request: object, limits: Limits = model) {
   const body = Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], ...request }));
-  const parsed = parseChatRequest(body);
+  const parsed = readChatRequest(body);
   return {
     bytes: body.length,
     data: parsed.parts.dataBytes,
-    all: requestBounds(parsed, body.length, limits),
-    bound: inputBound(parsed, body.length, limits),
-    estimate: inputEstimate(parsed, body.length, limits),
+    all: requestBounds(parsed, limits),
+    bound: inputBound(parsed, limits),
+    estimate: inputEstimate(parsed, limits),
     output: outputBound(parsed, limits),
   };
 }

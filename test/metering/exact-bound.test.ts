@@ -4,8 +4,8 @@ import { get_encoding } from 'tiktoken';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { Model } from '../../src/catalog/types.ts';
 import { inputBound } from '../../src/metering/bounds.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
 import { exactInputBound, leastExactBound } from '../../src/metering/exact-bound.ts';
+import { readChatRequest } from '../../src/metering/requests/chat.ts';
 import { TokenCounter } from '../../src/metering/tokens/counter.ts';
 import { publishedEncodingOf } from '../../src/metering/tokens/encodings.ts';
 import { silentLogger } from '../../src/observe/log.ts';
@@ -41,7 +41,7 @@ it('for any messages: at least the tokens of their texts and what is added to ea
   await fc.assert(
     fc.asyncProperty(messages, fc.boolean(), async (said, spaced) => {
       const body = Buffer.from(JSON.stringify({ model: 'm', messages: said }, null, spaced ? 2 : 0));
-      const request = parseChatRequest(body);
+      const request = readChatRequest(body);
       const bound = (await exactInputBound(request, body, GPT, counter))!;
       const read = said.reduce(
         (sum, { content }) => sum + tokenizer.encode_ordinary(content).length + PER_MESSAGE,
@@ -57,17 +57,17 @@ describe('a count', () => {
   const body = Buffer.from(
     JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'word '.repeat(2_000) }] }),
   );
-  const request = parseChatRequest(body);
+  const request = readChatRequest(body);
 
   it('comes to a quarter of the bytes of English', async () => {
     const bound = (await exactInputBound(request, body, GPT, counter))!;
-    expect(inputBound(request, body.length, GPT) / bound).toBeGreaterThan(4);
+    expect(inputBound(request, GPT) / bound).toBeGreaterThan(4);
   });
 
   it('keeps the bytes of all that is no text: tools, names, schemas', async () => {
     const tools = [{ type: 'function', function: { name: 'f', description: 'x'.repeat(5_000) } }];
     const asked = Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], tools }));
-    expect(await exactInputBound(parseChatRequest(asked), asked, GPT, counter)).toBeGreaterThan(5_000);
+    expect(await exactInputBound(readChatRequest(asked), asked, GPT, counter)).toBeGreaterThan(5_000);
   });
 
   it.each([
@@ -83,9 +83,9 @@ describe('a count', () => {
   ])('%s is in %s', (model, encoding) => expect(publishedEncodingOf(model)).toBe(encoding));
 
   it('is made only where all routes count alike', () => {
-    expect(leastExactBound(request, body.length, GPT)).toBeLessThan(2_000);
-    expect(leastExactBound(request, body.length, modelOf('gpt-4o', 'gpt-4'))).toBeNull();
-    expect(leastExactBound(request, body.length, modelOf('gpt-4o', 'claude-sonnet-4-5'))).toBeNull();
+    expect(leastExactBound(request, GPT)).toBeLessThan(2_000);
+    expect(leastExactBound(request, modelOf('gpt-4o', 'gpt-4'))).toBeNull();
+    expect(leastExactBound(request, modelOf('gpt-4o', 'claude-sonnet-4-5'))).toBeNull();
   });
 
   it('is not made of what only the window bounds', () => {
@@ -96,6 +96,6 @@ describe('a count', () => {
         messages: [{ role: 'user', content: [file, { type: 'text', text: 'x'.repeat(2_000) }] }],
       }),
     );
-    expect(leastExactBound(parseChatRequest(asked), asked.length, GPT)).toBeNull();
+    expect(leastExactBound(readChatRequest(asked), GPT)).toBeNull();
   });
 });

@@ -11,8 +11,8 @@ import { boundCharge, charge } from '../../src/catalog/rating.ts';
 import type { Unit, Usage } from '../../src/catalog/units.ts';
 import { TollgateError } from '../../src/errors.ts';
 import { requestBounds } from '../../src/metering/bounds.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
-import { refuseUnpriced } from '../../src/metering/request-asks.ts';
+import { refuseUnpriced } from '../../src/metering/requests/asks.ts';
+import { readChatRequest } from '../../src/metering/requests/chat.ts';
 
 const encodings = [get_encoding('o200k_base'), get_encoding('cl100k_base')];
 afterAll(() => {
@@ -176,7 +176,7 @@ it('a hold covers every honest charge within the limits of a request', () => {
   fc.assert(
     fc.property(someRequest, somePrice, someAnswer, (drawnRequest, written, answer) => {
       const body = bodyOf(drawnRequest);
-      const request = parseChatRequest(body);
+      const request = readChatRequest(body);
       const price = readPrice(written);
       try {
         refuseUnpriced(request.asks, price, request.model);
@@ -186,7 +186,7 @@ it('a hold covers every honest charge within the limits of a request', () => {
         return;
       }
       const model = { ...MODEL, price, routes: [{ provider: 'p', model: drawnRequest.model }] };
-      const held = boundCharge(requestBounds(request, body.length, model), price, 1_000n);
+      const held = boundCharge(requestBounds(request, model), price, 1_000n);
       const tiers = tiersOf(drawnRequest, written);
       const terms = { serviceTier: tiers[answer.tier % tiers.length] };
       const charged = charge(usageOf(drawnRequest, answer), price, 1_000n, terms);

@@ -13,8 +13,8 @@ import { isInput, isOutput, type Unit, type Usage } from '../../src/catalog/unit
 import { parseJson } from '../../src/lib/http-json.ts';
 import { isObject, type Json } from '../../src/lib/json.ts';
 import { requestBounds } from '../../src/metering/bounds.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
 import { pictureTokens } from '../../src/metering/image-tokens.ts';
+import { readChatRequest } from '../../src/metering/requests/chat.ts';
 import { type Row, recordedBytes, recordedRows, recordedUsage, shared } from '../support/recorded.ts';
 
 const OWN_PROMPT = 'the provider puts instructions of its own before the messages, and bills them';
@@ -120,7 +120,7 @@ function boundsOf(row: Row, json: Json, terms: Terms): Bounds {
   if (row.api_style === 'chat') {
     // Refused whatever its price; it would be bounded as any other.
     const { models: _models, search_settings: _settings, ...served } = named as Json;
-    return requestBounds(parseChatRequest(Buffer.from(JSON.stringify(served))), body.length, model);
+    return requestBounds(readChatRequest(Buffer.from(JSON.stringify(served))), model);
   }
   const { pictures, unbounded } = look(json);
   const window = terms.contextWindow ?? 2_000_000;

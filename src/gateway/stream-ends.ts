@@ -1,19 +1,32 @@
-/** How a stream ends whose credits ran out: as a provider ends one that has reached its output limit. */
+/** How a stream ends that no provider has ended: with an error, or because its credits ran out. */
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
+import type { TollgateError } from '../errors.ts';
 import { frameObject } from '../metering/readers/frames.ts';
+
+export interface StreamEnds {
+  /** The frames that tell a client its stream broke: official clients turn them into an exception. */
+  error(error: TollgateError): string;
+  /**
+   * The last frames of a stream whose credits ran out, as a provider ends one that has reached its output limit: with the usage
+   * where the client asked for it (else `null`). `like` is a frame of the stream, whose id, model and time they bear. Absent: such
+   * a stream cannot be ended well, so that all of it is held for.
+   */
+  exhausted?(like: Buffer, usage: Usage | null): string;
+}
 
 /** What all chunks of a stream have in common. */
 const HEAD = ['id', 'object', 'created', 'model', 'system_fingerprint'];
 
-/**
- * The last frames of a stream: why it ended, the usage where the client asked for it (else `null`), and `[DONE]`. `like` is
- * a frame of the stream, whose id, model and time they bear.
- */
-export function closingFrames(like: Buffer, usage: Usage | null): string {
+export const chatEnds: StreamEnds = {
+  error: (error) => `data: ${JSON.stringify(error.body())}\n\n`,
+  exhausted: (like, usage) => lastChunks(like, usage, { index: 0, delta: {}, logprobs: null, finish_reason: 'length' }),
+};
+
+function lastChunks(like: Buffer, usage: Usage | null, choice: object): string {
   const json = frameObject(like, 'sse') ?? {};
   const head: Record<string, unknown> = {};
   for (const field of HEAD) if (field in json) head[field] = json[field];
-  const finish = { ...head, choices: [{ index: 0, delta: {}, logprobs: null, finish_reason: 'length' }] };
+  const finish = { ...head, choices: [choice] };
   const chunks =
     usage === null
       ? [finish]

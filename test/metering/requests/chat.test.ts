@@ -1,10 +1,10 @@
 /** What bears on cost is read once and the same by everybody, or refused by name; all else stays as it came. */
 import { describe, expect, it } from 'vitest';
-import { TollgateError } from '../../src/errors.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
+import { TollgateError } from '../../../src/errors.ts';
+import { readChatRequest } from '../../../src/metering/requests/chat.ts';
 
 const MESSAGES = '"messages":[{"role":"user","content":"hi"}]';
-const parse = (text: string | Buffer) => parseChatRequest(Buffer.from(text));
+const parse = (text: string | Buffer) => readChatRequest(Buffer.from(text));
 const withField = (field: string) => `{"model":"m",${MESSAGES},${field}}`;
 
 function refusal(text: string | Buffer): { code: string; param: string | null } {
@@ -92,7 +92,7 @@ describe('a request', () => {
       includeUsage: false,
       n: 1,
       outputLimit: null,
-      structuredOutput: false,
+      mustBeWhole: false,
     });
   });
 
@@ -101,8 +101,8 @@ describe('a request', () => {
     ['a stream', '"stream":true,"stream_options":{"include_usage":true}', { stream: true, includeUsage: true }],
     ['the larger limit bounds', '"max_tokens":5,"max_completion_tokens":9', { outputLimit: 9 }],
     ['a whole float is whole', '"max_tokens":5.0,"n":2e0', { outputLimit: 5, n: 2 }],
-    ['structured output', '"response_format":{"type":"json_schema"}', { structuredOutput: true }],
-    ['text is not structured', '"response_format":{"type":"text"}', { structuredOutput: false }],
+    ['structured output', '"response_format":{"type":"json_schema"}', { mustBeWhole: true }],
+    ['text is not structured', '"response_format":{"type":"text"}', { mustBeWhole: false }],
     ['functions and custom tools', '"tools":[{"type":"function"},{"type":"custom"}]', {}],
     ['the default tier', '"service_tier":"auto","modalities":["text"]', {}],
     ['fields we do not know, twice', '"metadata":{"n":"x"},"x":1,"x":2,"X":3', {}],
@@ -113,16 +113,13 @@ describe('a request', () => {
   it('says where its fields stand, in bytes', () => {
     const text = ` {"é":"ü" , "model" : "m\\"x", ${MESSAGES}, "max_tokens": 5 ,"max_completion_tokens":7,"stream_options": {"a":1} } `;
     const body = Buffer.from(text);
-    const { spans, model } = parseChatRequest(body);
-    const at = (span: { start: number; end: number } | null) => body.toString('utf8', span?.start, span?.end);
+    const { spans, end, model } = readChatRequest(body);
+    const at = (span: { start: number; end: number } | undefined) => body.toString('utf8', span?.start, span?.end);
     expect(model).toBe('m"x');
-    expect([spans.model, spans.maxTokens, spans.maxCompletionTokens, spans.streamOptions].map(at)).toEqual([
-      '"m\\"x"',
-      '5',
-      '7',
-      '{"a":1}',
-    ]);
-    expect(body.toString('utf8', spans.end)).toBe('} ');
+    expect(
+      ['model', 'max_tokens', 'max_completion_tokens', 'stream_options'].map((field) => at(spans.get(field))),
+    ).toEqual(['"m\\"x"', '5', '7', '{"a":1}']);
+    expect(body.toString('utf8', end!)).toBe('} ');
   });
 });
 

@@ -1,15 +1,15 @@
 /** What a request asks for beside text has a price at its model, or is refused by the field that asks; nothing is free by silence. */
 import { describe, expect, it } from 'vitest';
-import { readPrice, type WrittenPrice } from '../../src/catalog/price.ts';
-import { TollgateError } from '../../src/errors.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
-import { MOST_CALLS, refuseUnpriced, withUnreported } from '../../src/metering/request-asks.ts';
-import { REQUEST_FIELDS } from '../../src/metering/request-fields.ts';
+import { readPrice, type WrittenPrice } from '../../../src/catalog/price.ts';
+import { TollgateError } from '../../../src/errors.ts';
+import { MOST_CALLS, refuseUnpriced, withUnreported } from '../../../src/metering/requests/asks.ts';
+import { readChatRequest } from '../../../src/metering/requests/chat.ts';
+import { REQUEST_FIELDS } from '../../../src/metering/requests/field-uses.ts';
 
 const TEXT: WrittenPrice = { input: '1', output: '2' };
 
 const parse = (fields: object) =>
-  parseChatRequest(Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], ...fields })));
+  readChatRequest(Buffer.from(JSON.stringify({ model: 'm', messages: [{ role: 'user', content: 'hi' }], ...fields })));
 const asked = (fields: object) => parse(fields).asks;
 
 /** The field that refuses, and what it says; `null`: it is served. */
@@ -96,9 +96,9 @@ describe('what nobody could price is refused whatever the price', () => {
     const text = (key: string) =>
       `{"model":"m","messages":[{"content":"x"}],"tools":[{"function":{},"${key}":"web_search"}]}`;
     // What primes the fault: an object that has a lone backslash for its key in the same place.
-    for (let i = 0; i < 3; i++) expect(() => parseChatRequest(Buffer.from(text('\\\\')))).toThrow();
+    for (let i = 0; i < 3; i++) expect(() => readChatRequest(Buffer.from(text('\\\\')))).toThrow();
     expect(() => {
-      refuseUnpriced(parseChatRequest(Buffer.from(text('\\u0074ype'))).asks, readPrice(TEXT), 'm');
+      refuseUnpriced(readChatRequest(Buffer.from(text('\\u0074ype'))).asks, readPrice(TEXT), 'm');
     }).toThrow(expect.objectContaining({ param: 'tools' }));
   });
 });

@@ -9,11 +9,11 @@
 export type FieldUse =
   /** Chooses the model, or the form of the answer. */
   | 'selects'
-  /** Is read by the model: bounded by its bytes, or by the rules of what it holds (bounds.ts). */
+  /** Is read by the model: bounded by its bytes, or by the rules of what it holds (../bounds.ts). */
   | 'input'
   /** Bounds what is generated, multiplies it, or moves it within its bound. */
   | 'output'
-  /** Asks for a unit or a tier that the model must have a price for (request-asks.ts). */
+  /** Asks for a unit or a tier that the model must have a price for (asks.ts). */
   | 'asks'
   /** Costs nothing of its own. */
   | 'free';

@@ -1,11 +1,11 @@
 /**
  * What a chat request asks for beside tokens of text: the units and the service tier that its model must have a price for.
- * Nothing is asked for silently: without a price it is refused, and what it may come to is held for (bounds.ts).
+ * Nothing is asked for silently: without a price it is refused, and what it may come to is held for (../bounds.ts).
  */
-import type { Price } from '../catalog/price.ts';
-import { isUnit, type Unit, type Usage } from '../catalog/units.ts';
-import { TollgateError } from '../errors.ts';
-import { isObject, type Json } from '../lib/json.ts';
+import type { Price } from '../../catalog/price.ts';
+import { isUnit, type Unit, type Usage } from '../../catalog/units.ts';
+import { TollgateError } from '../../errors.ts';
+import { isObject, type Json } from '../../lib/json.ts';
 import { isMisread, type MessageParts } from './message-parts.ts';
 
 /** A unit that a request may use. */

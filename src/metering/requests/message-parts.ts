@@ -2,9 +2,9 @@
  * The parts of messages that are not text: how many there are of each kind, by what bounds their tokens, and what they
  * likely are in tokens. Pictures, sound and files come as base64 in the body, by address, or by an id.
  */
-import { imageSizeOfDataUrl } from '../lib/image-size.ts';
-import { isObject, type Json } from '../lib/json.ts';
-import type { Picture } from './image-tokens.ts';
+import { imageSizeOfDataUrl } from '../../lib/image-size.ts';
+import { isObject, type Json } from '../../lib/json.ts';
+import type { Picture } from '../image-tokens.ts';
 
 export interface MessageParts {
   /** Each is bounded by the rule of the model's family. */

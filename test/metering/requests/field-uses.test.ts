@@ -6,11 +6,16 @@ import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { isObject, type Json } from '../../src/lib/json.ts';
-import { parseChatRequest } from '../../src/metering/chat-request.ts';
-import { costFieldsOf, REQUEST_FIELDS, type RequestEndpoint, useOf } from '../../src/metering/request-fields.ts';
+import { isObject, type Json } from '../../../src/lib/json.ts';
+import { readChatRequest } from '../../../src/metering/requests/chat.ts';
+import {
+  costFieldsOf,
+  REQUEST_FIELDS,
+  type RequestEndpoint,
+  useOf,
+} from '../../../src/metering/requests/field-uses.ts';
 
-const file = fileURLToPath(new URL('../../../shared/openai/openapi.yaml', import.meta.url));
+const file = fileURLToPath(new URL('../../../../shared/openai/openapi.yaml', import.meta.url));
 const present = existsSync(file);
 if (!present) console.warn(`NOT RUN: there is no description of OpenAI's API at ${file}`);
 const text = present ? readFileSync(file, 'utf8') : '';
@@ -80,7 +85,7 @@ describe('the table of request fields', () => {
 
 describe('a field of chat that is given twice', () => {
   const twice = (field: string) =>
-    parseChatRequest(Buffer.from(`{"model":"m","messages":[{"content":"x"}],"${field}":null,"${field}":null}`));
+    readChatRequest(Buffer.from(`{"model":"m","messages":[{"content":"x"}],"${field}":null,"${field}":null}`));
 
   it.each([...costFieldsOf('chat')])('is refused where it bears on cost: %s', (field) => {
     expect(() => twice(field)).toThrow(expect.objectContaining({ code: 'invalid_request', param: field }));

@@ -1,0 +1,34 @@
+/**
+ * What is served and metered, by URL. An endpoint is a row here: its path at a provider, how its requests are read, how its
+ * answers are, and how its streams end when they are not ended by a provider.
+ */
+import { dialectOf } from '../metering/readers/index.ts';
+import type { Dialect } from '../metering/readers/types.ts';
+import { chatRequests } from '../metering/requests/chat.ts';
+import type { RequestReader } from '../metering/requests/types.ts';
+import { chatEnds, type StreamEnds } from './stream-ends.ts';
+
+export interface Endpoint {
+  /** Its name on receipts. */
+  readonly name: string;
+  /** Its path at a provider: a constant, never a client's. */
+  readonly upstreamPath: string;
+  /** How its requests are read. */
+  readonly requests: RequestReader;
+  /** What its answers are read by. */
+  readonly dialect: Dialect;
+  /** What its streams end with where the gateway ends them. */
+  readonly ends: StreamEnds;
+}
+
+/** The metered endpoints, by URL. All are POST. */
+export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
+  ['/v1/chat/completions', endpoint('chat', '/chat/completions', chatRequests, chatEnds)],
+]);
+
+/** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */
+function endpoint(name: string, upstreamPath: string, requests: RequestReader, ends: StreamEnds): Endpoint {
+  const dialect = dialectOf(name);
+  if (dialect === null) throw new Error(`there is no reader for ${name}`);
+  return { name, upstreamPath, requests, dialect, ends };
+}

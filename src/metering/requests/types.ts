@@ -1,0 +1,77 @@
+/**
+ * A request as the gateway needs it: the few fields that bear on routing and cost, and where they stand in its bytes. Everything
+ * else stays as it came. What could cost and cannot be metered is refused when it is read, with its `param`.
+ */
+import type { Price } from '../../catalog/price.ts';
+import type { Model } from '../../catalog/types.ts';
+import type { Usage } from '../../catalog/units.ts';
+import type { Asks } from './asks.ts';
+import type { MessageParts } from './message-parts.ts';
+
+/** A range of the body. */
+export interface Span {
+  start: number;
+  end: number;
+}
+
+export interface MeteredRequest {
+  model: string;
+  /** Whether it names its model itself: else this is what its endpoint takes instead. */
+  namesModel: boolean;
+  stream: boolean;
+  /** Whether the client itself asked for the usage chunk. */
+  includeUsage: boolean;
+  /** Bytes that bound the tokens of its text: of a JSON body all of them. */
+  bytes: number;
+  /** How many times the context window may be read: once for each of several prompts. */
+  reads: number;
+  /** Answers that are billed, of all its prompts together, drafts included; 0: nothing is generated. */
+  n: number;
+  /** The client's own limit of one answer's output, in tokens: the larger where two fields say it. */
+  outputLimit: number | null;
+  /** The most output tokens of one answer where no limit of the client's and of the model says it, such as of a picture. */
+  fixedOutput: number | null;
+  /** It is of no use when it is cut: structured, or no text. */
+  mustBeWhole: boolean;
+  /** Parts of its prompt that are not text. */
+  parts: MessageParts;
+  /** Whether tools are described, whoever runs them. */
+  hasTools: boolean;
+  /** The units and the tier that the model must have a price for. */
+  asks: Asks;
+  /**
+   * Output may be billed that the answer does not show as text: sound, pictures, a draft's rejected tokens, what a model does
+   * with the tools that the provider runs.
+   */
+  hidesOutput: boolean;
+  /** What stands where in the body, by the name of the field; each at most once. */
+  spans: ReadonlyMap<string, Span>;
+  /** Where a member can be added: before the closing brace. `null`: none can. */
+  end: number | null;
+}
+
+/** What an answer is that reports no usage. */
+export interface Unreported {
+  /** Of its body, in all. */
+  bytes: number;
+  contentType: string | null;
+}
+
+/** How the requests of one endpoint are read. */
+export interface RequestReader {
+  /** Reads and checks a body. Throws `invalid_json` or `invalid_request` with `param`. */
+  read(body: Buffer): MeteredRequest;
+  /** The field that holds the prompt: the `param` of what is too long. */
+  readonly promptField: string;
+  /** The fields that limit the output; where a request has none of them, the first is added. Empty: there are none. */
+  readonly limitFields: readonly string[];
+  /** Whether usage at the end of a stream comes only where it is asked for, with `stream_options`. */
+  readonly asksForUsage: boolean;
+  /** Whether a price says what all that such a request uses costs: what has no price is not served. */
+  isPriced(price: Price, request: MeteredRequest): boolean;
+  /**
+   * What a request used whose answer reports nothing, by its own facts: `exact` where these are what is billed. Absent: its
+   * text is counted.
+   */
+  usedUnreported?(request: MeteredRequest, model: Model, answer: Unreported): { usage: Usage; exact: boolean };
+}
