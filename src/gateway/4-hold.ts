@@ -17,7 +17,7 @@ import type { Hold } from '../ledger/operations.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { MAX_NANO } from '../lib/money.ts';
-import { inputEstimate, requestBounds } from '../metering/bounds.ts';
+import { likelyInput, requestBounds } from '../metering/bounds.ts';
 import { exactInputBound, fewestGenerated, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
@@ -187,7 +187,7 @@ function holdFor(context: Context, { input, output, held, costOf }: Bounds, cred
   const model = need(context, 'model');
   const principal = need(context, 'principal');
   const want = costOf(held);
-  const likely = inputEstimate(request, model);
+  const likely = likelyInput(request, model);
   const least = costOf(Math.min(output, LEAST_OUTPUT_TOKENS * request.n));
   return {
     verb: 'hold',
@@ -196,7 +196,7 @@ function holdFor(context: Context, { input, output, held, costOf }: Bounds, cred
     key: principal.key,
     want,
     least: mayCut(context) ? least : want,
-    floor: charge({ input: Math.min(input, likely) }, model.price, creditsPerUsd),
+    floor: charge({ ...likely, input: Math.min(input, likely.input!) }, model.price, creditsPerUsd),
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,
     onOrphan: model.onOrphan,

@@ -10,7 +10,7 @@ import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
-import { inputEstimate } from '../metering/bounds.ts';
+import { likelyInput } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
 import { withUnreported } from '../metering/requests/asks.ts';
 import type { Logger } from '../observe/log.ts';
@@ -168,6 +168,6 @@ async function answerOf(
 /** What a stream has cost so far, at the frozen price: what the heartbeat notes, should this process die. */
 export function costSoFar(context: Context, relay: Relay, creditsPerUsd: bigint): bigint {
   const model = need(context, 'model');
-  const input = inputEstimate(need(context, 'request'), model);
-  return charge({ input, output: relay.reader?.outputEstimate() ?? 0 }, model.price, creditsPerUsd);
+  const likely = likelyInput(need(context, 'request'), model);
+  return charge({ ...likely, output: relay.reader?.outputEstimate() ?? 0 }, model.price, creditsPerUsd);
 }

@@ -1,7 +1,7 @@
 /** What a request used, from the provider's own words where there are any, else counted and marked as an estimate. */
 import type { Terms } from '../catalog/price.ts';
 import { isInput, type Unit, type Usage } from '../catalog/units.ts';
-import { inputEstimate } from '../metering/bounds.ts';
+import { inputEstimate, likelyInput } from '../metering/bounds.ts';
 import { sumOf } from '../metering/readers/events.ts';
 import type { Reported, StreamReader } from '../metering/readers/types.ts';
 import type { Unreported } from '../metering/requests/types.ts';
@@ -82,10 +82,10 @@ function asReported(context: Context, reported: Reported, beside: Usage, terms: 
   if (!lacksInput || (Object.keys(usage) as Unit[]).some((unit) => isInput(unit) && usage[unit]! > 0)) {
     return { usage, source: 'provider', terms };
   }
-  return { usage: { ...usage, input: likelyInput(context) }, source: 'estimated', terms };
+  return { usage: { ...usage, input: likelyTokens(context) }, source: 'estimated', terms };
 }
 
-function likelyInput(context: Context): number {
+function likelyTokens(context: Context): number {
   return inputEstimate(need(context, 'request'), need(context, 'model'));
 }
 
@@ -101,7 +101,7 @@ async function estimate(
   if (dialect.unmetered) return { usage: {}, source: 'provider' };
   const own = requests.usedUnreported?.(need(context, 'request'), need(context, 'model'), answer);
   if (own !== undefined) return { usage: own.usage, source: own.exact ? 'provider' : 'estimated' };
-  const usage: Usage = { input: likelyInput(context) };
+  const usage = likelyInput(need(context, 'request'), need(context, 'model'));
   if (generated.length > 0) usage.output = await deps.tokens.count(generated, need(context, 'model').name);
   else if (unread > 0) usage.output = Math.ceil(unread / BYTES_PER_TOKEN);
   return { usage, source: 'estimated' };

@@ -8,7 +8,7 @@ import { TollgateError } from '../errors.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import { publicId } from '../lib/ids.ts';
 import { formatCredits } from '../lib/money.ts';
-import { inputEstimate } from '../metering/bounds.ts';
+import { likelyInput } from '../metering/bounds.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import { accept } from './1-authenticate.ts';
 import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
@@ -199,8 +199,8 @@ function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promis
 /** A fault of ours after the hold: it must not stay open. What was served is not known, so it costs what a death would. */
 async function endFaulted(context: Context, deps: GatewayDeps): Promise<void> {
   if (context.held === null || context.charged !== null) return;
-  const input = inputEstimate(need(context, 'request'), need(context, 'model'));
-  await settle(context, deps, { usage: { input }, source: 'estimated' });
+  const usage = likelyInput(need(context, 'request'), need(context, 'model'));
+  await settle(context, deps, { usage, source: 'estimated' });
 }
 
 async function fail(context: Context, thrown: unknown, deps: GatewayDeps): Promise<void> {

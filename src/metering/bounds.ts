@@ -9,7 +9,6 @@ import type { Bounds } from '../catalog/rating.ts';
 import type { Model } from '../catalog/types.ts';
 import type { Usage } from '../catalog/units.ts';
 import { pictureTokens } from './image-tokens.ts';
-import type { AskedUnit } from './requests/asks.ts';
 import type { MeteredRequest } from './requests/types.ts';
 
 /** What a model of unknown context window could read at most. */
@@ -32,7 +31,7 @@ export function requestBounds(
   return {
     input: counted === null ? byBytes : Math.min(counted, byBytes),
     output: outputBound(request, model),
-    others: othersBound(asks.units),
+    others: othersBound(request),
     serviceTier: asks.serviceTier ?? dearestTier(model.price),
     // A file may have sound in it.
     hears: parts.sounds > 0 || parts.unbounded > 0,
@@ -67,6 +66,12 @@ export function inputEstimate(request: MeteredRequest, model: Limits): number {
   return Math.min(likely, inputBound(request, model));
 }
 
+/** What a request likely uses, whatever its answer: its input in tokens, and what it brings of other units. */
+export function likelyInput(request: MeteredRequest, model: Limits): Usage {
+  const input = inputEstimate(request, model);
+  return request.certain === null ? { input } : { input, ...request.certain };
+}
+
 /**
  * The most output tokens of all choices together: the client's own limit, else the model's. Thoughts, sound and the rejected
  * tokens of a prediction are within it.
@@ -76,9 +81,9 @@ export function outputBound(request: MeteredRequest, model: Limits): number {
   return n * (fixedOutput ?? Math.min(outputLimit ?? model.maxOutputTokens, model.maxOutputTokens));
 }
 
-/** Of each unit that is not counted in tokens, the most that was asked for. */
-function othersBound(units: readonly AskedUnit[]): Usage | undefined {
-  let others: Usage | undefined;
+/** Of each unit that is not counted in tokens, the most that may be used, and that was asked for. */
+function othersBound({ asks: { units }, others: own }: MeteredRequest): Usage | undefined {
+  let others: Usage | undefined = own === null ? undefined : { ...own };
   for (const { unit, most } of units) {
     if (most === 0) continue;
     others ??= {};

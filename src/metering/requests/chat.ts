@@ -49,6 +49,8 @@ export function readChatRequest(body: Buffer): MeteredRequest {
     parts,
     hasTools: [json.tools, json.functions].some((tools) => Array.isArray(tools) && tools.length > 0),
     asks,
+    others: null,
+    certain: null,
     hidesOutput: (json.prediction ?? null) !== null || asks.units.some(({ unit }) => !isInput(unit)),
     spans,
     end,

@@ -40,6 +40,13 @@ export interface MeteredRequest {
   /** The units and the tier that the model must have a price for. */
   asks: Asks;
   /**
+   * What it may use at most that is not counted in tokens, whether the model has a price for it or for tokens instead: seconds
+   * heard, characters, pictures. `null`: nothing.
+   */
+  others: Usage | null;
+  /** The part of `others` that it uses whatever becomes of it, since it brings that itself: seconds, characters. */
+  certain: Usage | null;
+  /**
    * Output may be billed that the answer does not show as text: sound, pictures, a draft's rejected tokens, what a model does
    * with the tools that the provider runs.
    */
