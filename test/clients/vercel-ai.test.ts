@@ -1,0 +1,183 @@
+/** The Vercel AI SDK through the gateway, as an application uses it: text, streams, tools, objects, and what its user sees of refusals. */
+import { createOpenAI } from '@ai-sdk/openai';
+import { APICallError, generateText, isStepCount, Output, RetryError, streamText, tool } from 'ai';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import {
+  chargedTo,
+  closeWorld,
+  createTestAccount,
+  createWorld,
+  eventually,
+  expectSettled,
+  startGateway,
+  type TestAccount,
+  type TestGateway,
+  type World,
+} from '../support/gateway.ts';
+import { at, chat, errorFrame, held, reset, sequence, stream, usage } from '../support/scripted-upstream.ts';
+
+/** 12 input tokens at 0.001 credits and 3 output tokens at 0.002: 0.018 credits, in nano-credits. */
+const PLAIN_CHARGE = 18_000_000n;
+const prompt = 'Say hello';
+
+let world: World;
+let gateway: TestGateway;
+let account: TestAccount;
+let openai: ReturnType<typeof createOpenAI>;
+
+beforeAll(async () => {
+  world = await createWorld();
+  gateway = await startGateway(world);
+});
+afterAll(async () => {
+  await gateway.close();
+  await closeWorld(world);
+});
+afterEach(() => expectSettled(world));
+
+async function fresh(credits = '100'): Promise<void> {
+  account = await createTestAccount(world, credits);
+  openai = createOpenAI({ apiKey: account.key, baseURL: `${gateway.url}/v1` });
+}
+
+const charged = (): Promise<bigint> => chargedTo(world, account.account);
+
+/** What the tools of the tests run on the client. */
+const tools = {
+  get_weather: tool({
+    description: 'The weather of a city',
+    inputSchema: z.object({ city: z.string() }),
+    execute: async ({ city }: { city: string }) => `It rains in ${city}.`,
+  }),
+};
+
+describe('chat completions', () => {
+  it('a text arrives with its usage and its charge', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    const { text, usage: used, response } = await generateText({ model: openai.chat('plain'), prompt });
+    expect(text).toBe('Hello wide world');
+    expect(used).toMatchObject({ inputTokens: 12, outputTokens: 3, totalTokens: 15 });
+    expect(response.headers).toMatchObject({ 'x-tollgate-charged': '0.018', 'x-tollgate-available': '99.982' });
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+
+  it('a stream arrives piece by piece and ends with its usage, which the SDK asks for itself', async () => {
+    await fresh();
+    world.upstream.script('plain');
+    const streamed = streamText({ model: openai.chat('plain'), prompt });
+    const pieces = await Array.fromAsync(streamed.textStream);
+    expect(pieces).toEqual(['Hello', ' wide', ' world']);
+    expect(await streamed.usage).toMatchObject({ inputTokens: 12, outputTokens: 3 });
+    expect(await streamed.finishReason).toBe('stop');
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+
+  it.each([false, true])(
+    'a tool is called and its result sent back: two requests, both charged (stream: %s)',
+    async (streaming) => {
+      await fresh();
+      const call = chat({ tool: { name: 'get_weather', arguments: '{"city":"Paris"}' }, usage: usage(40, 10) });
+      world.upstream.script(sequence(call, chat({ pieces: ['It rains.'], usage: usage(60, 4) })));
+      const asked = { model: openai.chat('plain'), prompt, tools, stopWhen: isStepCount(3) };
+      const answer = streaming ? streamText(asked) : await generateText(asked);
+      expect(await answer.text).toBe('It rains.');
+      expect(await answer.steps).toHaveLength(2);
+      const sent = world.upstream.requests.at(-1)!.json.messages as Record<string, unknown>[];
+      expect(sent.at(-1)).toEqual({ role: 'tool', tool_call_id: 'call_1', content: 'It rains in Paris.' });
+      expect(await charged()).toBe(100_000_000n + 28_000_000n);
+    },
+  );
+
+  it('an object is asked for by its schema, and read', async () => {
+    await fresh();
+    world.upstream.script(chat({ pieces: ['{"city":', '"Paris"}'] }));
+    const output = Output.object({ schema: z.object({ city: z.string() }) });
+    const answer = await generateText({ model: openai.chat('plain'), output, prompt });
+    expect(answer.output).toEqual({ city: 'Paris' });
+    expect(world.upstream.requests.at(-1)!.json.response_format).toMatchObject({ type: 'json_schema' });
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+});
+
+describe('refusals, as the user of the SDK meets them', () => {
+  /** What a call fails with, without the SDK's own tries. */
+  async function failure(model: string, maxRetries = 0): Promise<APICallError> {
+    const thrown = await generateText({ model: openai.chat(model), prompt, maxRetries }).catch((error) => error);
+    const error = RetryError.isInstance(thrown) ? thrown.lastError : thrown;
+    if (!APICallError.isInstance(error)) throw thrown;
+    return error;
+  }
+
+  it('out of credits says what is needed and what there is', async () => {
+    await fresh('0.001');
+    const before = world.upstream.requests.length;
+    const error = await failure('strict');
+    expect(error.statusCode).toBe(429);
+    expect(error.message).toContain('0.001');
+    expect(error.data).toMatchObject({ error: { type: 'insufficient_quota', code: 'insufficient_quota' } });
+    expect(error.responseHeaders).toMatchObject({ 'x-should-retry': 'false' });
+    expect(error.responseHeaders).not.toHaveProperty('retry-after');
+    expect(world.upstream.requests.length).toBe(before);
+  });
+
+  it('credits that others hold are waited for: the SDK comes again after retry-after-ms', async () => {
+    await fresh('2.1');
+    const statuses: number[] = [];
+    const patient = createOpenAI({
+      ...{ apiKey: account.key, baseURL: `${gateway.url}/v1` },
+      fetch: async (...call) => {
+        const response = await fetch(...call);
+        statuses.push(response.status);
+        if (response.status === 429) world.upstream.release();
+        return response;
+      },
+    });
+    world.upstream.script(held(chat()));
+    const other = generateText({ model: openai.chat('strict'), prompt });
+    await world.upstream.arrived(world.upstream.requests.length + 1);
+    const refused = await failure('strict');
+    expect(refused.data).toMatchObject({ error: { code: 'credits_held' } });
+    expect(Number(refused.responseHeaders!['retry-after-ms'])).toBeLessThan(2_000);
+    expect((await generateText({ model: patient.chat('strict'), prompt })).text).toBe('Hello wide world');
+    expect((await other).text).toBe('Hello wide world');
+    expect([statuses[0], statuses.at(-1)]).toEqual([429, 200]);
+    expect(await charged()).toBe(2n * PLAIN_CHARGE);
+  });
+
+  it('a model of another plan is 403, one that is not 404, a wrong key 401: none is tried again', async () => {
+    await fresh();
+    const entitled = await failure('forbidden', 2);
+    expect(entitled).toMatchObject({ statusCode: 403, isRetryable: false });
+    expect(entitled.data).toMatchObject({ error: { code: 'model_not_entitled' } });
+    expect(await failure('nope', 2)).toMatchObject({ statusCode: 404, isRetryable: false });
+    openai = createOpenAI({ apiKey: 'sk-wrong', baseURL: `${gateway.url}/v1` });
+    expect(await failure('plain', 2)).toMatchObject({ statusCode: 401, isRetryable: false });
+  });
+
+  it.each([
+    ['breaks off', reset],
+    ['ends with an error', errorFrame],
+  ])(
+    'a stream that %s is an error to the reader, never a finished text, and what was seen is charged',
+    async (_, fault) => {
+      await fresh();
+      world.upstream.script(stream({}, at(2, fault)));
+      const errors: unknown[] = [];
+      const { fullStream } = streamText({
+        model: openai.chat('plain'),
+        prompt,
+        maxRetries: 0,
+        onError: ({ error }) => void errors.push(error),
+      });
+      const parts = await Array.fromAsync(fullStream).catch((error) => [{ type: 'error', error }]);
+      expect(parts.some(({ type }) => type === 'error')).toBe(true);
+      const finished = parts
+        .filter((part) => part.type === 'finish')
+        .map((part) => (part as { finishReason: string }).finishReason);
+      expect(finished).not.toContain('stop');
+      await eventually(async () => (await charged()) > 0n, 'what was streamed is charged');
+    },
+  );
+});
