@@ -1,6 +1,7 @@
 /**
- * The fast half of CI, `npm run check`: types, lint and format, the style guide, the schema dump. All at once, since each
- * leaves a core idle for part of its time. A line for each as it ends, then the output of those that failed; exit 1 if any did.
+ * The fast half of CI, `npm run check`: types, lint and format, the style guide, the schema dump, the list of
+ * endpoints. All at once, since each leaves a core idle for part of its time. A line for each as it ends, then the output of those
+ * that failed; exit 1 if any did.
  */
 import { spawn } from 'node:child_process';
 import { delimiter } from 'node:path';
@@ -26,6 +27,11 @@ const CHECKS: Check[] = [
     repair: 'CONTRIBUTING.md has the rules; each breach names its line',
   },
   { name: 'schema', command: 'node scripts/schema.ts', repair: 'npm run schema writes src/db/schema.sql anew' },
+  {
+    name: 'endpoints',
+    command: 'node scripts/endpoints.ts',
+    repair: 'npm run endpoints writes docs/endpoints.md anew',
+  },
 ];
 
 const root = fileURLToPath(new URL('..', import.meta.url));
