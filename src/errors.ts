@@ -125,7 +125,7 @@ export const ERRORS = {
   unsupported_encoding: define(
     415,
     invalid,
-    'This content-encoding is not supported. Send the body without compression.',
+    'This content-encoding is not supported. Send the body plain, or in gzip, deflate, br or zstd.',
   ),
   insufficient_quota: define(
     429,

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { presentedKey } from './accounts/authenticate.ts';
 import { type ErrorCode, TollgateError } from './errors.ts';
+import { decodeBodies } from './http-decode.ts';
 import type { Clock } from './lib/clock.ts';
 import { publicUuid, uuidv7 } from './lib/ids.ts';
 import { siteOf } from './lib/networks.ts';
@@ -65,6 +66,9 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       connectionsCheckingInterval: Math.min(5_000, Math.max(250, options.headersTimeoutMs / 4)),
     },
   });
+  // Of what nobody serves no body is read, nor inflated: nobody has shown a key for it.
+  app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? unknownUrl(request) : null));
+  decodeBodies(app, options.maxBodyBytes);
   // Before the handler, which may answer at once.
   app.server.prependListener('request', (_, response) => cutStalled(response, options.stallMs ?? STALL_MS));
   app.setErrorHandler((thrown, request, reply) => {
@@ -74,14 +78,15 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     }
     return answer(error, request, reply);
   });
-  app.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?', 1)[0]!;
-    const error = new TollgateError('unknown_url', {
-      message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served; see the documentation for the list.`,
-    });
-    return answer(error, request, reply);
-  });
+  app.setNotFoundHandler((request, reply) => answer(unknownUrl(request), request, reply));
   return app;
+}
+
+function unknownUrl(request: FastifyRequest): TollgateError {
+  const path = request.originalUrl.split('?', 1)[0]!;
+  return new TollgateError('unknown_url', {
+    message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served; see the documentation for the list.`,
+  });
 }
 
 /**

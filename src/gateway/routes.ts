@@ -64,8 +64,6 @@ function authentication(deps: GatewayDeps, scope: Scope) {
 }
 
 function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: Endpoint, deps: GatewayDeps): void {
-  const encoding = request.headers['content-encoding'];
-  if (encoding !== undefined && encoding !== 'identity') throw new TollgateError('unsupported_encoding');
   reply.hijack();
   const response = reply.raw;
   const id = parsePublicUuid('req', request.id)!;
