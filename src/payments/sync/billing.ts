@@ -5,12 +5,12 @@
 import type Stripe from 'stripe';
 import type { PaymentDeps } from '../deps.ts';
 import { convergeInvoice } from './invoice.ts';
-import { boundInvoices } from './invoice-family.ts';
+import { touchedInvoices } from './invoice-family.ts';
 import { subscriptionOf } from './invoice-reads.ts';
 import { convergeSubscription } from './subscription.ts';
 import type { SyncResult } from './types.ts';
 
-/** Brings an invoice in line, the subscription that it is of, and the invoices bound to it. Throws what `converge` throws. */
+/** Brings an invoice in line, the subscription that it is of, and the invoices whose credits may change with it. Throws what `converge` throws. */
 export async function syncInvoice(deps: PaymentDeps, id: string, event: string | null): Promise<SyncResult> {
   const invoice = await deps.stripe.client.invoices.retrieve(id);
   const subscription = subscriptionOf(invoice);
@@ -49,9 +49,9 @@ async function bothOf(
   return together([...begun.value, ...results]);
 }
 
-/** An invoice, and those bound to it: what it grants comes first, so that what is taken of others finds that before other lots. */
+/** An invoice, and those that may change with it: what it grants comes first, so that what is taken of others finds that before other lots. */
 async function invoices(deps: PaymentDeps, invoice: Stripe.Invoice, event: string | null): Promise<SyncResult[]> {
-  const all = [invoice.id, ...(await boundInvoices(deps, invoice))];
+  const all = [invoice.id, ...(await touchedInvoices(deps, invoice))];
   const results: SyncResult[] = [];
   for (const id of all) results.push(await convergeInvoice(deps, id, id === all.at(-1) ? event : null));
   return results;

@@ -10,6 +10,7 @@ import type { PoolClient } from 'pg';
 import { MAX_NANO } from '../../lib/money.ts';
 import type { PaymentDeps } from '../deps.ts';
 import { converge } from './converge.ts';
+import { reversedOf } from './given-back.ts';
 import { type FetchedInvoice, fetchInvoice } from './invoice-facts.ts';
 import { subscriptionOf } from './invoice-reads.ts';
 import { grantsOf, type InvoiceGrant } from './lines.ts';
@@ -54,7 +55,20 @@ async function postInvoice(db: PoolClient, fetched: Fetched): Promise<SyncResult
   await lockWallet(db, payer.id);
   // What it granted is settled for good, whatever the catalog says since.
   const grants = posted === null ? await notCameBefore(db, payer.id, fetched.grants) : [];
-  return { changed: await postPayment(db, posting(fetched, payer.id, grants)), ours: true };
+  const isNew = posted === null && (await postPayment(db, posting(fetched, payer.id, grants, 0n)));
+  const reversed = reversedOf(fetched.standing, fetched.lines, await grantedLines(db, invoice.id, payer.id));
+  const isReversed = await postPayment(db, posting(fetched, payer.id, [], reversed));
+  return { changed: isNew || isReversed, ours: true };
+}
+
+/** Nano-credits that lines of an invoice granted to an account. Such as were over when they came to light granted none. */
+async function grantedLines(db: PoolClient, invoice: string, account: bigint): Promise<Map<string, bigint>> {
+  const { rows } = await db.query<{ line: string; credits: bigint }>(
+    `SELECT substring(line FROM '^[^:@]*') AS line, total(credits) AS credits
+       FROM payment_grants WHERE payment_key = $1 AND account_id = $2 GROUP BY 1`,
+    [invoice, account],
+  );
+  return new Map(rows.map(({ line, credits }) => [line, credits]));
 }
 
 /** Why a paid invoice grants nothing though money was received; `null`: nothing stands in its way, or nothing was. */
@@ -69,7 +83,8 @@ function orphanReason(fetched: Fetched, payer: { isErased: boolean } | null): Or
 /** Lists it for a person to decide; once all of its money went back, nothing is left to. */
 async function listOrphan(db: PoolClient, fetched: Fetched, reason: OrphanReason): Promise<SyncResult> {
   const { invoice, standing } = fetched;
-  if (standing.reversed === standing.paid) return { changed: await resolveOrphan(db, invoice.id), ours: false };
+  if (reversedOf(standing, fetched.lines, new Map()) === standing.paid)
+    return { changed: await resolveOrphan(db, invoice.id), ours: false };
   const changed = await noteOrphan(db, {
     id: invoice.id,
     kind: invoice.object,
@@ -81,7 +96,7 @@ async function listOrphan(db: PoolClient, fetched: Fetched, reason: OrphanReason
   return { changed, ours: false };
 }
 
-function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGrant[]): Posting {
+function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGrant[], reversed: bigint): Posting {
   const { invoice, standing, paidAt, paymentIntent, lines } = fetched;
   const subscription = subscriptionOf(invoice);
   const isSubscribed = subscription !== null || grants.some(({ kind }) => kind === LOT_KIND.subscription);
@@ -98,7 +113,7 @@ function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGran
     livemode: invoice.livemode,
     currency: invoice.currency,
     paid: standing.paid,
-    reversed: standing.reversed,
+    reversed,
     refunded: standing.refunded,
     paidAt,
     grants: grants.map(({ once: _, ...grant }) => grant),

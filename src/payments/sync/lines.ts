@@ -27,8 +27,6 @@ export interface LineFacts {
   credits: string | null;
   /** The lines of that invoice which it gives back, where Stripe says so. */
   creditedLines?: readonly string[];
-  /** It came without credits. */
-  isBarren?: boolean;
   /** What it gives back is taken back of that invoice (`given-back.ts`), so it is not set off here. */
   isTakenThere: boolean;
   start: Date;

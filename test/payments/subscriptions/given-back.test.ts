@@ -1,7 +1,7 @@
 /** How invoices stand that give each other time back: what was received for each, and what of it went back. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { behind, boundTo, type Member, standingsOf } from '../../../src/payments/sync/given-back.ts';
+import { behind, type Member, reversedOf, standingsOf, touchedBy } from '../../../src/payments/sync/given-back.ts';
 import type { LineFacts } from '../../../src/payments/sync/lines.ts';
 
 const at = (hour: number): Date => new Date(Date.UTC(2026, 0, 1, hour));
@@ -20,9 +20,13 @@ const invoice = (id: string, hour: number, asked: bigint, reversed = 0n, lines: 
   reversed,
   lines,
 });
+/** What was paid and reversed of each, where all of its lines grant as much for their money. */
+function standing(members: readonly Member[]): [id: string, paid: bigint, reversed: bigint][] {
+  return [...standingsOf(members)].map(([id, one]) => [id, one.paid, reversedOf(one, [], new Map())]);
+}
 /** `paid/reversed` of each. */
 function told(...members: Member[]): Record<string, string> {
-  return Object.fromEntries([...standingsOf(members)].map(([id, { paid, reversed }]) => [id, `${paid}/${reversed}`]));
+  return Object.fromEntries(standing(members).map(([id, paid, reversed]) => [id, `${paid}/${reversed}`]));
 }
 
 test('an upgrade was paid by what it was given, too; what gave that has it no more', () => {
@@ -51,17 +55,57 @@ test('time that is over, or that an invoice gives which was not paid before, is 
   expect(told(invoice('u', 1, 30n, 0n, [back('gone', 10n)]))).toEqual({ u: '30/0' });
 });
 
-test('invoices are bound by what they give, and only money of those before stands behind one', () => {
+test('whichever of them is asked for, what is lost is laid to the same ones', () => {
   const all = [
-    invoice('o', 0, 20n),
+    invoice('o', 0, 40n, 10n),
+    invoice('u', 1, 20n, 0n, [back('o', 20n)]),
+    invoice('v', 2, 20n, 0n, [back('o', 20n)]),
+    invoice('w', 2, 0n, 0n, [back('v', 10n)]),
+  ];
+  const expected = { o: '40/40', u: '40/0', v: '40/20', w: '10/0' };
+  expect(told(...all)).toEqual(expected);
+  expect(told(...all.toReversed())).toEqual(expected);
+});
+
+test('of what is given back, the credits of just those lines go', () => {
+  const line = (id: string, asked: bigint): LineFacts => ({
+    ...back('', -asked),
+    id,
+    isProration: false,
+    isCredit: false,
+  });
+  const lines = [line('plan', 20n), line('pack', 50n), line('support', 130n)];
+  const granted = new Map([
+    ['plan', 1000n],
+    ['pack', 9000n],
+  ]);
+  const gone = (lost: bigint, ...given: [line: string, amount: bigint][]) => {
+    const some = given.map(([of, amount]) => ({ lines: [of], amount }));
+    return reversedOf({ paid: 200n, lost, refunded: lost, given: some, taken: new Set() }, lines, granted);
+  };
+  expect(gone(0n, ['plan', 20n])).toBe(20n);
+  expect(gone(0n, ['plan', 10n])).toBe(10n);
+  expect(gone(0n, ['pack', 50n])).toBe(180n);
+  expect(gone(0n, ['support', 130n])).toBe(0n);
+  expect(gone(100n, ['support', 130n], ['plan', 10n])).toBe(110n);
+  expect(gone(0n, ['plan', 20n], ['pack', 50n])).toBe(200n);
+  expect(gone(0n, ['plan', 30n])).toBe(20n);
+});
+
+test('an invoice bears on those it gives time back of, and on whoever these gave to; only money of those before stands behind it', () => {
+  const all = [
+    invoice('n', 0, 20n),
+    invoice('o', 0, 20n, 0n, [back('n', 10n)]),
     invoice('u', 1, 30n, 0n, [back('o', 10n)]),
     invoice('v', 2, 30n, 0n, [back('u', 10n)]),
     invoice('x', 3, 5n),
+    invoice('y', 4, 5n, 0n, [back('o', 1n)]),
   ];
   const ids = (members: Member[]): string => members.map(({ id }) => id).join('');
-  expect(ids(boundTo('u', all))).toBe('ouv');
-  expect(ids(boundTo('x', all))).toBe('x');
-  expect(ids(behind('u', all))).toBe('ou');
+  expect(ids(touchedBy('u', all))).toBe('ouvy');
+  expect(ids(touchedBy('v', all))).toBe('uv');
+  expect(ids(touchedBy('x', all))).toBe('x');
+  expect(ids(behind('u', all))).toBe('nou');
 });
 
 test('whatever is refunded, what is left of all invoices is the money that is left of all charges, unless more went back than came', () => {
@@ -91,7 +135,7 @@ test('whatever is refunded, what is left of all invoices is the money that is le
         );
       });
       const money = members.reduce((sum, { asked, reversed }) => sum + asked - reversed, 0n);
-      const left = [...standingsOf(members).values()].reduce((sum, { paid, reversed }) => sum + paid - reversed, 0n);
+      const left = standing(members).reduce((sum, [, paid, reversed]) => sum + paid - reversed, 0n);
       expect(left).toBe(money);
     }),
   );
