@@ -5,8 +5,11 @@
 import { dialectOf } from '../metering/readers/index.ts';
 import type { Dialect } from '../metering/readers/types.ts';
 import { chatRequests } from '../metering/requests/chat.ts';
+import { completionRequests } from '../metering/requests/completions.ts';
+import { embeddingRequests } from '../metering/requests/embeddings.ts';
+import { moderationRequests } from '../metering/requests/moderations.ts';
 import type { RequestReader } from '../metering/requests/types.ts';
-import { chatEnds, type StreamEnds } from './stream-ends.ts';
+import { answerEnds, chatEnds, completionEnds, type StreamEnds } from './stream-ends.ts';
 
 export interface Endpoint {
   /** Its name on receipts. */
@@ -24,6 +27,9 @@ export interface Endpoint {
 /** The metered endpoints, by URL. All are POST. */
 export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/v1/chat/completions', endpoint('chat', '/chat/completions', chatRequests, chatEnds)],
+  ['/v1/completions', endpoint('completions', '/completions', completionRequests, completionEnds)],
+  ['/v1/embeddings', endpoint('embeddings', '/embeddings', embeddingRequests, answerEnds)],
+  ['/v1/moderations', endpoint('moderations', '/moderations', moderationRequests, answerEnds)],
 ]);
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */

@@ -22,6 +22,15 @@ export const chatEnds: StreamEnds = {
   exhausted: (like, usage) => lastChunks(like, usage, { index: 0, delta: {}, logprobs: null, finish_reason: 'length' }),
 };
 
+/** The older completions have their text in the choice itself. */
+export const completionEnds: StreamEnds = {
+  error: chatEnds.error,
+  exhausted: (like, usage) => lastChunks(like, usage, { text: '', index: 0, logprobs: null, finish_reason: 'length' }),
+};
+
+/** Answers that cannot end sooner: pictures and speech, and those that are no streams. */
+export const answerEnds: StreamEnds = { error: chatEnds.error };
+
 function lastChunks(like: Buffer, usage: Usage | null, choice: object): string {
   const json = frameObject(like, 'sse') ?? {};
   const head: Record<string, unknown> = {};

@@ -9,6 +9,7 @@ import type { Bounds } from '../catalog/rating.ts';
 import type { Model } from '../catalog/types.ts';
 import type { Usage } from '../catalog/units.ts';
 import { pictureTokens } from './image-tokens.ts';
+import type { AskedUnit } from './requests/asks.ts';
 import type { MeteredRequest } from './requests/types.ts';
 
 /** What a model of unknown context window could read at most. */
@@ -52,11 +53,16 @@ export function inputBound(request: MeteredRequest, model: Limits): number {
  * `null`: the context window alone bounds it, since it names what is not in the body, or reads what a provider's tool finds.
  */
 export function partsBound({ parts, asks, hasTools }: MeteredRequest, { routes }: Limits): number | null {
-  if (parts.unbounded > 0 || asks.units.some(({ most }) => most > 0)) return null;
-  const tokens = parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
+  if (parts.unbounded > 0 || asks.units.some(isReadAgain)) return null;
+  const tokens = parts.given + parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
   if (parts.pictures.length === 0) return tokens;
   const models = routes.map(({ model }) => model);
   return tokens + pictureTokens(parts.pictures, models);
+}
+
+/** What a tool of the provider finds is read by the model. */
+function isReadAgain({ unit, most }: AskedUnit): boolean {
+  return most > 0 && unit.startsWith('tool:');
 }
 
 /** What a request likely is in input tokens: what is charged when nobody says how many there were. */

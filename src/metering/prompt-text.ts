@@ -1,11 +1,20 @@
 /** The text of a prompt, for counting it: what is neither text nor part of a message is left out. */
 import { isObject } from '../lib/json.ts';
 
-/** The texts of a chat request's messages. The body must be one that `readChatRequest` has accepted. */
+/**
+ * The texts of a request's prompt, each as it stands in its body: of the messages of a chat, of the prompts of a completion, of
+ * the inputs of an embedding. The body must be one that the reader of its endpoint has accepted.
+ */
 export function promptTexts(body: Buffer): string[] {
-  const { messages } = JSON.parse(body.toString()) as { messages: unknown[] };
-  return messages.flatMap((message) => {
-    const content = isObject(message) ? message.content : null;
+  const { messages, prompt, input } = JSON.parse(body.toString()) as Record<string, unknown>;
+  return textsOf(messages ?? prompt ?? input);
+}
+
+/** A text, several of them, or messages: whatever else it holds is not told. */
+function textsOf(value: unknown): string[] {
+  const all: unknown[] = Array.isArray(value) ? value : [value];
+  return all.flatMap((one) => {
+    const content = isObject(one) ? one.content : one;
     const parts = Array.isArray(content) ? content.map((part) => isObject(part) && part.text) : [content];
     return parts.filter((text) => typeof text === 'string');
   });

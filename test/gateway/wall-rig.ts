@@ -7,6 +7,7 @@ models:
     max_output_tokens: 1000
     context_window: 100000
     price: { input: 1, output: 2, input_audio: 1, output_audio: 1, input_image: 1, output_image: 1, image: 0.01, second_input: 0.001, second_output: 0.001, character: 1, request: 0.001 }
+  free: { routes: [{ provider: scripted, model: free }], price: { input: 0 } }
 plans:
   standard: { default: true, models: ["*"], features: [] }
 `;
@@ -62,7 +63,7 @@ export const SAMPLES: Readonly<Record<string, () => RequestInit>> = {
   '/v1/responses/input_tokens': json({ input: 'Say hello' }),
   '/v1/responses/compact': json({ input: 'Say hello' }),
   '/v1/embeddings': json({ input: 'Say hello' }),
-  '/v1/moderations': json({ input: 'Say hello' }),
+  '/v1/moderations': json({ model: 'free', input: 'Say hello' }),
   '/v1/images/generations': json({ prompt: 'A cat' }),
   '/v1/images/edits': form({ prompt: 'A cat', image: picture }, 'cat.png'),
   '/v1/images/variations': form({ image: picture }, 'cat.png'),

@@ -35,7 +35,8 @@ const PLAIN_TIER = 'default';
 /** Tiers that are answered under another name. */
 const ANSWERED_AS: Readonly<Record<string, string>> = { fast: 'priority' };
 const MOST_TIER_CHARS = 40;
-const NOTHING: Asks = { units: [], serviceTier: null };
+/** Of a request that asks for nothing beside its text. */
+export const NOTHING: Asks = { units: [], serviceTier: null };
 
 /** Reads what is asked for. Throws `invalid_request` where a field has a form that nobody could price. */
 export function readAsks(json: Json, parts: MessageParts, n: number): Asks {
@@ -47,6 +48,12 @@ export function readAsks(json: Json, parts: MessageParts, n: number): Asks {
   }
   const serviceTier = readTier(json.service_tier ?? null);
   return units.length === 0 && serviceTier === null ? NOTHING : { units, serviceTier };
+}
+
+/** Of an endpoint that asks for nothing but a tier. */
+export function readTierAlone(json: Json): Asks {
+  const serviceTier = readTier(json.service_tier ?? null);
+  return serviceTier === null ? NOTHING : { units: [], serviceTier };
 }
 
 /** By field: what its value asks for. `service_tier` is read apart. */

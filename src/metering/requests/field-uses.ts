@@ -24,6 +24,7 @@ export type RequestEndpoint =
   | 'completions'
   | 'responses'
   | 'embeddings'
+  | 'moderations'
   | 'images'
   | 'image_edits'
   | 'image_variations'
@@ -78,13 +79,14 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
   completions: {
     selects: ['model', 'stream', 'stream_options'],
     input: ['prompt', 'suffix'],
-    output: ['max_tokens', 'n', 'best_of'],
-    asks: [],
+    // What is echoed is in the answer, and no output.
+    output: ['max_tokens', 'n', 'best_of', 'echo'],
+    asks: ['service_tier'],
     free: [
-      ...['echo', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'logprobs', 'seed', 'stop', 'temperature'],
+      ...['frequency_penalty', 'presence_penalty', 'logit_bias', 'logprobs', 'seed', 'stop', 'temperature'],
       ...['top_p', 'user'],
     ],
-    refused: {},
+    refused: { models: 'the answer could come from a model of another price' },
   },
   responses: {
     selects: ['model', 'stream', 'stream_options'],
@@ -111,6 +113,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     free: ['encoding_format', 'dimensions', 'user'],
     refused: {},
   },
+  moderations: { selects: ['model'], input: ['input'], output: [], asks: [], free: [], refused: {} },
   images: {
     selects: ['model', 'stream'],
     input: ['prompt'],

@@ -13,9 +13,11 @@ export interface MessageParts {
   sounds: number;
   /** The most tokens of the sounds in the body. */
   soundTokens: number;
+  /** Tokens that the body gives as their numbers, each of which is one. */
+  given: number;
   /** Parts whose tokens only the context window bounds: files, what is named by an id, kinds we do not know. */
   unbounded: number;
-  /** Bytes of the body that are data and no text: of pictures, sounds and files. */
+  /** Bytes of the body that are data and no text: of pictures, sounds and files, of tokens that are given. */
   dataBytes: number;
   /** A likely count of the tokens of all these parts: never a bound. */
   likelyTokens: number;
@@ -39,8 +41,14 @@ const FILE_BYTES_PER_TOKEN = 64;
 /** Pictures that are looked at one by one; no model takes many more. */
 const MOST_PICTURES = 500;
 
+/** Of a prompt that is text alone, as far as is known yet. */
+export function noParts(): MessageParts {
+  return { pictures: [], sounds: 0, soundTokens: 0, given: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
+}
+
+/** What of messages is not text. */
 export function countParts(messages: readonly unknown[]): MessageParts {
-  const parts: MessageParts = { pictures: [], sounds: 0, soundTokens: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
+  const parts = noParts();
   for (const message of messages) {
     if (!isObject(message)) continue;
     if (isMisread(message)) parts.unbounded++;
