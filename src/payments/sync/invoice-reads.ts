@@ -48,7 +48,8 @@ export async function fetchReversed(deps: PaymentDeps, invoice: Stripe.Invoice, 
   return reversedMinor(reversals, most, invoice.currency) + noted;
 }
 
-async function linesOf(client: Stripe, { id, lines }: Stripe.Invoice): Promise<Stripe.InvoiceLineItem[]> {
+/** All lines of an invoice as Stripe has them: an invoice has but its first ten, of which prorations come first. */
+export async function linesOf(client: Stripe, { id, lines }: Stripe.Invoice): Promise<Stripe.InvoiceLineItem[]> {
   if (!lines.has_more) return lines.data;
   return client.invoices.listLineItems(id, { limit: 100 }).autoPagingToArray({ limit: MOST_LINES });
 }

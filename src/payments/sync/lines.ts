@@ -51,7 +51,7 @@ export interface InvoiceFacts {
   lines: readonly LineFacts[];
   /** Amounts of prorations have discounts taken off already, so that they say nothing of the share of a period. */
   isDiscounted: boolean;
-  /** It bills a change of a subscription: what it gives back counts against a period that begins with it, too. */
+  /** It bills a change of a subscription at once: what it gives back counts against a period that begins with it, too. */
   isChange: boolean;
 }
 
@@ -94,7 +94,7 @@ export function grantsOf(
       isKnown = true;
       const { included } = sold.plan;
       if (included === null || price.isMetered || line.quantity <= 0n) continue;
-      const seats = price.unitAmount === 0n ? 1n : line.quantity;
+      const seats = price.unitAmount === 0n || line.asked === 0n ? 1n : line.quantity;
       const bought = { line, plan: sold.plan, included, price, every: price.every, seats };
       if (line.isProration) prorations.push(prorated(invoice, bought));
       else grants.push(...regularGrants(invoice, bought));
@@ -147,10 +147,15 @@ function shareOf({ amount, quantity, isProration }: LineFacts, price: PriceFacts
   return { part: asked * SCALE, whole };
 }
 
-function regularGrants(
-  { paidAt }: InvoiceFacts,
-  { line, plan, included, price, every, seats }: Bought,
-): InvoiceGrant[] {
+/**
+ * Whether it is for a change that asks for nothing, as of a price of 0, or with a promotion code for all of it. No money says what to
+ * take back when it is changed again, so it could be had again and again: it grants with the next period.
+ */
+function isFreeChange({ isChange }: InvoiceFacts, { asked }: LineFacts): boolean {
+  return isChange && asked === 0n;
+}
+
+function regularGrants(invoice: InvoiceFacts, { line, plan, included, price, every, seats }: Bought): InvoiceGrant[] {
   const share = shareOf(line, price);
   const reason = `Included in the plan "${plan.name}"`;
   if (share.part === 0n) {
@@ -174,6 +179,7 @@ function regularGrants(
     };
     return [{ ...once, startsAt: null, expiresAt: null, once: { plan: plan.name, what: 'once' } }];
   }
+  if (isFreeChange(invoice, line)) return [];
   const months = included.every === 'month' ? monthsOf(every) : 1;
   const isWhole = share.part === share.whole;
   const total = (included.credits * seats * BigInt(Math.max(1, months)) * share.part) / share.whole;
@@ -181,7 +187,7 @@ function regularGrants(
     months <= 1
       ? [{ start: line.start, end: line.end, weight: 1n }]
       : (isWhole ? wholeMonths : monthsLeft)(line.start, line.end, months);
-  return lots({ of: line.id, paid: line.asked, paidAt, included, reason }, total, stretches, null);
+  return lots({ of: line.id, paid: line.asked, paidAt: invoice.paidAt, included, reason }, total, stretches, null);
 }
 
 /** Stripe bills a renewal when a period ends and collects it about an hour later: whoever renews is not without credits meanwhile. */
@@ -241,15 +247,17 @@ interface Proration extends Bought {
   credits: bigint;
 }
 
-function prorated({ isDiscounted }: InvoiceFacts, bought: Bought): Proration {
+function prorated(invoice: InvoiceFacts, bought: Bought): Proration {
   const { line, price, included, every, seats } = bought;
-  const byTime = isDiscounted || price.unitAmount === null || price.unitAmount === 0n;
+  const isBack = line.isCredit || line.amount < 0n;
+  if (!isBack && isFreeChange(invoice, line)) return { ...bought, credits: 0n };
+  const byTime = invoice.isDiscounted || price.unitAmount === null || price.unitAmount === 0n;
   const { part, whole } = byTime ? shareOfTime(line, every) : shareOf(line, price);
   const months = included.every === 'month' ? Math.max(1, monthsOf(every)) : 1;
   // What comes once came with the first invoice.
   const most = included.every === 'once' ? 0n : included.credits * seats * BigInt(months);
   const credits = (most * part) / whole;
-  return { ...bought, credits: line.isCredit || line.amount < 0n ? -credits : credits };
+  return { ...bought, credits: isBack ? -credits : credits };
 }
 
 function shareOfTime({ start, end }: LineFacts, every: Interval): Share {

@@ -11,6 +11,7 @@ import { putStatement, type Statement } from '../../accounts/entitlements.ts';
 import { mintId } from '../../lib/ids.ts';
 import type { PaymentDeps } from '../deps.ts';
 import { converge } from './converge.ts';
+import { linesOf } from './invoice-reads.ts';
 import { accountOf, fetchSubscriber, type Subscriber } from './payer.ts';
 import { lockWallet } from './post.ts';
 import { assertMode, idOf, NOT_OURS, type SyncResult } from './types.ts';
@@ -47,10 +48,11 @@ async function fetchSubscription(deps: PaymentDeps, id: string): Promise<Fetched
     client.invoices.list({ subscription: id, status: 'paid', limit: INVOICES_LOOKED_AT }),
   ]);
   assertMode(deps, subscription);
+  const lines = (await Promise.all(paid.data.map((invoice) => linesOf(client, invoice)))).flat();
   return {
     subscription,
-    facts: factsOf(subscription, paid.data),
-    paidPrices: isChangeUnpaid(subscription) ? paidPricesOf(paid.data) : null,
+    facts: factsOf(subscription, lines),
+    paidPrices: isChangeUnpaid(subscription) ? paidPricesOf(lines) : null,
     subscriber: await fetchSubscriber(deps, idOf(subscription.customer), id),
   };
 }
@@ -58,12 +60,11 @@ async function fetchSubscription(deps: PaymentDeps, id: string): Promise<Fetched
 /** `null` of an instant that is not set. */
 const at = (seconds: number | null | undefined): Date | null => (seconds == null ? null : new Date(seconds * 1000));
 
-function factsOf(subscription: Stripe.Subscription, paid: readonly Stripe.Invoice[]): SubscriptionFacts {
+/** `paid`: lines of invoices that were paid. */
+function factsOf(subscription: Stripe.Subscription, paid: readonly Stripe.InvoiceLineItem[]): SubscriptionFacts {
   const ends = subscription.items.data.map(({ current_period_end }) => current_period_end);
-  const paidEnds = paid.flatMap(({ lines }) =>
-    lines.data.flatMap(({ parent, amount, period }) =>
-      parent?.subscription_item_details?.subscription === subscription.id && amount >= 0 ? [period.end] : [],
-    ),
+  const paidEnds = paid.flatMap(({ parent, amount, period }) =>
+    parent?.subscription_item_details?.subscription === subscription.id && amount >= 0 ? [period.end] : [],
   );
   return {
     status: subscription.status,
@@ -82,10 +83,10 @@ function isChangeUnpaid({ status, latest_invoice: invoice }: Stripe.Subscription
   return invoice.billing_reason === 'subscription_update' && invoice.status !== 'paid';
 }
 
-/** Of invoices that were paid, newest first: by items, the price that was paid last. */
-function paidPricesOf(paid: readonly Stripe.Invoice[]): Map<string, string> {
+/** Of lines of invoices that were paid, newest first: by items, the price that was paid last. */
+function paidPricesOf(paid: readonly Stripe.InvoiceLineItem[]): Map<string, string> {
   const prices = new Map<string, string>();
-  for (const { parent, pricing, amount } of paid.flatMap(({ lines }) => lines.data)) {
+  for (const { parent, pricing, amount } of paid) {
     const item = parent?.subscription_item_details?.subscription_item;
     const price = pricing?.price_details?.price;
     if (item && price && amount >= 0 && !prices.has(item)) prices.set(item, idOf(price));

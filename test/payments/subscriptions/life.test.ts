@@ -215,6 +215,17 @@ test('with its collection paused, it is allowed for the days of grace after what
   expect(await rig.held(account)).toBe('10000');
 });
 
+test('what was paid is found among more lines than Stripe sends with an invoice', async () => {
+  const { account, sub, end } = await subscribed(pro);
+  const { id } = itemOf(sub);
+  for (let quantity = 2; quantity <= 7; quantity++)
+    await rig.stripe.subscriptions.update(sub.id, { items: [{ id, quantity }] });
+  rig.until(end + 2 * 3600);
+  const { items } = await rig.stripe.subscriptions.update(sub.id, { pause_collection: { behavior: 'void' } });
+  await rig.heard();
+  expect(await rig.stated(account)).toEqual([`pro until ${date(items.data[0]!.current_period_end + 3 * DAY)}`]);
+});
+
 test('two items allow two plans and grant for each; one that is taken off allows nothing more', async () => {
   const { account, customer } = await rig.subscriber();
   const sub = await rig.stripe.subscriptions.create({ customer, items: [{ price: pro, quantity: 2 }, { price: max }] });

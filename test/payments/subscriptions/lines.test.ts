@@ -94,6 +94,12 @@ test('what ends with a period that may be renewed lasts until that can have been
 
 test.each<[string, LineFacts, PriceFacts, string[]]>([
   ['a price of 0 gives all', line('pro_month', 0), price(0), ['10000 to 2026-02-01']],
+  [
+    'a promotion code for all of it gives all, of one unit',
+    line('pro_month', 20_000, { quantity: 10n, asked: 0n }),
+    price(2000),
+    ['10000 to 2026-02-01'],
+  ],
   ['a trial gives nothing', line('pro_month', 0), price(2000), []],
   [
     'a trial gives what the plan includes in trials, whatever is tried',
@@ -227,6 +233,17 @@ test('prorations of a discounted subscription go by time, since their amounts ha
   expect(told(lines, prices, { isDiscounted: true })).toEqual(['20000 to 2026-02-01']);
   const free = [part('pro_month', 0, { ...half, isCredit: true }), part('max_month', 0, half)];
   expect(told(free, prices, { isDiscounted: true })).toEqual(['20000 to 2026-02-01']);
+});
+
+test('a change that asks for nothing grants nothing, but what comes once', () => {
+  const half = { start: utc('2026-01-16') };
+  const prices = { pro_month: price(2000), max_month: price(8000), once_month: price(2000), pro_year: yearly(20_000) };
+  const change = { isDiscounted: true, isChange: true, paidAt: half.start };
+  const back = part('pro_month', 0, { ...half, isCredit: true });
+  expect(told([back, part('max_month', 0, half)], prices, change)).toEqual([]);
+  expect(told([back, line('pro_year', 20_000, { ...YEAR, asked: 0n })], prices, change)).toEqual([]);
+  expect(told([line('once_month', 2000, { asked: 0n })], prices, change)).toEqual(['10000 to ']);
+  expect(told([part('pro_month', 0, half)], { pro_month: price(0) }, change)).toEqual([]);
 });
 
 test('a pack on an invoice is a top-up, with its bonus and its own expiry', () => {

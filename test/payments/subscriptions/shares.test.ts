@@ -5,22 +5,24 @@ import { createSubscriptionRig, type SubscriptionRig } from './rig.ts';
 
 let rig: SubscriptionRig;
 let pro: string;
+let proYear: string;
 let max: string;
 let support: string;
 let addon: string;
 beforeAll(async () => {
   rig = await createSubscriptionRig();
   const included = (credits: string) => ({ included_credits: { credits, every: 'month' } });
-  [pro] = (await rig.plan('pro', included('10000'), [2000, 'month'])) as [string];
+  [pro, proYear] = (await rig.plan('pro', included('10000'), [2000, 'month'], [20_000, 'year'])) as [string, string];
   [max] = (await rig.plan('max', included('40000'), [8000, 'month'])) as [string];
   [support] = (await rig.plan('support', included('100'), [10_000, 'month'])) as [string];
   [addon] = (await rig.plan('addon', {}, [10_000, 'month'])) as [string];
 });
 afterAll(() => rig.drop());
 
-async function subscribed(...prices: string[]) {
+async function subscribed(prices: string[], more: object = {}) {
   const { account, customer } = await rig.subscriber();
-  const sub = await rig.stripe.subscriptions.create({ customer, items: prices.map((price) => ({ price })) });
+  const items = prices.map((price) => ({ price }));
+  const sub = await rig.stripe.subscriptions.create({ customer, items, ...more });
   await rig.heard();
   const itemOf = (price: string) => sub.items.data.find((item) => item.price.id === price)!.id;
   const change = async (...items: object[]) => {
@@ -38,30 +40,37 @@ async function subscribed(...prices: string[]) {
 }
 
 test('an item whose credits cost less than those beside it takes its own with it, and no more', async () => {
-  const { itemOf, change } = await subscribed(pro, support);
+  const { itemOf, change } = await subscribed([pro, support]);
   expect(await change({ id: itemOf(pro), deleted: true })).toBeCloseTo(100, -2);
 });
 
 test('an item with few credits for its money takes its own with it, and leaves the others', async () => {
-  const { itemOf, change } = await subscribed(pro, support);
+  const { itemOf, change } = await subscribed([pro, support]);
   expect(await change({ id: itemOf(support), deleted: true })).toBeCloseTo(10_000, -2);
 });
 
 test('what was bought with the money of an add-on goes when that is refunded', async () => {
-  const { itemOf, change, refund } = await subscribed(pro, addon);
+  const { itemOf, change, refund } = await subscribed([pro, addon]);
   expect(await change({ id: itemOf(addon), deleted: true }, { price: max })).toBeCloseTo(50_000, -2);
   expect(await refund()).toBeLessThan(100);
 });
 
 test('of two changes that rest on one invoice, a refund of it takes from one of them what is missing', async () => {
-  const { itemOf, change, refund } = await subscribed(pro, max);
+  const { itemOf, change, refund } = await subscribed([pro, max]);
   await change({ id: itemOf(pro), quantity: 2 });
   expect(await change({ id: itemOf(max), quantity: 2 })).toBeCloseTo(100_000, -2);
   expect(await refund(2000)).toBeCloseTo(90_000, -2);
 });
 
+test('with a promotion code for all of it, up and down and up again comes to no more', async () => {
+  const coupon = await rig.stripe.coupons.create({ percent_off: 100, duration: 'forever' });
+  const { itemOf, change } = await subscribed([pro], { discounts: [{ coupon: coupon.id }] });
+  const id = itemOf(pro);
+  for (const price of [max, pro, max, proYear, pro]) expect(await change({ id, price })).toBe(10_000);
+});
+
 test('a seat more each of a hundred times and more loses nothing on the way', async () => {
-  const { sub, itemOf } = await subscribed(pro);
+  const { sub, itemOf } = await subscribed([pro]);
   const id = itemOf(pro);
   let last = '';
   for (let quantity = 2; quantity <= 105; quantity++) {
