@@ -11,6 +11,7 @@ import { catalogAt, loadCatalog } from './catalog/store.ts';
 import type { Catalog } from './catalog/types.ts';
 import type { Config } from './config.ts';
 import { CUSTOMER_API, registerCustomer } from './customer/routes.ts';
+import { installationSecret } from './db/installation-secret.ts';
 import { promptly } from './db/pool.ts';
 import { Limits } from './entitlements/limits/limits.ts';
 import { costSoFar } from './gateway/7-settle.ts';
@@ -20,6 +21,7 @@ import { InFlight } from './gateway/in-flight.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { admitAfresh } from './gateway/rate-limits.ts';
 import { registerGateway } from './gateway/routes.ts';
+import { Tenants } from './gateway/tenancy.ts';
 import { countFailedKeys, createHttp, type FailedKeys } from './http.ts';
 import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
 import { formerOwners } from './ledger/former-owners.ts';
@@ -177,6 +179,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
   const gateway: GatewayDeps = {
     ...limiting,
     providers,
+    tenants: new Tenants(await promptly(installationSecret(pool, 'tenants'))),
     writer,
     tokens: new TokenCounter({ log }),
     claims: new Claims({ pool, owner, clock, log }),

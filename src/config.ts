@@ -24,6 +24,8 @@ export interface ProviderSettings {
   connectTimeoutMs: number | undefined;
   headersTimeoutMs: number | undefined;
   bodyTimeoutMs: number | undefined;
+  isolateTenants: boolean | undefined;
+  storesNothing: boolean;
 }
 
 export interface Config {
@@ -85,6 +87,8 @@ const provider = z.discriminatedUnion(
         connect_timeout_seconds: seconds.optional(),
         headers_timeout_seconds: seconds.optional(),
         body_timeout_seconds: seconds.optional(),
+        isolate_tenants: z.boolean().optional(),
+        store: z.enum(['as_sent', 'never']).optional(),
       })
       .superRefine((value, context) => {
         const message = baseUrlFault(value.base_url, value.allow_http ?? false);
@@ -250,6 +254,8 @@ function toProvider(name: string, settings: z.output<typeof provider>): Provider
     connectTimeoutMs: http?.connect_timeout_seconds,
     headersTimeoutMs: http?.headers_timeout_seconds,
     bodyTimeoutMs: http?.body_timeout_seconds,
+    isolateTenants: http?.isolate_tenants,
+    storesNothing: http?.store === 'never',
   };
 }
 

@@ -306,6 +306,14 @@ CREATE TABLE idempotency_room (
   CONSTRAINT idempotency_room_is_not_negative CHECK ((bytes >= 0))
 ) WITH (fillfactor=70);
 
+CREATE TABLE installation_secrets (
+  name text NOT NULL,
+  secret bytea NOT NULL,
+  created_at timestamp with time zone DEFAULT now() NOT NULL,
+  CONSTRAINT installation_secrets_pkey PRIMARY KEY (name),
+  CONSTRAINT installation_secrets_are_long CHECK ((octet_length(secret) >= 32))
+);
+
 CREATE TABLE job_runs (
   job text NOT NULL,
   due_at timestamp with time zone NOT NULL,

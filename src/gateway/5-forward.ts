@@ -12,6 +12,7 @@ import { type Context, need } from './context.ts';
 import { editedBody } from './edits.ts';
 import type { InFlight } from './in-flight.ts';
 import type { Relayed } from './relayed.ts';
+import type { Tenants } from './tenancy.ts';
 
 /** Statuses that say the request itself is wrong: another provider would say the same, so the client is told. */
 const CLIENT_FAULTS = new Set([400, 404, 413, 422]);
@@ -20,6 +21,7 @@ export interface ForwardDeps {
   providers: ReadonlyMap<string, Provider>;
   clock: Clock;
   inFlight: InFlight;
+  tenants: Tenants;
 }
 
 /** Forwards a held request and relays the answer. Resolves when the last attempt is over; never throws. */
@@ -62,14 +64,17 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
         done(relayed);
       },
     });
+    const body = need(context, 'body');
+    const path = context.endpoint.upstreamPath;
     relay.attempt = provider.send(
       {
-        path: context.endpoint.upstreamPath,
+        path,
         headers: requestHeaders(context.headers),
-        body: editedBody(need(context, 'body'), request, context.endpoint.requests, {
+        body: editedBody(body, request, context.endpoint.requests, {
           model: upstreamModel,
           clampedTo: context.clampedTo,
           provider,
+          fields: deps.tenants.fieldsFor(provider, path, need(context, 'principal'), request, body),
         }),
         upstreamModel,
       },

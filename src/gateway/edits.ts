@@ -1,10 +1,11 @@
 /**
  * The few edits a JSON body needs before it goes upstream, as splices of its bytes: the provider's name of the model, a
- * lowered output limit, and the wish for usage at the end of a stream, in whichever form that provider takes them.
+ * lowered output limit, the wish for usage at the end of a stream, in whichever form that provider takes them, and whose it is.
  */
 import { type Edit, scanObject, splice } from '../lib/json-scan.ts';
 import type { MeteredRequest, RequestReader, Span } from '../metering/requests/types.ts';
 import type { Provider } from '../upstream/types.ts';
+import type { SetField } from './tenancy.ts';
 
 export interface Target {
   /** The provider's own name of the model. */
@@ -12,6 +13,8 @@ export interface Target {
   /** The output limit of one answer, where it was lowered. */
   clampedTo: number | null;
   provider: Pick<Provider, 'outputLimitField' | 'tellsUsageUnasked'>;
+  /** Of tenancy.ts: none of the fields that are edited here. */
+  fields?: readonly SetField[];
 }
 
 /** The body as it goes upstream. */
@@ -36,6 +39,7 @@ export function editedBody(body: Buffer, request: MeteredRequest, reader: Reques
       set('stream_options', withUsage(body, span));
     }
   }
+  for (const [field, json] of target.fields ?? []) set(field, json);
   if (added.length > 0) {
     if (end === null) throw new Error('a body that no member can be added to needs one');
     edits.push({ start: end, end, replacement: `${spans.size > 0 ? ',' : ''}${added.join(',')}` });

@@ -46,6 +46,8 @@ export function createDemoProvider(name: string, clock: Clock, frameMs: number =
     dialect: 'chat',
     outputLimitField: 'max_completion_tokens',
     tellsUsageUnasked: false,
+    tenants: 'as_sent',
+    storesNothing: false,
     send: (request, listener) => new DemoAttempt(answerTo(request, clock), listener, frameMs),
     close: async () => {},
   };

@@ -32,6 +32,8 @@ const KEEP_ALIVE_MS = 60_000;
 const MAX_RESPONSE_HEADER_BYTES = 64 * 1024;
 /** OpenAI's models, at OpenAI, in any of its regions, or at Azure. */
 const OPENAI_HOST = /(^|\.)(api\.openai\.com|openai\.azure\.com)$/;
+/** OpenAI itself, in any of its regions: all of the fields that tell whose a request is are known to be taken. */
+const OPENAIS_OWN_HOST = /(^|\.)api\.openai\.com$/;
 /** Refuses `stream_options` with 422, a field it does not know, as others have found (litellm#8978, openai-agents-python#442). */
 const MISTRAL_HOST = /(^|\.)mistral\.ai$/;
 
@@ -44,12 +46,19 @@ export function createOpenAiProvider(config: ProviderConfig, apiKey: string): Pr
   return new OpenAiProvider(config, new URL(config.baseUrl), apiKey);
 }
 
+function tenantsAt(host: string, isolated: boolean | undefined): Provider['tenants'] {
+  if (isolated === false) return 'as_sent';
+  return isolated === true || OPENAIS_OWN_HOST.test(host) ? 'set' : 'replaced';
+}
+
 class OpenAiProvider implements Provider {
   readonly name: string;
   readonly kind = 'openai';
   readonly dialect = 'chat';
   readonly outputLimitField: OutputLimitField;
   readonly tellsUsageUnasked: boolean;
+  readonly tenants: Provider['tenants'];
+  readonly storesNothing: boolean;
   readonly #pool: Pool;
   readonly #pathPrefix: string;
   readonly #authorization: string;
@@ -60,6 +69,8 @@ class OpenAiProvider implements Provider {
     this.name = config.name;
     this.outputLimitField = OPENAI_HOST.test(baseUrl.hostname) ? 'max_completion_tokens' : 'max_tokens';
     this.tellsUsageUnasked = MISTRAL_HOST.test(baseUrl.hostname);
+    this.tenants = tenantsAt(baseUrl.hostname, config.isolateTenants);
+    this.storesNothing = config.storesNothing ?? false;
     this.#pathPrefix = baseUrl.pathname.replace(/\/+$/, '');
     this.#authorization = `Bearer ${apiKey}`;
     this.#maxRunning = config.connections ?? CONNECTIONS;

@@ -79,6 +79,13 @@ export interface Provider {
   readonly outputLimitField: OutputLimitField;
   /** Its streams end with their usage whether or not a request wishes so; it may refuse a request that says so. */
   readonly tellsUsageUnasked: boolean;
+  /**
+   * What it is told of whose a request is: what the client sent, names of ours in its stead, or names of ours in any case.
+   * The last is for those that are known to take the fields; they are refused by others.
+   */
+  readonly tenants: 'as_sent' | 'replaced' | 'set';
+  /** Nothing may be stored there, whatever a request wishes. */
+  readonly storesNothing: boolean;
   send(request: UpstreamRequest, listener: UpstreamListener): Attempt;
   /** Closes every connection at once; attempts that still run fail. Drain first. */
   close(): Promise<void>;
@@ -98,4 +105,7 @@ export interface ProviderConfig {
   headersTimeoutMs?: number | undefined;
   /** The longest silence between two pieces of a body. */
   bodyTimeoutMs?: number | undefined;
+  /** Whether accounts are told apart there by names of ours; not said: as far as it is known to take them. */
+  isolateTenants?: boolean | undefined;
+  storesNothing?: boolean | undefined;
 }

@@ -47,7 +47,7 @@ stripe: { automatic_tax: true }
 credits: { per_usd: 100, markup: 1.250001 }
 errors: { insufficient_credits_status: 402 }
 providers:
-  main: { kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: key, connections: 5, connect_timeout_seconds: 1, headers_timeout_seconds: 2, body_timeout_seconds: 3 }
+  main: { kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: key, connections: 5, connect_timeout_seconds: 1, headers_timeout_seconds: 2, body_timeout_seconds: 3, isolate_tenants: false, store: never }
 `),
   );
   expect(config.server).toEqual({
@@ -74,6 +74,8 @@ providers:
     connectTimeoutMs: 1000,
     headersTimeoutMs: 2000,
     bodyTimeoutMs: 3000,
+    isolateTenants: false,
+    storesNothing: true,
   });
 });
 

@@ -51,6 +51,19 @@ test.each([
   expect(providers.get('main')!.tellsUsageUnasked).toBe(unasked);
 });
 
+test.each([
+  ['https://api.openai.com/v1', undefined, 'set'],
+  ['https://eu.api.openai.com/v1', undefined, 'set'],
+  ['https://mine.openai.azure.com/openai/v1', undefined, 'replaced'],
+  ['https://api.mistral.ai/v1', undefined, 'replaced'],
+  ['https://api.openai.com.example/v1', undefined, 'replaced'],
+  ['https://api.mistral.ai/v1', true, 'set'],
+  ['https://api.openai.com/v1', false, 'as_sent'],
+] as const)('at %s with isolate_tenants %s, whose a request is is %s', (baseUrl, isolateTenants, tenants) => {
+  const { providers } = create([{ ...openai, baseUrl, isolateTenants, apiKey: 'sk-secret' }]);
+  expect(providers.get('main')!.tenants).toBe(tenants);
+});
+
 test.each([undefined, ''])('a provider whose key is %j is off, and said so once', (apiKey) => {
   const { providers, lines } = create([
     { ...openai, apiKey },

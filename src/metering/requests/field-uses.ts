@@ -171,9 +171,13 @@ export function useOf(endpoint: RequestEndpoint, field: string): FieldUse | 'ref
   return USES.get(endpoint)!.get(field) ?? null;
 }
 
-/** The fields that bear on cost, in any way. */
+/** What the gateway may set itself (gateway/tenancy.ts): it and the provider must see the same field there too. */
+const SET_BY_US = ['user', 'safety_identifier', 'prompt_cache_key', 'store'];
+
+/** The fields that bear on cost, in any way, and those that the gateway may set. */
 export function costFieldsOf(endpoint: RequestEndpoint): ReadonlySet<string> {
-  return new Set([...USES.get(endpoint)!].filter(([, use]) => use !== 'free').map(([field]) => field));
+  const uses = [...USES.get(endpoint)!].filter(([field, use]) => use !== 'free' || SET_BY_US.includes(field));
+  return new Set(uses.map(([field]) => field));
 }
 
 const USES: ReadonlyMap<string, ReadonlyMap<string, FieldUse | 'refused'>> = new Map(
