@@ -2,6 +2,7 @@
 
 import { isBehind, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
+import { flatPrice } from '../catalog/price.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
 import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
@@ -13,6 +14,8 @@ import { type Context, need } from './context.ts';
 
 /** Policy may change again while it is read again, but not for ever. */
 const STALE_RETRIES = 3;
+/** What an endpoint costs that is free: nothing, whatever is used. */
+const FREE = flatPrice({});
 
 /**
  * Fills `catalog`, and `model` at the price that this account pays. Throws `model_not_found`, `model_not_entitled`, or
@@ -27,8 +30,9 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const name = request.model;
   const decision = accessOf(context.catalog, principal).model(name);
   if (!decision.allowed) throw decision.code === 'model_not_found' ? missing(request) : notEntitled('model', decision);
-  const { model } = decision;
-  if (!context.endpoint.requests.isPriced(model.price, request)) throw missing(request);
+  const { isPriced, isFree } = context.endpoint.requests;
+  const model = isFree ? { ...decision.model, price: FREE } : decision.model;
+  if (!isPriced(model.price, request)) throw missing(request);
   refuseUnpriced(request.asks, model.price, name);
   context.model = model;
 }

@@ -110,6 +110,7 @@ function statusOf(relayed: Relayed): number | null {
 }
 
 function outcomeOf(relayed: Relayed): AttemptFacts['outcome'] {
+  if (relayed.kind === 'streamed' && relayed.failed) return 'failed';
   return relayed.kind === 'failed' ? relayed.failure.kind : relayed.kind;
 }
 

@@ -224,7 +224,7 @@ export class Relay implements UpstreamListener, SliceListener {
     const [reader, status] = [frames.reader, this.#status];
     if (frames.isWhole) {
       this.#outlet.sendHead();
-      this.#finish({ kind: 'streamed', reader, rest: frames.withheld, status });
+      this.#finish({ kind: 'streamed', reader, rest: frames.withheld, status, failed: frames.failed });
     } else {
       const { reached } = this.#outlet;
       this.#finish({ kind: 'cut_short', reader, reached, status, errorSent: frames.errorPassed });

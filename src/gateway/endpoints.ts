@@ -8,8 +8,9 @@ import { chatRequests } from '../metering/requests/chat.ts';
 import { completionRequests } from '../metering/requests/completions.ts';
 import { embeddingRequests } from '../metering/requests/embeddings.ts';
 import { moderationRequests } from '../metering/requests/moderations.ts';
+import { compactRequests, inputTokensRequests, responsesRequests } from '../metering/requests/responses.ts';
 import type { RequestReader } from '../metering/requests/types.ts';
-import { answerEnds, chatEnds, completionEnds, type StreamEnds } from './stream-ends.ts';
+import { answerEnds, chatEnds, completionEnds, responsesEnds, type StreamEnds } from './stream-ends.ts';
 
 export interface Endpoint {
   /** Its name on receipts. */
@@ -30,6 +31,12 @@ export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/v1/completions', endpoint('completions', '/completions', completionRequests, completionEnds)],
   ['/v1/embeddings', endpoint('embeddings', '/embeddings', embeddingRequests, answerEnds)],
   ['/v1/moderations', endpoint('moderations', '/moderations', moderationRequests, answerEnds)],
+  ['/v1/responses', endpoint('responses', '/responses', responsesRequests, responsesEnds)],
+  [
+    '/v1/responses/input_tokens',
+    endpoint('responses-input_tokens', '/responses/input_tokens', inputTokensRequests, responsesEnds),
+  ],
+  ['/v1/responses/compact', endpoint('responses-compact', '/responses/compact', compactRequests, responsesEnds)],
 ]);
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */

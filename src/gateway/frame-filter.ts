@@ -3,6 +3,7 @@
  * out, and the frames that end the stream are withheld.
  *
  *   passing ──a terminal frame──▶ ending (withheld; more of them are put behind it) ──more content──▶ passing (both go)
+ *      │    └─ it tells of a failure ──▶ failed: the stream is whole, and its answer none
  *      └─ an error ──▶ broken: the stream is not whole, whatever follows
  */
 import { joined } from '../lib/bytes.ts';
@@ -51,6 +52,7 @@ export class FrameFilter {
   #passed = false;
   #broken = false;
   #errorPassed = false;
+  #failed = false;
 
   constructor(framing: Framing, options: FilterOptions) {
     this.#options = options;
@@ -71,6 +73,11 @@ export class FrameFilter {
   /** Whether the provider said that it failed, and the client was told so. */
   get errorPassed(): boolean {
     return this.#errorPassed;
+  }
+
+  /** Whether its end says that the answer failed, in the form of its dialect. */
+  get failed(): boolean {
+    return this.#failed;
   }
 
   /** What of a chunk goes on now, `null`: nothing. Throws on bytes that are not framed as the answer says. */
@@ -112,15 +119,29 @@ export class FrameFilter {
     if (kind === 'content') {
       this.#pass(frame, out);
     } else if (kind === 'done') {
-      this.#withheld = this.#withheld === null ? frame : Buffer.concat([this.#withheld, frame]);
-    } else if (kind === 'error') {
-      // An error before anything else is no answer: another route may have one.
-      this.#broken = true;
-      if (!this.#passed && out.length === 0) return;
-      this.#errorPassed = true;
-      out.push(redactedBody(frame));
+      this.#withhold(frame);
+    } else if (kind === 'error' || kind === 'failed') {
+      this.#fail(kind, redactedBody(frame), out);
     } else if (this.#options.usageAsked) {
       // Clients read no further than the end: their usage goes before it, even where it came after it.
+      out.push(frame);
+    }
+  }
+
+  #withhold(frame: Buffer): void {
+    this.#withheld = this.#withheld === null ? frame : Buffer.concat([this.#withheld, frame]);
+  }
+
+  #fail(kind: 'error' | 'failed', frame: Buffer, out: Buffer[]): void {
+    // An error before anything else is no answer: another route may have one.
+    if (!this.#passed && out.length === 0) {
+      this.#broken = true;
+    } else if (kind === 'failed') {
+      this.#failed = true;
+      this.#withhold(frame);
+    } else {
+      this.#broken = true;
+      this.#errorPassed = true;
       out.push(frame);
     }
   }

@@ -118,7 +118,8 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
         decideByDisconnect(context);
       }
       await settle(context, deps, await meterStream(context, deps, relayed.reader));
-      await context.claim?.keep(relayed.rest);
+      // One that failed is no answer to repeat.
+      await (relayed.failed ? context.claim?.drop() : context.claim?.keep(relayed.rest));
       if (!response.destroyed) response.end(relayed.rest);
       return;
     case 'exhausted': {

@@ -17,7 +17,8 @@ export type Relayed =
       bytes: number;
       rest: Buffer | null;
     }
-  | { kind: 'streamed'; reader: StreamReader; rest: Buffer | null; status: number }
+  /** `failed`: its end says that there is no answer. */
+  | { kind: 'streamed'; reader: StreamReader; rest: Buffer | null; status: number; failed: boolean }
   /** The credits ran out: the stream is to be ended. `unsent` is the first frame that was not sent. */
   | { kind: 'exhausted'; reader: StreamReader; unsent: Buffer; status: number }
   | { kind: 'cut_short'; reader: StreamReader; reached: boolean; status: number; errorSent: boolean }

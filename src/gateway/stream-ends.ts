@@ -31,6 +31,27 @@ export const completionEnds: StreamEnds = {
 /** Answers that cannot end sooner: pictures and speech, and those that are no streams. */
 export const answerEnds: StreamEnds = { error: chatEnds.error };
 
+/**
+ * The official clients take an `error` event that has an error object for an exception; agents such as Codex look at the code of
+ * `response.failed` alone.
+ */
+export const responsesEnds: StreamEnds = {
+  error: (error) => {
+    const { error: told } = error.body();
+    const response = {
+      object: 'response',
+      status: 'failed',
+      error: { code: told.code, message: told.message },
+      output: [],
+    };
+    return event('error', { error: told }) + event('response.failed', { response });
+  },
+};
+
+function event(type: string, fields: object): string {
+  return `event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`;
+}
+
 function lastChunks(like: Buffer, usage: Usage | null, choice: object): string {
   const json = frameObject(like, 'sse') ?? {};
   const head: Record<string, unknown> = {};

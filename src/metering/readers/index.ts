@@ -23,6 +23,7 @@ const DIALECTS: ReadonlyMap<string, Dialect> = new Map(
     chat,
     completions: chat,
     responses,
+    'responses-compact': responses,
     'responses-input_tokens': unmetered,
     count_tokens: unmetered,
     moderations: unmetered,

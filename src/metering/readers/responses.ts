@@ -46,8 +46,9 @@ class ResponsesReader extends EventReader {
     if (type === 'response.output_item.done' && isObject(event.item)) this.#note(event.item);
     const ends = typeof type === 'string' && LAST.has(type);
     if (isObject(event.response)) this.#respond(event.response);
-    if (event.error || type === 'error' || type === 'response.failed') return 'error';
     this.finished ||= ends;
+    if (type === 'response.failed' || type === 'error') return 'failed';
+    if (event.error) return 'error';
     return ends ? 'done' : 'content';
   }
 

@@ -87,8 +87,11 @@ export interface Answer {
   isError: boolean;
 }
 
-/** What a frame is to the relay: `usage-only` is dropped for a client that did not ask for it, `done` ends the stream. */
-export type FrameKind = 'content' | 'usage-only' | 'done' | 'error';
+/**
+ * What a frame is to the relay: `usage-only` is dropped for a client that did not ask for it, `done` ends the stream, and `failed` ends
+ * it as one that failed: the client is told so in the form of the dialect. `error`: the stream broke.
+ */
+export type FrameKind = 'content' | 'usage-only' | 'done' | 'failed' | 'error';
 
 /** Reads a stream as it passes. */
 export interface StreamReader {

@@ -106,7 +106,7 @@ function readTools(value: unknown, units: AskedUnit[], n: number): void {
 }
 
 /** The tool that a type names: without who runs it, without its version. */
-function toolName(type: string): string {
+export function toolName(type: string): string {
   return type
     .slice(type.indexOf(':') + 1)
     .replace(/_\d{4,8}(_\d\d)*$/, '')
@@ -119,7 +119,8 @@ function mostUses({ max_uses }: Json): number {
   return stated ? Math.min(max_uses, MOST_CALLS) : MOST_CALLS;
 }
 
-function readTier(value: unknown): string | null {
+/** The tier that is asked for, by the name that answers have for it; `null`: none. Throws `invalid_request`. */
+export function readTier(value: unknown): string | null {
   if (value === null || value === 'auto') return null;
   if (typeof value !== 'string' || value === '' || value.length > MOST_TIER_CHARS) {
     throw unpriceable('service_tier', 'must be the name of a tier');

@@ -89,7 +89,8 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     refused: { models: 'the answer could come from a model of another price' },
   },
   responses: {
-    selects: ['model', 'stream', 'stream_options'],
+    // Served where it is false: the answer comes with the request.
+    selects: ['model', 'stream', 'stream_options', 'background'],
     // Those that name what a provider has stored are bounded by the context window.
     input: [
       ...['input', 'instructions', 'prompt', 'previous_response_id', 'conversation', 'truncation'],
@@ -98,11 +99,16 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     // `reasoning.mode: pro` costs the same a token, within the same limit.
     output: ['max_output_tokens', 'max_tool_calls', 'text', 'reasoning'],
     asks: ['service_tier', 'tools'],
-    free: [...COMMON, 'include', 'parallel_tool_calls', 'tool_choice', 'store'],
+    free: [...COMMON, 'include', 'parallel_tool_calls', 'tool_choice', 'store', 'personality'],
     refused: {
       moderation: MODERATION,
-      background: 'the answer comes after the request has ended, when nobody meters it',
       multi_agent: 'nothing bounds how many agents are run',
+      // Of other providers that speak the dialect.
+      models: 'the answer could come from a model of another price',
+      plugins: 'this gateway has no price for it; ask for a search as a tool',
+      search_parameters: 'this gateway has no price for it; ask for a search as a tool',
+      modalities: 'this gateway has no price for it; ask for pictures as a tool',
+      audio: 'this gateway has no price for it',
     },
   },
   embeddings: {

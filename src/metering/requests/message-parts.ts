@@ -74,25 +74,34 @@ function countPart(part: unknown, parts: MessageParts): void {
     case 'image_url':
       countPicture(isObject(part.image_url) ? part.image_url : { url: part.image_url }, parts);
       return;
-    case 'input_audio': {
-      const bytes = dataLength(part.input_audio, 'data');
-      const format = isObject(part.input_audio) ? part.input_audio.format : undefined;
-      parts.sounds++;
-      parts.soundTokens += Math.ceil(bytes / (LEAST_AUDIO_BYTES_PER_TOKEN.get(format) ?? 1));
-      parts.dataBytes += bytes;
-      parts.likelyTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+    case 'input_audio':
+      countSound(part.input_audio, parts);
       return;
-    }
-    default: {
-      const bytes = dataLength(part.file, 'file_data');
-      parts.unbounded++;
-      parts.dataBytes += bytes;
-      parts.likelyTokens += Math.ceil(bytes / FILE_BYTES_PER_TOKEN);
-    }
+    default:
+      countUnknown(isObject(part.file) ? part.file.file_data : undefined, parts);
   }
 }
 
-function countPicture({ url, detail }: Json, parts: MessageParts): void {
+/** Adds a sound in the body. */
+export function countSound(sound: unknown, parts: MessageParts): void {
+  const { data, format } = isObject(sound) ? sound : {};
+  const bytes = lengthOf(data);
+  parts.sounds++;
+  parts.soundTokens += Math.ceil(bytes / (LEAST_AUDIO_BYTES_PER_TOKEN.get(format) ?? 1));
+  parts.dataBytes += bytes;
+  parts.likelyTokens += Math.ceil(bytes / AUDIO_BYTES_PER_TOKEN);
+}
+
+/** Adds what only the context window bounds; `data`: as much of it as is in the body, as base64. */
+export function countUnknown(data: unknown, parts: MessageParts): void {
+  const bytes = lengthOf(data);
+  parts.unbounded++;
+  parts.dataBytes += bytes;
+  parts.likelyTokens += Math.ceil(bytes / FILE_BYTES_PER_TOKEN);
+}
+
+/** Adds a picture, by its address or as base64. */
+export function countPicture({ url, detail }: Json, parts: MessageParts): void {
   const isData = typeof url === 'string' && url.startsWith('data:');
   // Some providers read documents, too, where a picture is expected.
   if (isData && !url.startsWith('data:image/')) parts.unbounded++;
@@ -102,8 +111,7 @@ function countPicture({ url, detail }: Json, parts: MessageParts): void {
   parts.likelyTokens += LIKELY_IMAGE_TOKENS;
 }
 
-function dataLength(holder: unknown, field: string): number {
-  const data = isObject(holder) ? holder[field] : undefined;
+function lengthOf(data: unknown): number {
   return typeof data === 'string' ? data.length : 0;
 }
 

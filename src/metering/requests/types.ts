@@ -76,6 +76,8 @@ export interface RequestReader {
   readonly asksForUsage: boolean;
   /** Whether a price says what all that such a request uses costs: what has no price is not served. */
   isPriced(price: Price, request: MeteredRequest): boolean;
+  /** Whether its requests cost nothing, whatever the price of the model is: they are held for and settled at 0. */
+  readonly isFree?: true;
   /**
    * What a request used whose answer reports nothing, by its own facts: `exact` where these are what is billed. Absent: its
    * text is counted.

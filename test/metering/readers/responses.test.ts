@@ -36,15 +36,15 @@ describe('a stream of responses', () => {
     });
   });
 
-  it('that failed is an error, and its usage is known all the same', () => {
+  it('that failed says so, and its usage is known all the same', () => {
     const error = { type: 'error', error: { code: 'server_error' } };
     const failed = { type: 'response.failed', response: { usage, error: { code: 'server_error' } } };
     expect(streamed('responses', events(created, error, failed))).toMatchObject({
-      kinds: ['content', 'error', 'error'],
+      kinds: ['content', 'failed', 'failed'],
       reported,
     });
     const flat = { type: 'error', code: 'server_error', message: 'no' };
-    expect(streamed('responses', events(created, flat)).kinds).toEqual(['content', 'error']);
+    expect(streamed('responses', events(created, flat)).kinds).toEqual(['content', 'failed']);
   });
 
   it('that ends without usage, or without its end, has its text counted', () => {

@@ -23,7 +23,7 @@ const text = present ? readFileSync(file, 'utf8') : '';
 const SCHEMAS: Readonly<Record<RequestEndpoint, readonly string[]>> = {
   chat: ['CreateChatCompletionRequest'],
   completions: ['CreateCompletionRequest'],
-  responses: ['CreateResponse'],
+  responses: ['CreateResponse', 'TokenCountsBody', 'CompactResponseMethodPublicBody'],
   embeddings: ['CreateEmbeddingRequest'],
   moderations: ['CreateModerationRequest'],
   images: ['CreateImageRequest'],
@@ -53,6 +53,7 @@ const BEYOND = new Set([
     'completions.service_tier',
     'completions.models',
   ],
+  ...['models', 'plugins', 'search_parameters', 'modalities', 'audio'].map((field) => `responses.${field}`),
 ]);
 
 /** One schema of the description: its lines are cut out, because the whole takes seconds to parse. */
