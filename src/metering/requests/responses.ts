@@ -69,6 +69,8 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
     parts,
     hasTools,
     asks,
+    others: null,
+    certain: null,
     hidesOutput: isHosted || (json.reasoning ?? null) !== null,
     spans,
     end,
