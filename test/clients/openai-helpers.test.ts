@@ -1,6 +1,6 @@
 /** What the official client builds on top of its calls, through the gateway: helpers of streams and tools, its retries, its ids, its aborts. */
 import OpenAI, { APIUserAbortError, NotFoundError, toFile } from 'openai';
-import { zodFunction, zodResponseFormat } from 'openai/helpers/zod';
+import { zodFunction, zodResponseFormat, zodTextFormat } from 'openai/helpers/zod';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import {
@@ -17,6 +17,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
+import { framesOf, responses, responsesStream } from '../support/scripted-responses.ts';
 import { at, chat, endEarly, held, hold, sequence, stream, usage } from '../support/scripted-upstream.ts';
 
 /** 12 input tokens at 0.001 credits and 3 output tokens at 0.002: 0.018 credits, in nano-credits. */
@@ -111,6 +112,42 @@ describe('helpers of chat', () => {
   });
 });
 
+describe('helpers of responses', () => {
+  const input = 'Say hello';
+
+  it('the stream helper ends with the whole response, which is charged', async () => {
+    await fresh();
+    world.upstream.script(responses());
+    const helper = openai.responses.stream({ model: 'plain', input });
+    const pieces: string[] = [];
+    helper.on('response.output_text.delta', ({ delta }) => void pieces.push(delta));
+    const response = await helper.finalResponse();
+    expect(pieces).toEqual(['Hello', ' wide', ' world']);
+    expect(response).toMatchObject({
+      output_text: 'Hello wide world',
+      status: 'completed',
+      usage: { input_tokens: 12 },
+    });
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+
+  it('a stream without its last event is no response to it', async () => {
+    await fresh();
+    world.upstream.script(responsesStream({}, at(framesOf({}) - 1, endEarly)));
+    await expect(openai.responses.stream({ model: 'plain', input }).finalResponse()).rejects.toThrow();
+    await eventually(async () => (await charged()) > 0n, 'what was streamed is charged');
+  });
+
+  it('parse reads an object by its schema', async () => {
+    await fresh();
+    world.upstream.script(responses({ pieces: ['{"city":', '"Paris"}'] }));
+    const text = { format: zodTextFormat(z.object({ city: z.string() }), 'place') };
+    const { output_parsed } = await openai.responses.parse({ model: 'plain', input, text });
+    expect(output_parsed).toEqual({ city: 'Paris' });
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+});
+
 describe('what it makes of headers', () => {
   it('_request_id is that of the receipt, of a refusal too', async () => {
     await fresh();
@@ -195,7 +232,6 @@ describe('what it gives up, and what it may not do', () => {
       () =>
         openai.batches.create({ completion_window: '24h', endpoint: '/v1/chat/completions', input_file_id: 'file-1' }),
     ],
-    ['vectorStores.list', () => openai.vectorStores.list()],
     ['models.delete', () => openai.models.delete('plain')],
   ])('%s is not metered, and is a NotFoundError that never reached a provider', async (_, call) => {
     await fresh();

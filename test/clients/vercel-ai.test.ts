@@ -1,6 +1,16 @@
 /** The Vercel AI SDK through the gateway, as an application uses it: text, streams, tools, objects, and what its user sees of refusals. */
 import { createOpenAI } from '@ai-sdk/openai';
-import { APICallError, generateText, isStepCount, Output, RetryError, streamText, tool } from 'ai';
+import {
+  APICallError,
+  embedMany,
+  generateText,
+  isStepCount,
+  type LanguageModel,
+  Output,
+  RetryError,
+  streamText,
+  tool,
+} from 'ai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import {
@@ -15,7 +25,9 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
-import { at, chat, errorFrame, held, reset, sequence, stream, usage } from '../support/scripted-upstream.ts';
+import { jsonAnswer } from '../support/scripted-answers.ts';
+import { framesOf, responses, responsesStream, responseUsage } from '../support/scripted-responses.ts';
+import { at, chat, endEarly, errorFrame, held, reset, sequence, stream, usage } from '../support/scripted-upstream.ts';
 
 /** 12 input tokens at 0.001 credits and 3 output tokens at 0.002: 0.018 credits, in nano-credits. */
 const PLAIN_CHARGE = 18_000_000n;
@@ -42,6 +54,16 @@ async function fresh(credits = '100'): Promise<void> {
 }
 
 const charged = (): Promise<bigint> => chargedTo(world, account.account);
+
+/** Reads a stream that breaks: an error is told, it never stops as if it were whole, and what was streamed is charged. */
+async function expectBroken(model: LanguageModel): Promise<void> {
+  const { fullStream } = streamText({ model, prompt, maxRetries: 0, onError: () => {} });
+  const parts = await Array.fromAsync(fullStream).catch((error) => [{ type: 'error' as const, error }]);
+  expect(parts.some(({ type }) => type === 'error')).toBe(true);
+  const reasons = parts.map((part) => (part.type === 'finish' ? part.finishReason : null));
+  expect(reasons).not.toContain('stop');
+  await eventually(async () => (await charged()) > 0n, 'what was streamed is charged');
+}
 
 /** What the tools of the tests run on the client. */
 const tools = {
@@ -99,6 +121,66 @@ describe('chat completions', () => {
     expect(world.upstream.requests.at(-1)!.json.response_format).toMatchObject({ type: 'json_schema' });
     expect(await charged()).toBe(PLAIN_CHARGE);
   });
+});
+
+describe('responses, which the SDK speaks by default', () => {
+  it.each([false, true])('a text arrives with its usage and is charged (stream: %s)', async (streaming) => {
+    await fresh();
+    world.upstream.script(responses({ usage: responseUsage(12, 3, 1) }));
+    const asked = { model: openai('plain'), prompt };
+    const answer = streaming ? streamText(asked) : await generateText(asked);
+    expect(await answer.text).toBe('Hello wide world');
+    expect(await answer.finishReason).toBe('stop');
+    const details = { outputTokenDetails: { reasoningTokens: 1 } };
+    expect(await answer.usage).toMatchObject({ inputTokens: 12, outputTokens: 3, ...details });
+    expect(world.upstream.requests.at(-1)!.path).toBe('/v1/responses');
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+
+  it.each([false, true])(
+    'a tool is called and its result sent back, with nothing stored (stream: %s)',
+    async (streaming) => {
+      await fresh();
+      const calls = [{ name: 'get_weather', arguments: '{"city":"Paris"}' }];
+      const call = responses({ pieces: [], calls, usage: responseUsage(40, 10) });
+      world.upstream.script(sequence(call, responses({ pieces: ['It rains.'], usage: responseUsage(60, 4) })));
+      const providerOptions = { openai: { store: false } };
+      const asked = { model: openai('plain'), prompt, tools, stopWhen: isStepCount(3), providerOptions };
+      const answer = streaming ? streamText(asked) : await generateText(asked);
+      expect(await answer.text).toBe('It rains.');
+      const input = world.upstream.requests.at(-1)!.json.input as Record<string, unknown>[];
+      expect(input.map(({ type, role }) => type ?? role)).toEqual(['user', 'function_call', 'function_call_output']);
+      expect(await charged()).toBe(100_000_000n + 28_000_000n);
+    },
+  );
+
+  it('an object is asked for by its schema, and read', async () => {
+    await fresh();
+    world.upstream.script(responses({ pieces: ['{"city":', '"Paris"}'] }));
+    const output = Output.object({ schema: z.object({ city: z.string() }) });
+    expect((await generateText({ model: openai('plain'), output, prompt })).output).toEqual({ city: 'Paris' });
+    expect(await charged()).toBe(PLAIN_CHARGE);
+  });
+
+  it.each([
+    ['breaks off', responsesStream({}, at(5, reset))],
+    ['lacks its last event', responsesStream({}, at(framesOf({}) - 1, endEarly))],
+    ['fails', responses({ status: 'failed', tellsError: true })],
+  ])('a stream that %s is an error to the reader, and what was seen is charged', async (_, script) => {
+    await fresh();
+    world.upstream.script(script);
+    await expectBroken(openai('plain'));
+  });
+});
+
+it('embeddings come for each text, and are charged by what the provider reports', async () => {
+  await fresh();
+  const data = [0, 1].map((index) => ({ object: 'embedding', index, embedding: [0.5, 0.25] }));
+  world.upstream.script(jsonAnswer({ object: 'list', model: 'e', data, usage: { prompt_tokens: 9, total_tokens: 9 } }));
+  const embedded = await embedMany({ model: openai.embeddingModel('plain'), values: ['one', 'two'] });
+  expect(embedded.embeddings).toEqual(data.map(({ embedding }) => embedding));
+  expect(embedded.usage).toEqual({ tokens: 9 });
+  expect(await charged()).toBe(9_000_000n);
 });
 
 describe('refusals, as the user of the SDK meets them', () => {
@@ -159,25 +241,9 @@ describe('refusals, as the user of the SDK meets them', () => {
   it.each([
     ['breaks off', reset],
     ['ends with an error', errorFrame],
-  ])(
-    'a stream that %s is an error to the reader, never a finished text, and what was seen is charged',
-    async (_, fault) => {
-      await fresh();
-      world.upstream.script(stream({}, at(2, fault)));
-      const errors: unknown[] = [];
-      const { fullStream } = streamText({
-        model: openai.chat('plain'),
-        prompt,
-        maxRetries: 0,
-        onError: ({ error }) => void errors.push(error),
-      });
-      const parts = await Array.fromAsync(fullStream).catch((error) => [{ type: 'error', error }]);
-      expect(parts.some(({ type }) => type === 'error')).toBe(true);
-      const finished = parts
-        .filter((part) => part.type === 'finish')
-        .map((part) => (part as { finishReason: string }).finishReason);
-      expect(finished).not.toContain('stop');
-      await eventually(async () => (await charged()) > 0n, 'what was streamed is charged');
-    },
-  );
+  ])('a stream that %s is an error to the reader, and what was seen is charged', async (_, fault) => {
+    await fresh();
+    world.upstream.script(stream({}, at(2, fault)));
+    await expectBroken(openai.chat('plain'));
+  });
 });
