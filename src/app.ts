@@ -15,6 +15,7 @@ import { installationSecret } from './db/installation-secret.ts';
 import { promptly } from './db/pool.ts';
 import { Limits } from './entitlements/limits/limits.ts';
 import { costSoFar } from './gateway/7-settle.ts';
+import { canonicalUrl } from './gateway/deployments.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
 import { Replays } from './gateway/idempotency/replays.ts';
 import { InFlight } from './gateway/in-flight.ts';
@@ -22,7 +23,7 @@ import type { GatewayDeps } from './gateway/pipeline.ts';
 import { admitAfresh } from './gateway/rate-limits.ts';
 import { registerGateway } from './gateway/routes.ts';
 import { Tenants } from './gateway/tenancy.ts';
-import { countFailedKeys, createHttp, type FailedKeys } from './http.ts';
+import { countFailedKeys, createHttp, type FailedKeys, type HttpOptions } from './http.ts';
 import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
 import { formerOwners } from './ledger/former-owners.ts';
 import { Journal } from './ledger/journal/journal.ts';
@@ -74,7 +75,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const parts = await createParts(options);
   const { gateway, owner, leases, takeover } = parts;
   const failedKeys = countFailedKeys(options.clock);
-  const http = createServer(options, failedKeys);
+  const http = createServer(options, failedKeys, canonicalUrl);
   await registerGateway(http, gateway);
   await serveDescription(http, CUSTOMER_API);
   await registerCustomer(http, { ...gateway, pool, selling: parts.payments?.deps ?? null });
@@ -240,8 +241,13 @@ async function closeLedger({ gateway, takeover, leases, journal, connection, hea
   await heart.close();
 }
 
-function createServer({ config, clock, log }: AppOptions, failedKeys: FailedKeys): FastifyInstance {
-  return createHttp({ ...config.server, failedKeys, clock, log });
+function createServer(
+  { config, clock, log }: AppOptions,
+  failedKeys: FailedKeys,
+  rewriteUrl?: HttpOptions['rewriteUrl'],
+): FastifyInstance {
+  const rewriting = rewriteUrl === undefined ? {} : { rewriteUrl };
+  return createHttp({ ...config.server, ...rewriting, failedKeys, clock, log });
 }
 
 function registerHealth(http: FastifyInstance, { pool, clock }: AppOptions, parts: Parts): void {

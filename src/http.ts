@@ -1,5 +1,5 @@
 /** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { presentedKey } from './accounts/authenticate.ts';
@@ -23,6 +23,8 @@ export interface HttpOptions {
   maxBodyBytes: number;
   /** Addresses and CIDRs of proxies whose `x-forwarded-for` is believed: the client is the last address that is none of them. */
   trustedProxies?: readonly string[];
+  /** The URL that a request is routed by, where it is another than it came with. */
+  rewriteUrl?: (request: IncomingMessage) => string;
   /** Without it, guessing is not slowed. */
   failedKeys?: FailedKeys;
   /** A client that takes longer to send its headers, or its whole request, gets `request_timeout`. */
@@ -49,6 +51,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
     logger: false,
     trustProxy: trustedProxies.length > 0 && [...trustedProxies],
     bodyLimit: options.maxBodyBytes,
+    ...(options.rewriteUrl === undefined ? {} : { rewriteUrl: options.rewriteUrl }),
     genReqId: () => publicUuid('req', uuidv7(options.clock)),
     requestIdHeader: false,
     keepAliveTimeout: KEEP_ALIVE_MS,

@@ -3,14 +3,15 @@ import { TollgateError } from '../errors.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
 import { encodingOf } from '../metering/tokens/encodings.ts';
 import { type Context, need } from './context.ts';
+import { withModel } from './deployments.ts';
 
 /** Tokenisers differ, and a text that is cut to be counted has a token more here and there: by 1 in so many at most. */
 const DOUBT = 8;
 
 /** Fills `body` and `request`. Throws `invalid_json` or `invalid_request`. */
 export function parse(context: Context, body: Buffer): void {
-  context.body = body;
-  context.request = context.endpoint.requests.read(body);
+  context.body = context.deployment === null ? body : withModel(body, context.deployment);
+  context.request = context.endpoint.requests.read(context.body);
 }
 
 /** Whether the bytes leave a doubt that a prompt fits the model: a token is a byte at least. */

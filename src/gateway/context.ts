@@ -30,6 +30,8 @@ export interface Context {
   readonly startedAt: number;
   readonly caller: Caller;
   readonly headers: IncomingHttpHeaders;
+  /** The model that its path names, in the place of its body's (deployments.ts). */
+  deployment: string | null;
   readonly response: ServerResponse;
   /** Set by the socket: the client went away before it had the whole answer. */
   clientGone: boolean;
@@ -91,6 +93,7 @@ export function openContext(
     startedAt,
     caller,
     headers: caller.headers,
+    deployment: null,
     response,
     clientGone: false,
     principal: null,

@@ -10,6 +10,7 @@ import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
 import { authenticate, authenticateReader } from './1-authenticate.ts';
 import { openContext } from './context.ts';
+import { deploymentOf } from './deployments.ts';
 import { ENDPOINTS, type Endpoint } from './endpoints.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 
@@ -69,6 +70,7 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
   const id = parsePublicUuid('req', request.id)!;
   const context = openContext(id, request.id, endpoint, deps.clock.now(), request, response);
   context.principal = request.principal;
+  context.deployment = deploymentOf(request);
   response.on('close', () => {
     if (response.writableFinished) return;
     context.clientGone = true;

@@ -1,0 +1,182 @@
+/** Azure's clients work on their own paths, with the models of the catalog as deployments; what is not served is not there either. */
+import { AzureOpenAI } from 'openai';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  chargedTo,
+  closeWorld,
+  createTestAccount,
+  createWorld,
+  expectSettled,
+  startGateway,
+  type TestAccount,
+  type TestGateway,
+  type World,
+} from '../support/gateway.ts';
+
+const messages = [{ role: 'user' as const, content: 'Say hello' }];
+const BODY = '{"messages":[{"role":"user","content":"hi"}], "seed":9223372036854775807}';
+
+let world: World;
+let gateway: TestGateway;
+let account: TestAccount;
+
+beforeAll(async () => {
+  world = await createWorld();
+  gateway = await startGateway(world);
+  account = await createTestAccount(world, '100');
+});
+afterAll(async () => {
+  await expectSettled(world);
+  await gateway.close();
+  await closeWorld(world);
+});
+
+const azure = (more: object = {}): AzureOpenAI =>
+  new AzureOpenAI({ apiKey: account.key, endpoint: gateway.url, apiVersion: '2024-10-21', maxRetries: 0, ...more });
+
+function ask(
+  path: string,
+  body: string = BODY,
+  method = 'POST',
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  return fetch(gateway.url + path, {
+    method,
+    headers: { 'api-key': account.key, 'content-type': 'application/json', ...headers },
+    ...(method === 'POST' ? { body } : {}),
+  });
+}
+
+const sent = (): string => world.upstream.requests.at(-1)!.body.toString();
+
+describe('the AzureOpenAI client', () => {
+  it('chats with a deployment by its key in api-key, and is charged for that model', async () => {
+    const { account: id } = account;
+    const before = await chargedTo(world, id);
+    const answer = await azure().chat.completions.create({ model: 'plain', messages });
+    expect(answer.choices[0]!.message.content).toBe('Hello wide world');
+    expect((await chargedTo(world, id)) - before).toBe(18_000_000n);
+    const { path, headers, json } = world.upstream.requests.at(-1)!;
+    expect(path).toBe('/v1/chat/completions');
+    expect(json.model).toBe('plain-upstream');
+    expect(JSON.stringify(headers)).not.toContain(account.key);
+    expect(headers['api-key']).toBeUndefined();
+  });
+
+  it('streams, and with a deployment of its own in place of a model', async () => {
+    const pieces: string[] = [];
+    const stream = await azure({ deployment: 'plain' }).chat.completions.create({ model: '', messages, stream: true });
+    for await (const chunk of stream) pieces.push(chunk.choices[0]?.delta.content ?? '');
+    expect(pieces.join('')).toBe('Hello wide world');
+    expect(world.upstream.requests.at(-1)!.json.model).toBe('plain-upstream');
+  });
+
+  it('lists the models', async () => {
+    const names: string[] = [];
+    for await (const { id } of azure().models.list()) names.push(id);
+    expect(names).toContain('plain');
+  });
+
+  it('hears that there is no such deployment', async () => {
+    const asked = azure().chat.completions.create({ model: 'nothing/like it', messages });
+    await expect(asked).rejects.toMatchObject({ status: 404, code: 'model_not_found' });
+  });
+});
+
+describe('a path', () => {
+  it.each([
+    '/openai/deployments/strict/chat/completions?api-version=2024-10-21',
+    '/openai/deployments/strict/chat/completions',
+    '/openai/deployments/%73trict/chat/completions',
+  ])('%s is that of the model', async (path) => {
+    const response = await ask(path);
+    expect(response.status).toBe(200);
+    expect(sent()).toBe(`${BODY.slice(0, -1)},"model":"strict"}`);
+  });
+
+  it.each(['/openai/v1/chat/completions', '/openai/chat/completions?api-version=preview'])(
+    '%s takes the model of the body',
+    async (path) => {
+      const body = BODY.replace('{', '{"model":"strict",');
+      expect((await ask(path, body)).status).toBe(200);
+      expect(sent()).toBe(body);
+      expect(await (await ask(path)).json()).toMatchObject({ error: { code: 'invalid_request', param: 'model' } });
+    },
+  );
+
+  it('of a deployment wins over the model of the body, which is then another for the provider too', async () => {
+    const body = BODY.replace('{', '{ "model" : "forbidden" ,');
+    const response = await ask('/openai/deployments/strict/chat/completions', body);
+    expect(response.status).toBe(200);
+    expect(sent()).toBe(body.replace('"forbidden"', '"strict"'));
+    // And no other way round: what it may not use is not used because its body names another.
+    const refused = await ask('/openai/deployments/forbidden/chat/completions', body.replace('forbidden', 'strict'));
+    expect(refused.status).toBe(403);
+  });
+
+  it.each([
+    [
+      'names two models',
+      '{"model":"strict","model":"plain","messages":[{"role":"user","content":"hi"}]}',
+      'invalid_request',
+    ],
+    [
+      'spells it with escapes',
+      '{"mod\\u0065l":"plain","messages":[{"role":"user","content":"hi"}]}',
+      'invalid_request',
+    ],
+    ['is no JSON', '{"messages":', 'invalid_json'],
+    ['is no object', '[1]', 'invalid_json'],
+    ['is empty', '', 'invalid_json'],
+    ['is an empty object', ' {} ', 'invalid_request'],
+  ])('of a deployment does not save a body that %s', async (_what, body, code) => {
+    const response = await ask('/openai/deployments/strict/chat/completions', body);
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { code } });
+  });
+
+  it('is the same request as the first with its Idempotency-Key only where it names the same deployment', async () => {
+    const key = { 'idempotency-key': 'azure-1' };
+    const of = (name: string) => ask(`/openai/deployments/${name}/chat/completions`, BODY, 'POST', key);
+    const first = await of('strict');
+    expect(first.status).toBe(200);
+    expect((await of('strict')).headers.get('idempotent-replayed')).toBe('true');
+    expect((await of('plain')).status).toBe(422);
+  });
+
+  it.each([
+    ['POST', '/openai/deployments/strict/files'],
+    ['POST', '/openai/deployments/strict/responses'],
+    ['POST', '/openai/deployments/strict/batches'],
+    ['POST', '/openai/deployments//chat/completions'],
+    ['POST', '/openai/deployments/a%2F..%2Fb/chat/completions'],
+    ['POST', '/openai/deployments/%E0%A4%A/chat/completions'],
+    ['POST', '/openai/deployments/strict/chat/completions/'],
+    ['POST', '/openai/deployments/strict/chat%2Fcompletions'],
+    ['GET', '/openai/deployments/strict/chat/completions'],
+    ['GET', '/openai/deployments'],
+    ['GET', '/openai/'],
+    ['GET', '/openai'],
+    ['POST', '/openai/v1/files'],
+    ['GET', '/openai/v1/admin/v1/accounts'],
+    ['GET', '/openai/admin/v1/accounts'],
+    ['GET', '/openai/v1/openai/v1/models'],
+    ['POST', '/openai/v1//chat/completions'],
+    ['POST', '//openai/v1/chat/completions'],
+    ['POST', '/OpenAI/v1/chat/completions'],
+  ])('%s %s is unknown, and nothing is sent on', async (method, path) => {
+    const before = world.upstream.requests.length;
+    const response = await ask(path, BODY, method);
+    expect(response.status).toBe(404);
+    const { error } = (await response.json()) as { error: { code: string; message: string } };
+    expect(error.code).toBe('unknown_url');
+    expect(world.upstream.requests.length).toBe(before);
+  });
+
+  it('of Azure needs a key as any other', async () => {
+    const response = await ask('/openai/deployments/strict/chat/completions', BODY, 'POST', {
+      'api-key': 'sk-tg-wrong',
+    });
+    expect(response.status).toBe(401);
+  });
+});
