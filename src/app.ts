@@ -19,6 +19,7 @@ import { canonicalUrl } from './gateway/deployments.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
 import { Replays } from './gateway/idempotency/replays.ts';
 import { InFlight } from './gateway/in-flight.ts';
+import { OwnedIds, ownedIdsJob } from './gateway/owned/ids.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { admitAfresh } from './gateway/rate-limits.ts';
 import { registerGateway } from './gateway/routes.ts';
@@ -124,7 +125,7 @@ export async function createApp(options: AppOptions): Promise<App> {
 /** Starts what runs beside the requests. Returns what ends it, which resolves when nothing of it runs. */
 function startJobs({ pool, log }: AppOptions, { workers, payments }: Parts): () => Promise<void> {
   const ends = [keepPartitions(pool, log), keepUsageFolded(pool, log), keepPoliciesAdvanced(pool, log)];
-  workers.start([...outboxJobs(pool), ...(payments?.jobs ?? [])]);
+  workers.start([...outboxJobs(pool), ownedIdsJob(pool), ...(payments?.jobs ?? [])]);
   return async () => {
     await Promise.all([...ends.map((end) => end()), workers.stop()]);
   };
@@ -185,6 +186,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     tokens: new TokenCounter({ log }),
     claims: new Claims({ pool, owner, clock, log }),
     replays: new Replays(),
+    owned: new OwnedIds(pool),
     inFlight,
     clock,
     log,

@@ -79,6 +79,7 @@ export const ERRORS = {
     invalid,
     "The prompt is longer than the model's context window. Shorten the messages, or use a model with a larger one.",
   ),
+  previous_response_not_found: define(400, invalid, 'There is no such response of this account.'),
   model_not_found: define(
     404,
     invalid,

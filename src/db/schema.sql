@@ -541,6 +541,16 @@ CREATE TABLE spenders (
   CONSTRAINT spender_state_is_known CHECK ((state = ANY (ARRAY[0, 1])))
 ) WITH (fillfactor=70);
 
+CREATE TABLE stored_ids (
+  id text NOT NULL,
+  provider text NOT NULL,
+  account_id bigint NOT NULL,
+  request uuid NOT NULL,
+  at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT stored_ids_pkey PRIMARY KEY (id, provider),
+  CONSTRAINT stored_id_is_short CHECK (((length(id) >= 1) AND (length(id) <= 200)))
+) WITH (autovacuum_vacuum_scale_factor=0.02);
+
 CREATE TABLE stripe_events (
   event_id text NOT NULL,
   type text NOT NULL,
@@ -685,6 +695,8 @@ CREATE UNIQUE INDEX recharge_in_flight_is_one ON tollgate.recharges USING btree 
 CREATE INDEX recharges_due ON tollgate.recharges USING btree (due_at) WHERE (ended_at IS NULL);
 
 CREATE INDEX recharges_of_account ON tollgate.recharges USING btree (account_id, created_at);
+
+CREATE INDEX stored_ids_by_age ON tollgate.stored_ids USING brin (at) WITH (autosummarize='on');
 
 CREATE INDEX stripe_events_due ON tollgate.stripe_events USING btree (due_at) WHERE (state = 'waiting'::text);
 

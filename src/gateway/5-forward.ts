@@ -30,7 +30,7 @@ export async function forward(context: Context, deps: ForwardDeps): Promise<Rela
   let relayed: Relayed | null = null;
   for (const route of model.routes) {
     const provider = deps.providers.get(route.provider);
-    if (provider === undefined) continue;
+    if (provider === undefined || !mayAnswer(context, provider)) continue;
     const startedAt = deps.clock.now();
     relayed = await attempt(context, deps, provider, route.model);
     context.attempts.push({
@@ -43,6 +43,11 @@ export async function forward(context: Context, deps: ForwardDeps): Promise<Rela
     if (!mayTryNext(relayed) || context.clientGone) return relayed;
   }
   return relayed ?? noRoute();
+}
+
+/** Whether it has what the request names, should it name anything that is stored. */
+function mayAnswer({ onlyProvider }: Context, { name }: Provider): boolean {
+  return onlyProvider === null || onlyProvider === name;
 }
 
 function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstreamModel: string): Promise<Relayed> {

@@ -52,6 +52,10 @@ export interface Context {
   // idempotency/, of a request with an Idempotency-Key
   claim: Claim | null;
 
+  // owned/, of a request that names what a provider has stored
+  /** The one provider that has it; null: any will do. */
+  onlyProvider: string | null;
+
   // 4-hold
   hold: Hold | null;
   /** Nano-credits granted; null until the ledger answered. */
@@ -70,6 +74,9 @@ export interface Context {
   disconnect: Disconnect | null;
   /** Which setting of the model decided what is charged. */
   policy: Policy | null;
+
+  /** Ids of what the provider has stored of the answer, the answer's own first; null: nothing. */
+  made: readonly string[] | null;
 
   // 7-settle and 8-fail
   charged: bigint | null;
@@ -103,6 +110,7 @@ export function openContext(
     model: null,
     limited: null,
     claim: null,
+    onlyProvider: null,
     hold: null,
     held: null,
     clampedTo: null,
@@ -111,6 +119,7 @@ export function openContext(
     attempts: [],
     disconnect: null,
     policy: null,
+    made: null,
     charged: null,
     usageSource: null,
     status: null,

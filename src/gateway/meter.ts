@@ -1,4 +1,7 @@
-/** What a request used, from the provider's own words where there are any, else counted and marked as an estimate. */
+/**
+ * What a request used, from the provider's own words where there are any, else counted and marked as an estimate. Fills `made` in
+ * passing.
+ */
 import type { Terms } from '../catalog/price.ts';
 import { isInput, type Unit, type Usage } from '../catalog/units.ts';
 import { inputEstimate, likelyInput } from '../metering/bounds.ts';
@@ -33,6 +36,7 @@ export async function meterBody(
   const answer = { bytes, contentType: contentTypeOf(headers) };
   if (read === null) return estimate(context, deps, answer, [], bytes);
   const { beside, terms } = read;
+  context.made = read.made ?? null;
   const reported = read.reported ?? read.inHeaders;
   if (reported !== undefined) return asReported(context, reported, beside, terms);
   if (read.isError) return null;
@@ -43,6 +47,7 @@ export async function meterBody(
 
 /** Reads the usage of a stream that ended whole. */
 export async function meterStream(context: Context, deps: MeterDeps, reader: StreamReader): Promise<Metering> {
+  context.made = madeBy(context, reader);
   const reported = reader.usage();
   if (reported !== null) return asReported(context, reported, reader.beside(), reader.terms());
   return { ...(await estimate(context, deps, UNSEEN, reader.generatedText())), terms: reader.terms() };
@@ -58,6 +63,7 @@ export async function meterCut(
   deps: MeterDeps,
   { reader, bytes = 0 }: { reader: StreamReader | null; bytes?: number },
 ): Promise<Metering> {
+  context.made = madeBy(context, reader);
   const reported = reader?.usage() ?? null;
   const metering = reported === null ? null : asReported(context, reported, reader!.beside(), reader!.terms());
   if (metering !== null && reader!.finished) return metering;
@@ -70,6 +76,15 @@ export async function meterCut(
   if ((counted.usage.output ?? 0) <= output) return metering;
   const more = (counted.usage.output ?? 0) - (usage.reasoning ?? 0);
   return { usage: { ...usage, output: more }, source: 'estimated', terms };
+}
+
+/** Sound is looked for in a stream only where it was asked for: its content is not parsed otherwise. */
+function madeBy(context: Context, reader: StreamReader | null): readonly string[] | null {
+  const { stores } = context.endpoint.dialect;
+  if (reader === null || stores === undefined) return null;
+  const { units } = need(context, 'request').asks;
+  if (stores === 'sound' && !units.some(({ unit }) => unit === 'output_audio')) return null;
+  return reader.made?.() ?? null;
 }
 
 /**

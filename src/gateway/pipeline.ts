@@ -1,7 +1,7 @@
 /**
  * The order of a request's steps, and its one exit. Each step is a file of its number; what it fills is in context.ts.
  *
- *   authenticate ─▶ parse ─▶ entitle ─▶ rate limits (─▶ claim an idempotency key) ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
+ *   authenticate ─▶ parse ─▶ entitle ─▶ rate limits (─▶ claim an idempotency key ─▶ check what is stored) ─▶ hold ─▶ forward + relay ─▶ settle | release ─▶ last bytes ─▶ log line
  */
 import type { Principal } from '../accounts/principals.ts';
 import { TollgateError } from '../errors.ts';
@@ -21,12 +21,22 @@ import { type Context, need } from './context.ts';
 import type { Answer } from './idempotency/seal.ts';
 import { type ClaimDeps, claimKey } from './idempotency/step.ts';
 import { type MeterDeps, meterBody, meterCut, meterStream } from './meter.ts';
+import { type CheckDeps, checkOwned } from './owned/check.ts';
+import { type NoteDeps, noteMade } from './owned/note.ts';
 import { endLimits, type LimitDeps, takeLimits } from './rate-limits.ts';
 import { loggableCause, redactedBody } from './redact.ts';
 import type { Failed, Relayed } from './relayed.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
 
-export interface GatewayDeps extends HoldDeps, ForwardDeps, SettleDeps, MeterDeps, ClaimDeps, LimitDeps {
+export interface GatewayDeps
+  extends HoldDeps,
+    ForwardDeps,
+    SettleDeps,
+    MeterDeps,
+    ClaimDeps,
+    LimitDeps,
+    CheckDeps,
+    NoteDeps {
   /** Set while the process drains: no new request is taken. */
   draining: { value: boolean };
 }
@@ -60,6 +70,8 @@ async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise
     const waiting = takeLimits(context, deps);
     if (waiting !== null) await waiting;
     if (!(await claimKey(context, deps))) return false;
+    const checking = checkOwned(context, deps);
+    if (checking !== null) await checking;
     if (mayBeTooLong(context)) await refuseTooLong(context, deps.tokens);
     await hold(context, deps);
   } catch (error) {
@@ -95,7 +107,9 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     case 'whole': {
       context.status = relayed.status;
       const metering = await meterBody(context, deps, relayed);
+      const noting = noteMade(context, deps);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
+      if (noting !== null) await noting;
       // An error in the form of a success, or a redirect, is no answer to repeat.
       if (metering === null || relayed.status >= 300) await context.claim?.drop();
       if (response.headersSent) {
@@ -111,22 +125,27 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       }
       return;
     }
-    case 'streamed':
+    case 'streamed': {
       context.status = relayed.status;
       if (context.clientGone) {
         context.disconnect = 'drained';
         decideByDisconnect(context);
       }
-      await settle(context, deps, await meterStream(context, deps, relayed.reader));
+      const metering = await meterStream(context, deps, relayed.reader);
+      const noting = noteMade(context, deps);
+      await settle(context, deps, metering);
+      if (noting !== null) await noting;
       // One that failed is no answer to repeat.
       await (relayed.failed ? context.claim?.drop() : context.claim?.keep(relayed.rest));
       if (!response.destroyed) response.end(relayed.rest);
       return;
+    }
     case 'exhausted': {
       context.status = relayed.status;
       context.policy = 'when_short: clamp';
       const metering = charged(context, deps, await meterCut(context, deps, relayed));
       await settle(context, deps, metering);
+      await noteMade(context, deps);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
       const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage));
       await context.claim?.keep(rest);
@@ -138,6 +157,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       if (context.clientGone) decideByDisconnect(context);
       if (relayed.sent) await settle(context, deps, await meterCut(context, deps, relayed));
       else await release(context, deps);
+      await noteMade(context, deps);
       response.destroy();
       return;
     default:
@@ -194,7 +214,11 @@ function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promis
   }
   const billable = relayed.reached || (timedOut && onUpstreamTimeout === 'estimate');
   if (!billable) return release(context, deps);
-  return meterCut(context, deps, relayed).then((metering) => settle(context, deps, metering));
+  return meterCut(context, deps, relayed).then(async (metering) => {
+    const result = await settle(context, deps, metering);
+    await noteMade(context, deps);
+    return result;
+  });
 }
 
 /** A fault of ours after the hold: it must not stay open. What was served is not known, so it costs what a death would. */

@@ -12,6 +12,7 @@ import { authenticate, authenticateReader } from './1-authenticate.ts';
 import { openContext } from './context.ts';
 import { deploymentOf } from './deployments.ts';
 import { ENDPOINTS, type Endpoint } from './endpoints.ts';
+import { registerOwned } from './owned/routes.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 
 declare module 'fastify' {
@@ -34,6 +35,7 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
         meteredRequest(request, reply, endpoint, deps);
       });
     }
+    registerOwned(scope, deps);
     scope.get('/v1/models', async (request, reply) => {
       reply.header('x-request-id', request.id);
       return { object: 'list', data: (await modelsOf(request, deps)).map(presentModel) };

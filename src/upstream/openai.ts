@@ -95,10 +95,9 @@ class OpenAiProvider implements Provider {
     }
     const headers = ['authorization', this.#authorization];
     for (const name in request.headers) headers.push(name, request.headers[name]!);
-    this.#pool.dispatch(
-      { method: 'POST', path: this.#pathPrefix + request.path, headers, body: request.body },
-      attempt,
-    );
+    const { method = 'POST' } = request;
+    const body = method === 'GET' || method === 'DELETE' ? null : request.body;
+    this.#pool.dispatch({ method, path: this.#pathPrefix + request.path, headers, body }, attempt);
     return attempt;
   }
 

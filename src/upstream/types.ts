@@ -7,6 +7,8 @@
 export type UpstreamHeaders = Record<string, string | string[] | undefined>;
 
 export interface UpstreamRequest {
+  /** POST where it is not said. GET and DELETE have no body. */
+  method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE' | undefined;
   /** From the route's template, never from a client: '/chat/completions'. Appended to the path of the base URL. */
   path: string;
   /** What may go upstream, as `requestHeaders` left it. Providers add their own credentials to a copy. */

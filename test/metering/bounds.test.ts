@@ -113,7 +113,7 @@ describe('the bound of the input', () => {
     expect(bounds(content(...many.slice(1)), wide).bound).toBeLessThan(1_500_000);
     // What a search finds is read, too.
     expect(bounds({ web_search_options: {} }).bound).toBe(128_000);
-    expect(bounds({ extra_body: { cached_content: 'c' } }).bound).toBe(128_000);
+    expect(bounds({ extra_body: { google: {} } }).bound).toBe(128_000);
   });
 });
 

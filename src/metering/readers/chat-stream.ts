@@ -11,7 +11,7 @@ import type { Json } from '../../lib/json.ts';
 import { FrameSplitter, frameData } from '../../lib/sse.ts';
 import { besideIn, termsIn, usageIn } from './chat-usage.ts';
 import { frameObject, isDone, parseObject } from './frames.ts';
-import { GeneratedText, generatedIn } from './generated.ts';
+import { GeneratedText, generatedIn, soundsIn } from './generated.ts';
 import type { FrameKind, Reported, StreamReader } from './types.ts';
 
 const DONE = Buffer.from('[DONE]');
@@ -21,6 +21,7 @@ const CR = 0x0d;
 
 /** Content kept as it came, until it is folded into text. */
 const KEPT_BYTES = 64 * 1024;
+const MOST_CHOICES = 128;
 
 /**
  * Reads a stream as it passes. Content costs one look at each byte and is not parsed, unless usage or an error stands in
@@ -37,6 +38,7 @@ export class ChatStreamReader implements StreamReader {
   #kept: Buffer[] = [];
   #keptBytes = 0;
   readonly #text = new GeneratedText();
+  readonly #sounds = new Set<string>();
 
   /** Whether the last content says why it ended: then the stream may end without `[DONE]` and still be whole. */
   get finished(): boolean {
@@ -108,6 +110,12 @@ export class ChatStreamReader implements StreamReader {
     return this.#text.texts;
   }
 
+  /** The ids of its sounds. */
+  made(): readonly string[] {
+    this.#fold();
+    return [...this.#sounds];
+  }
+
   #keep(frames: Buffer): 'content' {
     const finish = frames.lastIndexOf(FINISH);
     if (finish >= 0) this.#finished = valueByte(frames, finish + FINISH.length) !== NULL;
@@ -131,6 +139,8 @@ export class ChatStreamReader implements StreamReader {
     const json = frameObject(frame, 'sse');
     if (json === null) return;
     for (const text of generatedIn(json)) this.#text.add(text);
+    // As many as there may be choices.
+    if (this.#sounds.size < MOST_CHOICES) for (const id of soundsIn(json, 'delta')) this.#sounds.add(id);
     this.#foldedTerms = termsIn(json) ?? this.#foldedTerms;
   }
 }

@@ -8,7 +8,7 @@ import { FrameSplitter } from '../../lib/sse.ts';
 import { ChatStreamReader } from './chat-stream.ts';
 import { besideIn, normalise, termsIn, usageIn } from './chat-usage.ts';
 import { frameObject, parseObject } from './frames.ts';
-import { generatedIn, mostTokensIn } from './generated.ts';
+import { generatedIn, mostTokensIn, soundsIn } from './generated.ts';
 import type { Answer, Dialect } from './types.ts';
 
 export { ChatStreamReader } from './chat-stream.ts';
@@ -20,6 +20,7 @@ export const chat: Dialect = {
   stream: () => new ChatStreamReader(),
   normalise,
   mostTokens,
+  stores: 'sound',
 };
 
 const DATA = Buffer.from('data:');
@@ -40,6 +41,7 @@ export function readChatJson(body: Buffer): Answer {
     beside: besideIn(json, reported),
     generatedText: reported === null ? generatedIn(json) : [],
     isError: Boolean(json.error) || failed,
+    made: soundsIn(json, 'message'),
   };
 }
 

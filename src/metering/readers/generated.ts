@@ -89,3 +89,14 @@ export function mostTokensIn(json: Json): number {
 function beginsCall(call: unknown): boolean {
   return isObject(call) && (typeof call.id === 'string' || (isObject(call.function) && Boolean(call.function.name)));
 }
+
+/** The ids of the sounds of an answer, or of a chunk of one: the provider keeps them for a while. */
+export function soundsIn({ choices }: Json, at: 'message' | 'delta'): string[] {
+  const ids: string[] = [];
+  for (const choice of Array.isArray(choices) ? choices : []) {
+    const message = isObject(choice) ? choice[at] : null;
+    const audio = isObject(message) ? message.audio : null;
+    if (isObject(audio) && typeof audio.id === 'string') ids.push(audio.id);
+  }
+  return ids;
+}

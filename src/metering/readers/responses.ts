@@ -5,6 +5,7 @@
 import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
+import { CONTENT_OF } from '../item-contents.ts';
 import { normalise, readUsage } from './chat-usage.ts';
 import { isCount } from './counts.ts';
 import { EventReader, sumOf } from './events.ts';
@@ -17,6 +18,7 @@ export const responses: Dialect = {
   readJson,
   stream: (framing) => new ResponsesReader(framing),
   normalise: (reported) => normalise(reported),
+  stores: 'responses',
 };
 
 function readJson(body: Buffer): Answer {
@@ -29,6 +31,7 @@ function readJson(body: Buffer): Answer {
     beside: besideOf(json),
     generatedText: reported === null ? generatedIn(itemsOf(json)) : [],
     isError: Boolean(json.error),
+    made: madeOf(json, itemsOf(json)),
   };
 }
 
@@ -36,6 +39,12 @@ const LAST = new Set(['response.completed', 'response.incomplete', 'response.can
 
 class ResponsesReader extends EventReader {
   #items: Json[] = [];
+  /** Of the response, as it was told last. */
+  #head: Json = {};
+
+  made(): readonly string[] {
+    return madeOf(this.#head, this.#items);
+  }
 
   protected override see(event: Json): FrameKind {
     const { type } = event;
@@ -63,6 +72,8 @@ class ResponsesReader extends EventReader {
   #respond(response: Json): void {
     this.reported = readUsage(response.usage) ?? this.reported;
     this.said = termsOf(response);
+    this.#head = { id: response.id ?? this.#head.id, store: response.store ?? this.#head.store };
+    if (itemsOf(response).length > 0) this.#items = itemsOf(response).slice(0, MOST_ITEMS).map(callOf);
     this.used = besideOf(itemsOf(response).length > 0 ? response : { ...response, output: this.#items });
   }
 }
@@ -70,9 +81,26 @@ class ResponsesReader extends EventReader {
 /** Items of an output beyond these are not looked at while they come. */
 const MOST_ITEMS = 10_000;
 
-/** What is kept of an item: that it is a call, and of what. */
-function callOf({ type, action, container_id }: Json): Json {
-  return { type, action: isObject(action) ? { type: action.type } : undefined, container_id };
+/** What is kept of an item: its id, that it is a call, and of what. */
+function callOf({ id, type, action, container_id }: Json): Json {
+  return { id, type, action: isObject(action) ? { type: action.type } : undefined, container_id };
+}
+
+/** Ids beyond these are nobody's: what is named by them is refused. */
+const MOST_MADE = 500;
+
+/**
+ * The ids of a response, of its items, and of the containers that its code ran in. Of one that is not stored, those alone that name what
+ * the provider keeps all the same: the others carry their content.
+ */
+function madeOf({ id, store }: Json, items: readonly Json[]): string[] {
+  const isStored = store !== false;
+  const made: unknown[] = isStored ? [id] : [];
+  for (const item of items) {
+    if (isStored || !CONTENT_OF.has(item.type)) made.push(item.id);
+    made.push(item.container_id);
+  }
+  return [...new Set(made.filter((one) => typeof one === 'string'))].slice(0, MOST_MADE);
 }
 
 function itemsOf(response: Json): Json[] {

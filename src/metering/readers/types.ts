@@ -85,6 +85,8 @@ export interface Answer {
   generatedText: string[];
   /** A success by its status that says it failed. */
   isError: boolean;
+  /** As `StreamReader.made`. */
+  made?: readonly string[];
 }
 
 /**
@@ -110,6 +112,8 @@ export interface StreamReader {
   outputEstimate(): number;
   /** All that was generated, for counting when no usage came. */
   generatedText(): string[];
+  /** Ids of what the provider has stored of the answer so far, the answer's own first: see `Dialect.stores`. */
+  made?(): readonly string[];
 }
 
 /** How the bytes of a stream are cut into frames. */
@@ -126,6 +130,8 @@ export interface Dialect {
   stream(framing: Framing): StreamReader;
   /** The billable dimensions: disjoint, never negative. */
   normalise(reported: Reported): Usage;
+  /** What of an answer a provider keeps, so that later requests may name it: its ids are its account's. Absent: nothing. */
+  stores?: 'responses' | 'sound';
   /** The most output tokens that a frame of a stream can be. Where it cannot be told, a stream is held for as a whole. */
   mostTokens?(frame: Buffer): number;
 }

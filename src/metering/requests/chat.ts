@@ -6,10 +6,9 @@ import { readAsks } from './asks.ts';
 import { costFieldsOf, REQUEST_FIELDS } from './field-uses.ts';
 import { count, flag, includesUsage, invalid, modelOf, readJsonBody } from './json-body.ts';
 import { countParts } from './message-parts.ts';
+import { refuseStored, storedIdsIn } from './stored-ids.ts';
 import type { MeteredRequest, RequestReader } from './types.ts';
 
-/** Fields that may name what a provider has stored, to be read with the messages. */
-const STORED = ['extra_body', 'cached_content'];
 const COST_FIELDS = costFieldsOf('chat');
 const REFUSED = REQUEST_FIELDS.chat.refused;
 const MOST_CHOICES = 128;
@@ -29,9 +28,12 @@ export function readChatRequest(body: Buffer): MeteredRequest {
   if (!Array.isArray(json.messages) || json.messages.length === 0) {
     throw invalid('messages', 'must be an array with at least one message');
   }
+  const storedIds = storedIdsIn(json.messages);
+  refuseStored(json.extra_body, 'extra_body');
   const n = count(json, 'n', 1, 1, MOST_CHOICES);
   const parts = countParts(json.messages);
-  parts.unbounded += STORED.filter((field) => (json[field] ?? null) !== null).length;
+  // Other providers' fields, which may ask them to read more.
+  if ((json.extra_body ?? null) !== null) parts.unbounded++;
   const stream = flag(json, 'stream');
   const includeUsage = includesUsage(json);
   const asks = readAsks(json, parts, n);
@@ -47,6 +49,7 @@ export function readChatRequest(body: Buffer): MeteredRequest {
     fixedOutput: null,
     mustBeWhole: isStructured(json.response_format),
     parts,
+    storedIds,
     hasTools: [json.tools, json.functions].some((tools) => Array.isArray(tools) && tools.length > 0),
     asks,
     others: null,

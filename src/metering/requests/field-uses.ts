@@ -54,8 +54,8 @@ const PICTURE_FORM = ['response_format', 'output_format', 'output_compression', 
 export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
   chat: {
     selects: ['model', 'stream', 'stream_options'],
-    // `extra_body` and `cached_content` name what a provider has stored. Written tokens are bounded as the dearest input.
-    input: ['messages', 'functions', 'prompt_cache_options', 'extra_body', 'cached_content'],
+    // `extra_body` may ask other providers to read more. Written tokens are bounded as the dearest input.
+    input: ['messages', 'functions', 'prompt_cache_options', 'extra_body'],
     // Rejected tokens of a prediction are billed within the output limit. `thinking` and `reasoning`: of other providers.
     output: [
       ...['max_tokens', 'max_completion_tokens', 'n', 'prediction', 'response_format', 'reasoning_effort', 'verbosity'],
@@ -70,6 +70,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     ],
     refused: {
       moderation: MODERATION,
+      cached_content: 'it names what the provider has stored, and this gateway does not know whose it is',
       best_of: 'drafts are billed that are not returned',
       models: 'the answer could come from a model of another price',
       search_parameters: 'this gateway has no price for it; ask for a search as a tool',

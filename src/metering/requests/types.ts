@@ -7,6 +7,7 @@ import type { Model } from '../../catalog/types.ts';
 import type { Usage } from '../../catalog/units.ts';
 import type { Asks } from './asks.ts';
 import type { MessageParts } from './message-parts.ts';
+import type { StoredId } from './stored-ids.ts';
 
 /** A range of the body. */
 export interface Span {
@@ -51,6 +52,8 @@ export interface MeteredRequest {
    * with the tools that the provider runs.
    */
   hidesOutput: boolean;
+  /** What it names that a provider has stored: its account must own that. Absent or empty: nothing. */
+  storedIds?: readonly StoredId[] | undefined;
   /** What stands where in the body, by the name of the field; each at most once. */
   spans: ReadonlyMap<string, Span>;
   /** Where a member can be added: before the closing brace. `null`: none can. */
