@@ -96,8 +96,8 @@ describe('the bound of the input', () => {
   });
 
   it('is the context window for what cannot be known here', () => {
-    expect(bounds(content({ type: 'file', file: { file_id: 'f' } })).bound).toBe(128_000);
-    expect(bounds(content({ type: 'file', file: { file_id: 'f' } }), { ...model, contextWindow: null }).bound).toBe(
+    expect(bounds(content({ type: 'file', file: { file_data: 'f' } })).bound).toBe(128_000);
+    expect(bounds(content({ type: 'file', file: { file_data: 'f' } }), { ...model, contextWindow: null }).bound).toBe(
       2_000_000,
     );
     expect(bounds(content({ type: 'image_url', image_url: { url: 'data:application/pdf;base64,AAAA' } })).bound).toBe(
@@ -171,7 +171,7 @@ describe('the bound of all else', () => {
     const heard = (request: object) => [bounds(request).all.hears, bounds(request).all.speaks];
     expect(heard({})).toEqual([false, false]);
     expect(heard(content(sound('mp3', 40)))).toEqual([true, false]);
-    expect(heard(content({ type: 'file', file: { file_id: 'f' } }))).toEqual([true, false]);
+    expect(heard(content({ type: 'file', file: { file_data: 'f' } }))).toEqual([true, false]);
     expect(heard({ modalities: ['text', 'audio'], audio: {} })).toEqual([false, true]);
   });
 });

@@ -89,7 +89,7 @@ describe('a count', () => {
   });
 
   it('is not made of what only the window bounds', () => {
-    const file = { type: 'file', file: { file_id: 'f' } };
+    const file = { type: 'file', file: { file_data: 'f' } };
     const asked = Buffer.from(
       JSON.stringify({
         model: 'm',

@@ -177,8 +177,7 @@ describe('the parts of messages', () => {
     // What primes the fault: an object that has a lone backslash for its key in the same place.
     for (let i = 0; i < 3; i++) expect(parse(message('\\\\')).parts.unbounded).toBe(1);
     expect(parse(message('\\u0063ontent')).parts.unbounded).toBeGreaterThan(0);
-    for (const key of ['\\\\', '\\\\', '\\\\'])
-      expect(() => parse(part(key))).toThrow('without escapes');
+    for (const key of ['\\\\', '\\\\', '\\\\']) expect(() => parse(part(key))).toThrow('without escapes');
     expect(parse(part('\\u0074ype')).parts.unbounded).toBeGreaterThan(0);
   });
 });
