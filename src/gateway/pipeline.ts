@@ -125,21 +125,8 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       }
       return;
     }
-    case 'streamed': {
-      context.status = relayed.status;
-      if (context.clientGone) {
-        context.disconnect = 'drained';
-        decideByDisconnect(context);
-      }
-      const metering = await meterStream(context, deps, relayed.reader);
-      const noting = noteMade(context, deps);
-      await settle(context, deps, metering);
-      if (noting !== null) await noting;
-      // One that failed is no answer to repeat.
-      await (relayed.failed ? context.claim?.drop() : context.claim?.keep(relayed.rest));
-      if (!response.destroyed) response.end(relayed.rest);
-      return;
-    }
+    case 'streamed':
+      return concludeStream(context, relayed, deps);
     case 'exhausted': {
       context.status = relayed.status;
       context.policy = 'when_short: clamp';
@@ -163,6 +150,26 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     default:
       await concludeFailure(context, relayed, deps);
   }
+}
+
+async function concludeStream(
+  context: Context,
+  { status, reader, rest, failed }: Extract<Relayed, { kind: 'streamed' }>,
+  deps: GatewayDeps,
+): Promise<void> {
+  const { response } = context;
+  context.status = status;
+  if (context.clientGone) {
+    context.disconnect = 'drained';
+    decideByDisconnect(context);
+  }
+  const metering = await meterStream(context, deps, reader);
+  const noting = noteMade(context, deps);
+  await settle(context, deps, metering);
+  if (noting !== null) await noting;
+  // One that failed is no answer to repeat.
+  await (failed ? context.claim?.drop() : context.claim?.keep(rest));
+  if (!response.destroyed) response.end(rest);
 }
 
 function decideByDisconnect(context: Context): void {

@@ -7,7 +7,7 @@ import { promptly } from '../../db/pool.ts';
 import { TollgateError } from '../../errors.ts';
 import { publicId } from '../../lib/ids.ts';
 import { invalid } from '../../metering/requests/json-body.ts';
-import type { StoredId } from '../../metering/requests/stored-ids.ts';
+import type { StoredId } from '../../metering/requests/types.ts';
 import type { Logger } from '../../observe/log.ts';
 import { type Context, need } from '../context.ts';
 import type { OwnedId, OwnedIds } from './ids.ts';

@@ -10,15 +10,7 @@ import { isObject, type Json } from '../../lib/json.ts';
 import { CONTENT_OF } from '../item-contents.ts';
 import { invalid } from './json-body.ts';
 import { isMisread } from './message-parts.ts';
-
-/** An id that only the account may name whose answer had it. */
-export interface StoredId {
-  id: string;
-  /** Where it stands: `input[0].id`. */
-  param: string;
-  /** What it names: a response, or a part of an answer. */
-  kind: 'response' | 'item';
-}
+import type { StoredId } from './types.ts';
 
 /** No request names more; no answer has so deep a structure. */
 const MOST_IDS = 1_000;

@@ -7,12 +7,20 @@ import type { Model } from '../../catalog/types.ts';
 import type { Usage } from '../../catalog/units.ts';
 import type { Asks } from './asks.ts';
 import type { MessageParts } from './message-parts.ts';
-import type { StoredId } from './stored-ids.ts';
 
 /** A range of the body. */
 export interface Span {
   start: number;
   end: number;
+}
+
+/** An id that only the account may name whose answer had it. */
+export interface StoredId {
+  id: string;
+  /** Where it stands: `input[0].id`. */
+  param: string;
+  /** What it names: a response, or a part of an answer. */
+  kind: 'response' | 'item';
 }
 
 export interface MeteredRequest {
