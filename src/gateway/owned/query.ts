@@ -2,8 +2,8 @@
 import { TollgateError } from '../../errors.ts';
 
 const MOST_CHARS = 2_048;
-/** Clients of Azure send it with everything; the provider is not Azure's. */
-const DROPPED = new Set(['api-version']);
+/** Clients of Azure send the first with everything, others the second: it is not passed with what is created either. */
+const DROPPED = new Set(['api-version', 'beta']);
 
 /** The query of a URL as it goes to the provider, with its `?`; empty where there is none. Throws `invalid_request` with `param`. */
 export function passedQuery(url: string, names: ReadonlySet<string>): string {

@@ -45,6 +45,8 @@ interface OwnedCall {
 
 const INCLUDE = ['include', 'include[]'];
 const NONE: ReadonlySet<string> = new Set();
+/** What stands in the place of an id, and takes other methods. */
+const NO_IDS = new Set(['input_tokens', 'compact']);
 
 /** What is served of stored responses. */
 export const OWNED_CALLS: readonly OwnedCall[] = [
@@ -70,7 +72,8 @@ export function registerOwned(scope: FastifyInstance, deps: OwnedDeps): void {
     scope.route({
       method: call.method,
       url: call.url,
-      onRequest: async (request) => {
+      onRequest: async (request, reply) => {
+        if (NO_IDS.has((request.params as { id: string }).id)) return reply.callNotFound();
         // Read afresh: no hold will verify the cache.
         const principal = await authenticateReader(
           request,
