@@ -6,6 +6,7 @@ import { costFieldsOf, REQUEST_FIELDS } from './field-uses.ts';
 import { count, flag, invalid, modelOf, readJsonBody } from './json-body.ts';
 import { countItems } from './response-items.ts';
 import { readResponseTools } from './response-tools.ts';
+import { storedIdsOf } from './stored-ids.ts';
 import type { MeteredRequest, RequestReader } from './types.ts';
 
 const COST_FIELDS = costFieldsOf('responses');
@@ -54,9 +55,11 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
   if (flag(json, 'background')) throw invalid('background', BACKGROUND);
   const mostCalls = count(json, 'max_tool_calls', null, 0);
   const { parts, asks, isHosted, hasTools, compacts } = readInput(json, mostCalls);
+  const storedIds = storedIdsOf(json);
   return {
     model,
     namesModel,
+    storedIds,
     stream: flag(json, 'stream'),
     // Usage is part of the last event.
     includeUsage: true,
