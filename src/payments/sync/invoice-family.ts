@@ -6,6 +6,8 @@ import { askedOf, fetchReversed, paidAtOf, readLines, subscriptionOf } from './i
 
 /** Of a subscription, newest first. */
 const MOST_READ = 1_000;
+/** Invoices whose refunds and disputes are asked for at once. */
+const AT_ONCE = 4;
 
 type Known = Member & { invoice: Stripe.Invoice };
 
@@ -15,11 +17,15 @@ export async function fetchStanding(deps: PaymentDeps, invoice: Stripe.Invoice):
   const family = await fetchFamily(deps, invoice);
   const most = (member: Known): bigint => (member.asked > 0n ? member.asked : 0n);
   const asked = new Set(behind(invoice.id!, family));
-  const members = await Promise.all(
-    family.map(async (one) =>
-      asked.has(one) ? { ...one, reversed: await fetchReversed(deps, one.invoice, most(one)) } : one,
-    ),
-  );
+  const members = family.filter((one) => !asked.has(one));
+  const left = [...asked];
+  while (left.length > 0) {
+    const some = left.splice(0, AT_ONCE).map(async (one) => ({
+      ...one,
+      reversed: await fetchReversed(deps, one.invoice, most(one)),
+    }));
+    members.push(...(await Promise.all(some)));
+  }
   return standingsOf(members).get(invoice.id!)!;
 }
 

@@ -13,7 +13,7 @@ import { converge } from './converge.ts';
 import { reversedOf } from './given-back.ts';
 import { type FetchedInvoice, fetchInvoice } from './invoice-facts.ts';
 import { subscriptionOf } from './invoice-reads.ts';
-import { grantsOf, type InvoiceGrant } from './lines.ts';
+import { grantsOf, type InvoiceGrant, type Once } from './lines.ts';
 import { noteOrphan, type OrphanReason, resolveOrphan } from './orphans.ts';
 import { accountOf, fetchSubscriber, type Subscriber } from './payer.ts';
 import { findPosted, LOT_KIND, lockWallet, type Posting, postPayment } from './post.ts';
@@ -54,7 +54,7 @@ async function postInvoice(db: PoolClient, fetched: Fetched): Promise<SyncResult
   if (payer === null || payer.isErased || (posted === null && !fetched.isKnown)) return NOT_OURS;
   await lockWallet(db, payer.id);
   // What it granted is settled for good, whatever the catalog says since.
-  const grants = posted === null ? await notCameBefore(db, payer.id, fetched.grants) : [];
+  const grants = posted === null ? await notCameBefore(db, payer.id, fetched) : [];
   const isNew = posted === null && (await postPayment(db, posting(fetched, payer.id, grants, 0n)));
   const reversed = reversedOf(fetched.standing, fetched.lines, await grantedLines(db, invoice.id, payer.id));
   const isReversed = await postPayment(db, posting(fetched, payer.id, [], reversed));
@@ -121,30 +121,25 @@ function posting(fetched: Fetched, account: bigint, grants: readonly InvoiceGran
 }
 
 /** Without what comes once and has come before. Under the wallet's lock. */
-async function notCameBefore(
-  db: PoolClient,
-  account: bigint,
-  grants: readonly InvoiceGrant[],
-): Promise<InvoiceGrant[]> {
+async function notCameBefore(db: PoolClient, account: bigint, { grants, paidAt }: Fetched): Promise<InvoiceGrant[]> {
   const left: InvoiceGrant[] = [];
   for (const grant of grants) {
     const { once } = grant;
-    const isTwice = once !== null && left.some((other) => isDeepStrictEqual(other.once, once));
-    if (!isTwice && (once === null || !(await cameBefore(db, account, once)))) left.push(grant);
+    // Lots of a year that cost nothing are one.
+    const isTwice = once !== null && once.what !== 'free' && left.some((other) => isDeepStrictEqual(other.once, once));
+    if (!isTwice && (once === null || !(await cameBefore(db, account, once, paidAt)))) left.push(grant);
   }
   return left;
 }
 
-async function cameBefore(
-  db: PoolClient,
-  account: bigint,
-  { plan, what }: NonNullable<InvoiceGrant['once']>,
-): Promise<boolean> {
+async function cameBefore(db: PoolClient, account: bigint, once: Once, paidAt: Date): Promise<boolean> {
+  const { plan, what } = once;
   const { rows } = await db.query<{ came: boolean }>(
     `SELECT EXISTS (SELECT FROM payments p JOIN payment_grants g USING (payment_key)
-         WHERE p.account_id = $1 AND right(g.line, char_length($2)) = $2)
+         WHERE p.account_id = $1 AND right(g.line, char_length($2)) = $2
+           AND ($5::bigint IS NULL OR abs(extract(epoch FROM p.paid_at - $6::timestamptz)) * 1000 < $5))
        OR EXISTS (SELECT FROM plan_periods WHERE $3 = 'once' AND account_id = $1 AND plan = $4 AND ends_at = 'infinity') AS came`,
-    [account, `:${what}:${plan}`, what, plan],
+    [account, `:${what}:${plan}`, what, plan, once.what === 'free' ? Math.floor(once.withinMs) : null, paidAt],
   );
   return rows[0]!.came;
 }

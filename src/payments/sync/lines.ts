@@ -55,8 +55,8 @@ export interface InvoiceFacts {
   isChange: boolean;
 }
 
-/** Granted once for an account and plan, whatever subscription it comes with. */
-export type Once = { plan: string; what: 'once' | 'trial' };
+/** Granted once for an account and plan, whatever subscription it comes with; `free`, which cost nothing: once within some time. */
+export type Once = { plan: string; what: 'once' | 'trial' } | { plan: string; what: 'free'; withinMs: number };
 export type InvoiceGrant = GrantLine & { once: Once | null };
 
 export interface Granted {
@@ -170,14 +170,8 @@ function regularGrants(invoice: InvoiceFacts, { line, plan, included, price, eve
   }
   if (included.every === 'once') {
     const credits = (included.credits * seats * share.part) / share.whole;
-    const once = {
-      line: `${line.id}:once:${plan.name}`,
-      kind: LOT_KIND.subscription,
-      credits,
-      paid: line.asked,
-      reason,
-    };
-    return [{ ...once, startsAt: null, expiresAt: null, once: { plan: plan.name, what: 'once' } }];
+    const what = { line: `${line.id}:once:${plan.name}`, kind: LOT_KIND.subscription, credits, paid: line.asked };
+    return [{ ...what, reason, startsAt: null, expiresAt: null, once: { plan: plan.name, what: 'once' } }];
   }
   if (isFreeChange(invoice, line)) return [];
   const months = included.every === 'month' ? monthsOf(every) : 1;
@@ -187,7 +181,10 @@ function regularGrants(invoice: InvoiceFacts, { line, plan, included, price, eve
     months <= 1
       ? [{ start: line.start, end: line.end, weight: 1n }]
       : (isWhole ? wholeMonths : monthsLeft)(line.start, line.end, months);
-  return lots({ of: line.id, paid: line.asked, paidAt: invoice.paidAt, included, reason }, total, stretches, null);
+  const all = lots({ of: line.id, paid: line.asked, paidAt: invoice.paidAt, included, reason }, total, stretches, null);
+  if (line.asked !== 0n) return all;
+  const once = { plan: plan.name, what: 'free' as const, withinMs: (line.end.getTime() - line.start.getTime()) / 2 };
+  return all.map((grant, n) => ({ ...grant, line: n === 0 ? `${grant.line}:free:${plan.name}` : grant.line, once }));
 }
 
 /** Stripe bills a renewal when a period ends and collects it about an hour later: whoever renews is not without credits meanwhile. */

@@ -114,7 +114,8 @@ const postSubscription =
     let changed = false;
     for (const other of others) changed = (await state(deps, db, other, fetched, [])) || changed;
     changed = (await state(deps, db, account, fetched, allowed)) || changed;
-    await mirror(db, account, fetched, allowed);
+    const [sold] = subscription.items.data.flatMap(({ price }) => planOf(deps, price.id)?.name ?? []);
+    await mirror(db, account, fetched, allowed[0]?.plan ?? sold ?? null);
     if (changed) await tell(db, account, subscription, allowed, facts);
     return { changed, ours: true };
   };
@@ -204,7 +205,7 @@ async function mirror(
   db: PoolClient,
   account: bigint,
   { subscription, facts }: Fetched,
-  allowed: readonly Allowed[],
+  plan: string | null,
 ): Promise<void> {
   const [item] = subscription.items.data;
   await db.query(
@@ -218,7 +219,7 @@ async function mirror(
       account,
       idOf(subscription.customer),
       subscription.status,
-      allowed[0]?.plan ?? null,
+      plan,
       item?.quantity ?? 1,
       at(item?.current_period_start),
       facts.periodEnd,

@@ -150,12 +150,15 @@ test('another trial of the same plan grants nothing more', async () => {
 
 test('a trial that ends without a card allows nothing more', async () => {
   const trial_settings = { end_behavior: { missing_payment_method: 'pause' as const } };
-  const { account, end } = await subscribed(pro, { trial_period_days: 14, trial_settings }, null);
+  const { account, sub, end } = await subscribed(pro, { trial_period_days: 14, trial_settings }, null);
   expect(await rig.stated(account)).toEqual([`pro until ${date(end + 3 * DAY)}`]);
   rig.until(end + 2 * 3600);
   await rig.heard();
   expect(await rig.stated(account)).toEqual([]);
   expect(await rig.held(account)).toBe('100');
+  // It may be resumed: who has it does not subscribe to it a second time.
+  const { rows } = await rig.pool.query('SELECT plan, status FROM subscriptions WHERE subscription_id = $1', [sub.id]);
+  expect(rows).toEqual([{ plan: 'pro', status: 'paused' }]);
 });
 
 test('a renewal that fails is told of, and keeps the plan for the days of grace; paid, all is back at once', async () => {

@@ -69,6 +69,23 @@ test('with a promotion code for all of it, up and down and up again comes to no 
   for (const price of [max, pro, max, proYear, pro]) expect(await change({ id, price })).toBe(10_000);
 });
 
+test('a plan that costs nothing grants once in a period, however often it is cancelled and subscribed to; each renewal grants', async () => {
+  const included = { included_credits: { credits: '500', every: 'month', rollover: 'all' } };
+  const [free] = (await rig.plan('free', included, [0, 'month'])) as [string];
+  const { account, customer } = await rig.subscriber();
+  const subscribe = async () => {
+    const sub = await rig.stripe.subscriptions.create({ customer, items: [{ price: free }] });
+    await rig.heard();
+    return sub;
+  };
+  await rig.stripe.subscriptions.cancel((await subscribe()).id);
+  const { items } = await subscribe();
+  expect(await rig.held(account)).toBe('500');
+  rig.until(items.data[0]!.current_period_end + 2 * 3600);
+  await rig.heard();
+  expect(await rig.held(account)).toBe('1000');
+});
+
 test('a seat more each of a hundred times and more loses nothing on the way', async () => {
   const { sub, itemOf } = await subscribed([pro]);
   const id = itemOf(pro);
