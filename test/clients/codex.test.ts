@@ -204,6 +204,16 @@ describe('what goes wrong', () => {
     expect(await charged()).toBe(cost(700, 0));
   });
 
+  it('a provider that is out of our credits there does not tell its user to see to a plan', async () => {
+    await fresh();
+    const error = { code: 'insufficient_quota', message: 'You exceeded your current quota: see to your plan.' };
+    world.upstream.script(responses({ pieces: [], status: 'failed', error, tellsError: true, usage: null }));
+    const answer = await send('/responses', turn([user('Hello')]));
+    const text = await answer.clone().text();
+    expect(text).not.toContain('quota');
+    expect(await read(answer)).toMatchObject({ completed: null, failed: 'upstream_rate_limited' });
+  });
+
   it('a stream that breaks off has no response.completed: the turn is sent again, and each is charged as it was served', async () => {
     await fresh();
     const breaks: Script = responsesStream({ pieces: ['One', ' two'] }, at(5, reset));
