@@ -23,6 +23,7 @@ import { OwnedIds, ownedIdsJob } from './gateway/owned/ids.ts';
 import type { GatewayDeps } from './gateway/pipeline.ts';
 import { admitAfresh } from './gateway/rate-limits.ts';
 import { registerGateway } from './gateway/routes.ts';
+import { Spool } from './gateway/spool.ts';
 import { Tenants } from './gateway/tenancy.ts';
 import { countFailedKeys, createHttp, type FailedKeys, type HttpOptions } from './http.ts';
 import { DedicatedConnection, WriterConnection } from './ledger/connection.ts';
@@ -188,6 +189,8 @@ async function createParts(options: AppOptions): Promise<Parts> {
     replays: new Replays(),
     owned: new OwnedIds(pool),
     inFlight,
+    spool: new Spool({ dataDir, mostBytes: config.server.spoolBytes, clock }),
+    maxBodyBytes: config.server.maxBodyBytes,
     clock,
     log,
     creditsPerUsd,

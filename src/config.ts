@@ -33,6 +33,8 @@ export interface Config {
     host: string;
     port: number;
     maxBodyBytes: number;
+    /** What all forms that are being served may take together, in memory and on the disk. */
+    spoolBytes: number;
     trustedProxies: readonly string[];
     admin: 'same' | 'off' | { host: string; port: number };
     headersTimeoutMs: number;
@@ -108,6 +110,7 @@ const schema = z.strictObject({
       host: z.string().min(1).default('127.0.0.1'),
       port: whole(0, 65_535).default(8080),
       max_body_bytes: whole(1024, 1_073_741_824).default(33_554_432),
+      spool_bytes: whole(1_048_576, 1_099_511_627_776).default(1_073_741_824),
       trusted_proxies: z
         .array(z.string().refine(isNetwork, 'must be an IP address or a CIDR such as 10.0.0.0/8'))
         .default([]),
@@ -199,6 +202,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       host: vars.HOST ?? server.host,
       port: vars.PORT ?? server.port,
       maxBodyBytes: server.max_body_bytes,
+      spoolBytes: server.spool_bytes,
       trustedProxies: server.trusted_proxies,
       admin: server.admin,
       headersTimeoutMs: server.headers_timeout_seconds,

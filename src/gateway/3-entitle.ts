@@ -34,6 +34,7 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
   const model = isFree ? { ...decision.model, price: FREE } : decision.model;
   if (!isPriced(model.price, request)) throw missing(request);
   refuseUnpriced(request.asks, model.price, name);
+  context.endpoint.requests.refuseUnbounded?.(model.price, request);
   context.model = model;
 }
 

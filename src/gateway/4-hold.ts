@@ -79,6 +79,8 @@ export async function hold(context: Context, deps: HoldDeps): Promise<void> {
 
 /** The fewest input tokens that a count could find; `null`: it would find no less than the bytes say. */
 function leastInput(context: Context): number | null {
+  // Of a form, its text is the least.
+  if (context.body === null) return null;
   return leastExactBound(need(context, 'request'), need(context, 'model'));
 }
 

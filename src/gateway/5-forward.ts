@@ -6,7 +6,7 @@ import type { Clock } from '../lib/clock.ts';
 import { outputBound } from '../metering/bounds.ts';
 import type { AttemptFacts } from '../metering/receipt.ts';
 import { requestHeaders } from '../upstream/headers.ts';
-import type { Provider } from '../upstream/types.ts';
+import type { Provider, StreamedBody } from '../upstream/types.ts';
 import { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
 import { editedBody } from './edits.ts';
@@ -69,24 +69,36 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
         done(relayed);
       },
     });
-    const body = need(context, 'body');
-    const path = context.endpoint.upstreamPath;
     relay.attempt = provider.send(
       {
-        path,
+        path: context.endpoint.upstreamPath,
         headers: requestHeaders(context.headers),
-        body: editedBody(body, request, context.endpoint.requests, {
-          model: upstreamModel,
-          clampedTo: context.clampedTo,
-          provider,
-          fields: deps.tenants.fieldsFor(provider, path, need(context, 'principal'), request, body),
-        }),
+        body: sentBody(context, deps, provider, upstreamModel),
         upstreamModel,
       },
       relay,
     );
     deps.inFlight.forwarding(context, relay);
     if (context.clientGone) relay.clientGone();
+  });
+}
+
+/** The body as this provider gets it. */
+function sentBody(
+  context: Context,
+  { tenants }: ForwardDeps,
+  provider: Provider,
+  upstreamModel: string,
+): Buffer | StreamedBody {
+  if (context.upload !== null) return context.upload.sentAs(upstreamModel);
+  const request = need(context, 'request');
+  const { upstreamPath, requests } = context.endpoint;
+  const body = need(context, 'body');
+  return editedBody(body, request, requests, {
+    model: upstreamModel,
+    clampedTo: context.clampedTo,
+    provider,
+    fields: tenants.fieldsFor(provider, upstreamPath, need(context, 'principal'), request, body),
   });
 }
 

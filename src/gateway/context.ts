@@ -18,6 +18,7 @@ import type { MeteredRequest } from '../metering/requests/types.ts';
 import type { Endpoint } from './endpoints.ts';
 import type { Claim } from './idempotency/claim.ts';
 import type { Slices } from './slices.ts';
+import type { Upload } from './upload.ts';
 
 /** How the answer to the client ended, for the log and the receipt. */
 export type Disconnect = 'aborted' | 'drained';
@@ -41,6 +42,8 @@ export interface Context {
 
   // 2-parse
   body: Buffer | null;
+  /** Instead of `body`: a form, whose bytes are not held in memory. */
+  upload: Upload | null;
   request: MeteredRequest | null;
 
   // 3-entitle
@@ -105,6 +108,7 @@ export function openContext(
     clientGone: false,
     principal: null,
     body: null,
+    upload: null,
     request: null,
     catalog: null,
     model: null,

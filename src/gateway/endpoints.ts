@@ -9,6 +9,7 @@ import { completionRequests } from '../metering/requests/completions.ts';
 import { embeddingRequests } from '../metering/requests/embeddings.ts';
 import { moderationRequests } from '../metering/requests/moderations.ts';
 import { compactRequests, inputTokensRequests, responsesRequests } from '../metering/requests/responses.ts';
+import { transcriptionRequests, translationRequests } from '../metering/requests/transcriptions.ts';
 import type { RequestReader } from '../metering/requests/types.ts';
 import { answerEnds, chatEnds, completionEnds, responsesEnds, type StreamEnds } from './stream-ends.ts';
 
@@ -37,6 +38,8 @@ export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
     endpoint('responses-input_tokens', '/responses/input_tokens', inputTokensRequests, responsesEnds),
   ],
   ['/v1/responses/compact', endpoint('responses-compact', '/responses/compact', compactRequests, responsesEnds)],
+  ['/v1/audio/transcriptions', endpoint('transcriptions', '/audio/transcriptions', transcriptionRequests, answerEnds)],
+  ['/v1/audio/translations', endpoint('translations', '/audio/translations', translationRequests, answerEnds)],
 ]);
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */

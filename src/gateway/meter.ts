@@ -92,12 +92,28 @@ function madeBy(context: Context, reader: StreamReader | null): readonly string[
  * such as Ollama of a prompt that it had in its cache, has read it all the same.
  */
 function asReported(context: Context, reported: Reported, beside: Usage, terms: Terms): Metering {
-  const usage = sumOf([context.endpoint.dialect.normalise(reported), beside]);
+  const usage = withBrought(context, sumOf([context.endpoint.dialect.normalise(reported), beside]));
   const lacksInput = reported.input_tokens === undefined && reported.output_tokens !== undefined;
   if (!lacksInput || (Object.keys(usage) as Unit[]).some((unit) => isInput(unit) && usage[unit]! > 0)) {
     return { usage, source: 'provider', terms };
   }
   return { usage: { ...usage, input: likelyTokens(context) }, source: 'estimated', terms };
+}
+
+/**
+ * With what the request brought, where that is what its model is priced by and tokens are not: a provider that reports tokens of
+ * a sound, and bills seconds, is not heard for nothing.
+ */
+function withBrought(context: Context, usage: Usage): Usage {
+  const { certain } = need(context, 'request');
+  const { units } = need(context, 'model').price;
+  if (certain === null || units.input !== undefined || units.input_audio !== undefined) return usage;
+  const brought: Usage = {};
+  for (const unit in certain) {
+    if (units[unit as Unit] !== undefined && usage[unit as Unit] === undefined)
+      brought[unit as Unit] = certain[unit as Unit]!;
+  }
+  return { ...usage, ...brought };
 }
 
 function likelyTokens(context: Context): number {

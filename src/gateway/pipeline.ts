@@ -11,7 +11,7 @@ import { formatCredits } from '../lib/money.ts';
 import { likelyInput } from '../metering/bounds.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import { accept } from './1-authenticate.ts';
-import { mayBeTooLong, parse, refuseTooLong } from './2-parse.ts';
+import { mayBeTooLong, parse, refuseTooLong, type Sent } from './2-parse.ts';
 import { entitle, entitleAfresh } from './3-entitle.ts';
 import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
@@ -27,6 +27,8 @@ import { endLimits, type LimitDeps, takeLimits } from './rate-limits.ts';
 import { loggableCause, redactedBody } from './redact.ts';
 import type { Failed, Relayed } from './relayed.ts';
 import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.ts';
+import type { Spool } from './spool.ts';
+import { Upload } from './upload.ts';
 
 export interface GatewayDeps
   extends HoldDeps,
@@ -37,31 +39,36 @@ export interface GatewayDeps
     LimitDeps,
     CheckDeps,
     NoteDeps {
+  /** Where forms are kept while they are served. */
+  spool: Spool;
+  maxBodyBytes: number;
   /** Set while the process drains: no new request is taken. */
   draining: { value: boolean };
 }
 
 /** Serves one request whose principal is known and whose body has been read. Never throws; answers exactly once. */
-export async function serve(context: Context, body: Buffer, deps: GatewayDeps): Promise<void> {
+export async function serve(context: Context, sent: Sent, deps: GatewayDeps): Promise<void> {
   deps.inFlight.opened(context);
   try {
-    if (await admit(context, body, deps)) await conclude(context, await forward(context, deps), deps);
+    if (await admit(context, sent, deps)) await conclude(context, await forward(context, deps), deps);
   } catch (error) {
     await fail(context, error, deps);
     await endFaulted(context, deps);
   } finally {
     endLimits(context, {});
     await context.claim?.drop();
+    if (sent instanceof Upload) await sent.close();
     deps.inFlight.closed(context);
     record(context, deps);
   }
 }
 
 /** Steps 2 to 4. False when the request was refused, or answered as before: then no hold is open. */
-async function admit(context: Context, body: Buffer, deps: GatewayDeps): Promise<boolean> {
+async function admit(context: Context, sent: Sent, deps: GatewayDeps): Promise<boolean> {
   try {
     if (deps.draining.value) throw new TollgateError('shutting_down');
-    parse(context, body);
+    const reading = parse(context, sent);
+    if (reading !== null) await reading;
     try {
       entitle(context, deps.catalogs);
     } catch {

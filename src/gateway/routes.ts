@@ -2,6 +2,7 @@
  * The data plane, `/v1/*`: the endpoints of endpoints.ts. One that is not there is `unknown_url`: what is not metered is not
  * served. Authentication runs before a body is read.
  */
+import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal, Scope } from '../accounts/principals.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
@@ -9,13 +10,19 @@ import { accessOf } from '../entitlements/resolve.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicUuid } from '../lib/ids.ts';
 import { authenticate, authenticateReader } from './1-authenticate.ts';
+import type { Sent } from './2-parse.ts';
 import { openContext } from './context.ts';
 import { deploymentOf } from './deployments.ts';
 import { ENDPOINTS, type Endpoint } from './endpoints.ts';
 import { registerOwned } from './owned/routes.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
+import { readUpload } from './upload.ts';
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Whether its requests may be forms. */
+    takesForms?: boolean;
+  }
   interface FastifyRequest {
     /** Set by the data plane's authentication. */
     principal: Principal | null;
@@ -30,8 +37,12 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    scope.addContentTypeParser(/^multipart\/form-data/i, async (request: FastifyRequest, payload: IncomingMessage) =>
+      sentForm(request, payload, deps),
+    );
     for (const [url, endpoint] of ENDPOINTS) {
-      scope.post(url, { onRequest: authentication(deps, 'inference') }, (request, reply) => {
+      const config = { takesForms: endpoint.requests.readForm !== undefined };
+      scope.post(url, { onRequest: authentication(deps, 'inference'), config }, (request, reply) => {
         meteredRequest(request, reply, endpoint, deps);
       });
     }
@@ -66,6 +77,19 @@ function authentication(deps: GatewayDeps, scope: Scope) {
   };
 }
 
+/** A form; what it is refused with where it is read to no end of use. Fails where nobody is there to be told. */
+async function sentForm(request: FastifyRequest, payload: IncomingMessage, deps: GatewayDeps): Promise<Sent> {
+  const { 'content-type': contentType = '', 'idempotency-key': key } = request.headers;
+  if (!request.routeOptions.config.takesForms) return new TollgateError('invalid_json');
+  const { spool, maxBodyBytes: maxBytes } = deps;
+  try {
+    return await readUpload(payload, contentType, { spool, maxBytes, fingerprint: key !== undefined });
+  } catch (error) {
+    if (error instanceof TollgateError) return error;
+    throw new TollgateError('invalid_request', { message: 'The form broke off before its end.', cause: error });
+  }
+}
+
 function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: Endpoint, deps: GatewayDeps): void {
   reply.hijack();
   const response = reply.raw;
@@ -73,12 +97,17 @@ function meteredRequest(request: FastifyRequest, reply: FastifyReply, endpoint: 
   const context = openContext(id, request.id, endpoint, deps.clock.now(), request, response);
   context.principal = request.principal;
   context.deployment = deploymentOf(request);
+  // A form takes a while to be read.
+  context.clientGone = response.destroyed;
   response.on('close', () => {
     if (response.writableFinished) return;
     context.clientGone = true;
     deps.inFlight.clientGone(context);
   });
-  void serve(context, (request.body as Buffer | undefined) ?? NO_BODY, deps);
+  const sent = (request.body as Sent | undefined) ?? NO_BODY;
+  // What is left of a form that was not read to its end is no next request.
+  if (sent instanceof TollgateError) response.setHeader('connection', 'close');
+  void serve(context, sent, deps);
 }
 
 /** What the key may use now: read afresh, because no hold will verify it. */

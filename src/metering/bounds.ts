@@ -75,7 +75,8 @@ export function inputEstimate(request: MeteredRequest, model: Limits): number {
 /** What a request likely uses, whatever its answer: its input in tokens, and what it brings of other units. */
 export function likelyInput(request: MeteredRequest, model: Limits): Usage {
   const input = inputEstimate(request, model);
-  return request.certain === null ? { input } : { input, ...request.certain };
+  const { certain } = request;
+  return certain === null ? { input } : { ...certain, input: Math.max(0, input - (certain.input_audio ?? 0)) };
 }
 
 /**

@@ -127,9 +127,10 @@ function answerTo(request: UpstreamRequest, clock: Clock): Answer {
   return { status: 200, contentType: 'application/json', frames: [json(head, completion)] };
 }
 
-function readBody(bytes: Buffer): ReturnType<typeof bodySchema.safeParse> {
+function readBody(body: UpstreamRequest['body']): ReturnType<typeof bodySchema.safeParse> {
   try {
-    return bodySchema.safeParse(JSON.parse(bytes.toString()));
+    // It hears and draws nothing: a form is no request to it.
+    return bodySchema.safeParse(Buffer.isBuffer(body) ? JSON.parse(body.toString()) : undefined);
   } catch {
     return bodySchema.safeParse(undefined);
   }

@@ -95,9 +95,11 @@ class OpenAiProvider implements Provider {
     }
     const headers = ['authorization', this.#authorization];
     for (const name in request.headers) headers.push(name, request.headers[name]!);
-    const { method = 'POST' } = request;
-    const body = method === 'GET' || method === 'DELETE' ? null : request.body;
-    this.#pool.dispatch({ method, path: this.#pathPrefix + request.path, headers, body }, attempt);
+    const { method = 'POST', body } = request;
+    // Of bytes at hand undici states the length by itself.
+    if (!Buffer.isBuffer(body)) headers.push('content-length', String(body.length));
+    const sent = method === 'GET' || method === 'DELETE' ? null : Buffer.isBuffer(body) ? body : body.open();
+    this.#pool.dispatch({ method, path: this.#pathPrefix + request.path, headers, body: sent }, attempt);
     return attempt;
   }
 

@@ -2,9 +2,18 @@
  * What the gateway and a provider say to each other. One `send` is one attempt: it either ends (the whole answer was
  * received, whatever its status) or fails, and says so exactly once. Nothing here knows what a credit is.
  */
+import type { Readable } from 'node:stream';
 
 /** Header names are lower-case; a header that came several times is a list. */
 export type UpstreamHeaders = Record<string, string | string[] | undefined>;
+
+/** A body that is too large to be held in memory: sent as a stream, of a length that is known. */
+export interface StreamedBody {
+  /** Bytes. */
+  readonly length: number;
+  /** From its beginning, each time: an attempt has a stream of its own, and destroys it when it breaks off. */
+  open(): Readable;
+}
 
 export interface UpstreamRequest {
   /** POST where it is not said. GET and DELETE have no body. */
@@ -14,7 +23,7 @@ export interface UpstreamRequest {
   /** What may go upstream, as `requestHeaders` left it. Providers add their own credentials to a copy. */
   headers: Readonly<Record<string, string>>;
   /** Sent as it is. */
-  body: Buffer;
+  body: Buffer | StreamedBody;
   /** The provider's own name of the model, already in `body`. */
   upstreamModel: string;
 }

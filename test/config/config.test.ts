@@ -42,7 +42,7 @@ test('the file in the repository states the defaults: an empty one means the sam
 test('every setting of the file is read', () => {
   const config = loadConfig(
     environment(`
-server: { host: "::", port: 0, max_body_bytes: 4096, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0, public_url: "https://pay.example.com/tollgate/" }
+server: { host: "::", port: 0, max_body_bytes: 4096, spool_bytes: 1048576, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0, public_url: "https://pay.example.com/tollgate/" }
 stripe: { automatic_tax: true }
 credits: { per_usd: 100, markup: 1.250001 }
 errors: { insufficient_credits_status: 402 }
@@ -54,6 +54,7 @@ providers:
     host: '::',
     port: 0,
     maxBodyBytes: 4096,
+    spoolBytes: 1_048_576,
     trustedProxies: ['10.0.0.0/8', '::1'],
     admin: { host: '127.0.0.1', port: 9 },
     headersTimeoutMs: 1000,

@@ -53,7 +53,7 @@ plans:
 `;
 
 /** A database, an upstream and the settings of gateways over them. `more` is added to the environment. */
-export async function createWorld(more: Record<string, string> = {}, yaml = ''): Promise<World> {
+export async function createWorld(more: Record<string, string> = {}, yaml = '', catalog = CATALOG): Promise<World> {
   const database = await createTestDatabase();
   const upstream = await startScriptedUpstream();
   const folder = mkdtempSync(join(tmpdir(), 'tollgate-test-'));
@@ -64,7 +64,7 @@ export async function createWorld(more: Record<string, string> = {}, yaml = ''):
   dead: { kind: openai, base_url: "http://127.0.0.1:9/v1", api_key: "${PROVIDER_KEY}" }
 ${yaml}`,
   );
-  writeFileSync(join(folder, 'catalog.yaml'), CATALOG);
+  writeFileSync(join(folder, 'catalog.yaml'), catalog);
   const env = {
     DATABASE_URL: database.url,
     TOLLGATE_CONFIG: join(folder, 'tollgate.yaml'),

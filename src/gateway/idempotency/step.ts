@@ -73,12 +73,17 @@ function nameOf(header: string | string[]): string {
   });
 }
 
-/** The query counts as part of the path. */
+/**
+ * The query counts as part of the path. A form is what its parts are, and its boundary no part of it: who sends it again draws
+ * another one.
+ */
 function placeOf(context: Context, apiKey: string, name: string): Place {
   const { account, key } = need(context, 'principal');
   const { method = '', url = '' } = context.response.req;
-  const type = context.headers['content-type'] ?? '';
-  const fingerprint = macOf(apiKey, 'request', method, url, type, need(context, 'body'));
+  const { upload } = context;
+  const type = upload === null ? (context.headers['content-type'] ?? '') : 'multipart/form-data';
+  const body = upload === null ? need(context, 'body') : upload.fingerprint!;
+  const fingerprint = macOf(apiKey, 'request', method, url, type, body);
   return { account, key, name: macOf(apiKey, 'name', name), fingerprint, request: context.id };
 }
 

@@ -53,7 +53,7 @@ export interface MeteredRequest {
    * heard, characters, pictures. `null`: nothing.
    */
   others: Usage | null;
-  /** The part of `others` that it uses whatever becomes of it, since it brings that itself: seconds, characters. */
+  /** What it uses whatever becomes of it, since it brings that itself: seconds, characters, likely tokens of its sound. */
   certain: Usage | null;
   /**
    * Output may be billed that the answer does not show as text: sound, pictures, a draft's rejected tokens, what a model does
@@ -68,6 +68,24 @@ export interface MeteredRequest {
   end: number | null;
 }
 
+/** A part of a form: multipart/form-data. */
+export interface FormPart {
+  /** As it was sent: of a list it may end in `[]`. */
+  name: string;
+  isFile: boolean;
+  /** Of a field, its text; `null`: it is a file, or longer than any field that is read. */
+  text: string | null;
+  /** Where its value stands in the body. */
+  span: Span;
+}
+
+/** A form that was read, in the order of its parts. */
+export interface Form {
+  parts: readonly FormPart[];
+  /** Bytes of a range of its body; fewer where it ends before. */
+  read(start: number, end: number): Promise<Buffer>;
+}
+
 /** What an answer is that reports no usage. */
 export interface Unreported {
   /** Of its body, in all. */
@@ -79,6 +97,10 @@ export interface Unreported {
 export interface RequestReader {
   /** Reads and checks a body. Throws `invalid_json` or `invalid_request` with `param`. */
   read(body: Buffer): MeteredRequest;
+  /** The same of a form; `deployment`: a model that stands for its own. Absent: the endpoint takes none. */
+  readForm?(form: Form, deployment: string | null): Promise<MeteredRequest>;
+  /** Refuses what cannot be bounded at this price. Throws `invalid_request` with `param`. */
+  refuseUnbounded?(price: Price, request: MeteredRequest): void;
   /** The field that holds the prompt: the `param` of what is too long. */
   readonly promptField: string;
   /** The fields that limit the output; where a request has none of them, the first is added. Empty: there are none. */
@@ -90,8 +112,12 @@ export interface RequestReader {
   /** Whether its requests cost nothing, whatever the price of the model is: they are held for and settled at 0. */
   readonly isFree?: true;
   /**
-   * What a request used whose answer reports nothing, by its own facts: `exact` where these are what is billed. Absent: its
-   * text is counted.
+   * What a request used whose answer reports nothing, by its own facts: `exact` where these are what is billed. Absent, or
+   * `undefined`: its text is counted.
    */
-  usedUnreported?(request: MeteredRequest, model: Model, answer: Unreported): { usage: Usage; exact: boolean };
+  usedUnreported?(
+    request: MeteredRequest,
+    model: Model,
+    answer: Unreported,
+  ): { usage: Usage; exact: boolean } | undefined;
 }
