@@ -47,6 +47,8 @@ export interface Terms {
   serviceTier?: string | undefined;
   imageSize?: string | undefined;
   imageQuality?: string | undefined;
+  /** The model whose price stands for pictures that a tool drew, and the version of its entry. */
+  painter?: { model: string; priceVersion: number } | undefined;
 }
 
 /** A price that is a table of units alone. */

@@ -7,7 +7,17 @@
  */
 import { ceilDiv, formatCredits, formatDecimal } from '../lib/money.ts';
 import { dearestUnits, PRICE_DECIMALS, type Price, type PriceTable, type Terms, unitsFor } from './price.ts';
-import { compareUnits, fallbacksOf, isInput, isOutput, isSound, perOf, type Unit, type Usage } from './units.ts';
+import {
+  compareUnits,
+  fallbacksOf,
+  isInput,
+  isOutput,
+  isPicture,
+  isSound,
+  perOf,
+  type Unit,
+  type Usage,
+} from './units.ts';
 
 const MICRO = 1_000_000;
 const PER_MILLION = 1_000_000n;
@@ -35,6 +45,8 @@ export interface Bounds {
   /** Whether its input may have sound in it, and its output; `true` where they are absent. */
   hears?: boolean;
   speaks?: boolean;
+  /** Whether its own tokens may be pictures; not where all that are drawn or looked at stand in `others`. `true` where it is absent. */
+  draws?: boolean;
 }
 
 /** What a unit costs: its own price, or that of the unit it falls back to; nothing where its side has no price at all. */
@@ -109,10 +121,10 @@ export function rate(
 
 /** The most that a request within these bounds can cost, in nano-credits: each token at the dearest price of its side. */
 export function boundCharge(bounds: Bounds, price: Price, creditsPerUsd: bigint): bigint {
-  const { input, output, others, serviceTier, hears = true, speaks = true } = bounds;
+  const { input, output, others, serviceTier, hears = true, speaks = true, draws = true } = bounds;
   const units = dearestUnits(price, input, serviceTier);
-  const { inputs, outputs, heard, spoken } = dearestOfSides(units);
-  let sum = BigInt(input) * (hears ? heard : inputs) + BigInt(output) * (speaks ? spoken : outputs);
+  const { inputs, outputs } = dearestOfSides(units);
+  let sum = BigInt(input) * inputs[kindsOf(hears, draws)]! + BigInt(output) * outputs[kindsOf(speaks, draws)]!;
   sum += costOf('request', 1, units.request ?? 0n);
   if (others !== undefined) {
     for (const unit in others) sum += costOf(unit as Unit, others[unit as Unit]!, priceOf(unit as Unit, units));
@@ -120,28 +132,29 @@ export function boundCharge(bounds: Bounds, price: Price, creditsPerUsd: bigint)
   return ceilDiv(sum * creditsPerUsd, DENOMINATOR);
 }
 
-/** The dearest price of a token of each side: without sound, and with it. */
+/** The dearest price of a token of each side, by which kinds of tokens may be among them (`kindsOf`). */
 interface Dearest {
-  inputs: bigint;
-  outputs: bigint;
-  heard: bigint;
-  spoken: bigint;
+  inputs: bigint[];
+  outputs: bigint[];
 }
 
 const DEAREST = new WeakMap<PriceTable, Dearest>();
+const KINDS = [0, 1, 2, 3];
+
+/** Text alone is 0; with sound, with pictures, with both. */
+function kindsOf(sound: boolean, pictures: boolean): number {
+  return (sound ? 1 : 0) + (pictures ? 2 : 0);
+}
 
 function dearestOfSides(units: PriceTable): Dearest {
   const known = DEAREST.get(units);
   if (known !== undefined) return known;
-  const found: Dearest = { inputs: 0n, outputs: 0n, heard: 0n, spoken: 0n };
-  const raise = (side: keyof Dearest, yocto: bigint): void => {
-    if (yocto > found[side]) found[side] = yocto;
-  };
+  const found: Dearest = { inputs: KINDS.map(() => 0n), outputs: KINDS.map(() => 0n) };
   for (const [unit, yocto] of Object.entries(units) as [Unit, bigint][]) {
-    const [side, withSound] = isInput(unit) ? (['inputs', 'heard'] as const) : (['outputs', 'spoken'] as const);
     if (!isInput(unit) && !isOutput(unit)) continue;
-    raise(withSound, yocto);
-    if (!isSound(unit)) raise(side, yocto);
+    const side = isInput(unit) ? found.inputs : found.outputs;
+    const own = kindsOf(isSound(unit), isPicture(unit));
+    for (const kinds of KINDS) if ((kinds & own) === own && yocto > side[kinds]!) side[kinds] = yocto;
   }
   DEAREST.set(units, found);
   return found;

@@ -37,6 +37,8 @@ export interface Model {
   cost: Price | null;
   /** The version of the model's entry: its cost, and its price unless `priceSource` has another. */
   priceVersion: number;
+  /** The model whose price stands for pictures in this one's, where a tool that draws was asked for; and its version. */
+  painter?: { model: string; priceVersion: number };
 }
 
 /** Credits that a plan includes. */

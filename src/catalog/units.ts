@@ -72,6 +72,11 @@ export function isSound(unit: Unit): boolean {
   return unit.endsWith('_audio');
 }
 
+/** Whether a unit is tokens of pictures. */
+export function isPicture(unit: Unit): boolean {
+  return unit.endsWith('_image');
+}
+
 /** The order of the lines of a receipt. */
 export function compareUnits(a: Unit, b: Unit): number {
   const [i, j] = [POSITIONS.get(a) ?? UNITS.length, POSITIONS.get(b) ?? UNITS.length];

@@ -3,11 +3,14 @@
 import { isBehind, type Principals } from '../accounts/principals.ts';
 import type { CatalogCache } from '../catalog/cache.ts';
 import { flatPrice } from '../catalog/price.ts';
+import type { Model } from '../catalog/types.ts';
 import { catalogFor } from '../entitlements/catalog-for.ts';
 import { notEntitled } from '../entitlements/explain.ts';
 import { accessOf } from '../entitlements/resolve.ts';
+import type { ModelDecision } from '../entitlements/types.ts';
 import { TollgateError } from '../errors.ts';
 import { refuseUnpriced } from '../metering/requests/asks.ts';
+import { withPainter } from '../metering/requests/painter.ts';
 import type { MeteredRequest } from '../metering/requests/types.ts';
 import { accept } from './1-authenticate.ts';
 import { type Context, need } from './context.ts';
@@ -28,14 +31,23 @@ export function entitle(context: Context, catalogs: CatalogCache): void {
     throw new TollgateError('overloaded', { cause: 'what is known of the account is old' });
   const request = need(context, 'request');
   const name = request.model;
-  const decision = accessOf(context.catalog, principal).model(name);
+  const access = accessOf(context.catalog, principal);
+  const decision = access.model(name);
   if (!decision.allowed) throw decision.code === 'model_not_found' ? missing(request) : notEntitled('model', decision);
   const { isPriced, isFree } = context.endpoint.requests;
-  const model = isFree ? { ...decision.model, price: FREE } : decision.model;
+  const painted =
+    request.asks.painter === undefined
+      ? decision.model
+      : withPainter(decision.model, request.asks, (other) => allowedModel(access.model(other)));
+  const model = isFree ? { ...painted, price: FREE } : painted;
   if (!isPriced(model.price, request)) throw missing(request);
   refuseUnpriced(request.asks, model.price, name);
   context.endpoint.requests.refuseUnbounded?.(model.price, request);
   context.model = model;
+}
+
+function allowedModel(decision: ModelDecision): Model | null {
+  return decision.allowed ? decision.model : null;
 }
 
 /** The same after policy was read again, and the catalog where it is old: after a denial, and when the ledger called them stale. */

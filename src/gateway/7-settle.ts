@@ -13,6 +13,7 @@ import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { likelyInput } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
 import { withUnreported } from '../metering/requests/asks.ts';
+import { withDrawn } from '../metering/requests/painter.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
 import { type Context, need } from './context.ts';
@@ -34,6 +35,8 @@ export interface Metering {
   source: 'provider' | 'estimated';
   /** What the answer says that bears on the price beside its usage. */
   terms?: Terms | undefined;
+  /** The answer says that it failed: it is charged all the same, and is none to repeat. */
+  failed?: true | undefined;
 }
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
@@ -74,9 +77,19 @@ export function charged(
   metered: Metering,
   held: bigint = need(context, 'held'),
 ): Metering {
-  const usage = withUnreported(metered.usage, need(context, 'request').asks);
-  if (metered.source !== 'estimated') return { ...metered, usage };
-  return { ...metered, usage: heldPart(usage, held, (part) => costOf(context, deps, { ...metered, usage: part })) };
+  const { asks } = need(context, 'request');
+  const { price, painter } = need(context, 'model');
+  const reported = withUnreported(metered.usage, asks);
+  const drawn = withDrawn(reported, asks, price);
+  const usage = drawn ?? reported;
+  const terms = painter === undefined ? metered.terms : { ...metered.terms, painter };
+  if (metered.source !== 'estimated' && drawn === null) return { ...metered, terms, usage };
+  return {
+    ...metered,
+    source: 'estimated',
+    terms,
+    usage: heldPart(usage, held, (part) => costOf(context, deps, { ...metered, usage: part })),
+  };
 }
 
 function costOf(context: Context, { creditsPerUsd }: SettleDeps, { usage, terms }: Metering): bigint {

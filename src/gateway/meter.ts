@@ -35,14 +35,14 @@ export async function meterBody(
   const read = body === null ? null : context.endpoint.dialect.readJson(body, headers);
   const answer = { bytes, contentType: contentTypeOf(headers) };
   if (read === null) return estimate(context, deps, answer, [], bytes);
-  const { beside, terms } = read;
+  const { beside, terms, failed } = read;
   context.made = read.made ?? null;
   const reported = read.reported ?? read.inHeaders;
-  if (reported !== undefined) return asReported(context, reported, beside, terms);
+  if (reported !== undefined) return { ...asReported(context, reported, beside, terms), failed };
   if (read.isError) return null;
   const { generatedText } = read;
   const counted = await estimate(context, deps, answer, generatedText, generatedText.length === 0 ? bytes : 0);
-  return { ...counted, usage: sumOf([counted.usage, beside]), terms };
+  return { ...counted, usage: sumOf([counted.usage, beside]), terms, failed };
 }
 
 /** Reads the usage of a stream that ended whole. */
@@ -50,7 +50,8 @@ export async function meterStream(context: Context, deps: MeterDeps, reader: Str
   context.made = madeBy(context, reader);
   const reported = reader.usage();
   if (reported !== null) return asReported(context, reported, reader.beside(), reader.terms());
-  return { ...(await estimate(context, deps, UNSEEN, reader.generatedText())), terms: reader.terms() };
+  const counted = await estimate(context, deps, UNSEEN, reader.generatedText());
+  return { ...counted, usage: sumOf([counted.usage, reader.beside()]), terms: reader.terms() };
 }
 
 /**
@@ -69,13 +70,15 @@ export async function meterCut(
   if (metering !== null && reader!.finished) return metering;
   const answer = { bytes, contentType: null };
   const generated = reader?.generatedText() ?? [];
-  const counted = { ...(await estimate(context, deps, answer, generated, bytes)), terms: reader?.terms() };
+  const estimated = await estimate(context, deps, answer, generated, bytes);
+  const usage = sumOf([estimated.usage, reader?.beside() ?? {}]);
+  const counted = { ...estimated, usage, terms: reader?.terms() };
   if (metering === null) return counted;
-  const { usage, terms } = metering;
-  const output = (usage.output ?? 0) + (usage.reasoning ?? 0);
-  if ((counted.usage.output ?? 0) <= output) return metering;
-  const more = (counted.usage.output ?? 0) - (usage.reasoning ?? 0);
-  return { usage: { ...usage, output: more }, source: 'estimated', terms };
+  const told = metering.usage;
+  const output = (told.output ?? 0) + (told.reasoning ?? 0);
+  if ((usage.output ?? 0) <= output) return metering;
+  const more = (usage.output ?? 0) - (told.reasoning ?? 0);
+  return { usage: { ...told, output: more }, source: 'estimated', terms: metering.terms };
 }
 
 /** Sound is looked for in a stream only where it was asked for: its content is not parsed otherwise. */

@@ -118,12 +118,13 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
       if (noting !== null) await noting;
       // An error in the form of a success, or a redirect, is no answer to repeat.
-      if (metering === null || relayed.status >= 300) await context.claim?.drop();
+      const failed = metering === null || metering.failed === true;
+      if (failed || relayed.status >= 300) await context.claim?.drop();
       if (response.headersSent) {
         await context.claim?.keep(relayed.rest);
         response.end(relayed.rest);
       } else if (relayed.body !== null) {
-        const body = metering === null ? redactedBody(relayed.body) : relayed.body;
+        const body = failed ? redactedBody(relayed.body) : relayed.body;
         const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, result) };
         await keepAndSend(context, { status: relayed.status, headers, body });
       } else {

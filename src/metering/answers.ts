@@ -89,6 +89,8 @@ export const receiptFields = {
       above_input_tokens: count.optional(),
       size: z.string().optional(),
       quality: z.string().optional(),
+      model: z.string().optional(),
+      price_version: count.optional(),
     }),
   ),
   held: amount,

@@ -36,6 +36,7 @@ export function requestBounds(
     serviceTier: asks.serviceTier ?? dearestTier(model.price),
     // A file may have sound in it.
     hears: parts.sounds > 0 || parts.unbounded > 0,
+    draws: asks.painter === undefined,
     speaks: asks.units.some(({ unit }) => unit === 'output_audio'),
   };
 }

@@ -45,6 +45,9 @@ export interface ReceiptLine extends Omit<ChargeLine, 'unit' | 'unit_price_usd'>
   above_input_tokens?: number;
   size?: string;
   quality?: string;
+  /** Of pictures that a tool drew: the model whose price this is, and the version of its entry. */
+  model?: string;
+  price_version?: number;
 }
 
 /** The receipt as the customer API shows it. */
@@ -84,6 +87,9 @@ export interface Receipt {
 /** Endpoints are kept by a short name, and shown as the path that was called. */
 const PATHS: Record<string, string> = {
   chat: '/v1/chat/completions',
+  responses: '/v1/responses',
+  'responses-input_tokens': '/v1/responses/input_tokens',
+  'responses-compact': '/v1/responses/compact',
   usage: '/account/v1/usage',
   hold: '/account/v1/holds',
 };
@@ -163,6 +169,10 @@ function choiceOf(unit: Unit, price: Price, tier: Tier | undefined, terms: Terms
   if (unit === 'image' && price.images !== null) {
     if (imageSize !== undefined) choice.size = imageSize;
     if (imageQuality !== undefined) choice.quality = imageQuality;
+  }
+  if (terms.painter !== undefined && unit.endsWith('image')) {
+    choice.model = terms.painter.model;
+    choice.price_version = terms.painter.priceVersion;
   }
   return choice;
 }

@@ -153,20 +153,27 @@ export function encodeReceipt(r: ReceiptFacts): Buffer {
 const MOST_TERM_CHARS = 41;
 const NOT_IN_A_PRICE = /[^\w .:/+-]/g;
 
-/** Policy, service tier, size and quality of pictures, as far as the last one that is there. Providers name the latter. */
-function packLast(policy: Policy | null, { serviceTier, imageSize, imageQuality }: Terms): (string | 0)[] {
+/**
+ * Policy, service tier, size and quality of pictures, the model that drew them for a tool and its version, as far as the last one that
+ * is there. Providers name the tier, the size and the quality.
+ */
+function packLast(policy: Policy | null, { serviceTier, imageSize, imageQuality, painter }: Terms): (string | 0)[] {
   const terms = [serviceTier, imageSize, imageQuality].map(
     (term) => term?.slice(0, MOST_TERM_CHARS).replace(NOT_IN_A_PRICE, '?') ?? 0,
   );
-  const last = [policy ?? 0, ...terms] as const;
+  const drawnBy = painter === undefined ? [] : [painter.model, String(painter.priceVersion)];
+  const last: (string | 0)[] = [policy ?? 0, ...terms, ...drawnBy];
   return last.slice(0, last.findLastIndex((one) => one !== 0) + 1);
 }
 
 function unpackLast(packed: readonly (string | 0)[]): { policy?: Policy; terms?: Terms } {
-  const [policy, serviceTier, imageSize, imageQuality] = packed.map((one) => (one === 0 ? undefined : one));
+  const [policy, serviceTier, imageSize, imageQuality, drawnBy, version] = packed.map((one) =>
+    one === 0 ? undefined : one,
+  );
+  const painter = drawnBy === undefined ? {} : { painter: { model: drawnBy, priceVersion: Number(version) } };
   return {
     ...(policy === undefined ? {} : { policy: policy as Policy }),
-    ...(packed.length <= 1 ? {} : { terms: { serviceTier, imageSize, imageQuality } }),
+    ...(packed.length <= 1 ? {} : { terms: { serviceTier, imageSize, imageQuality, ...painter } }),
   };
 }
 

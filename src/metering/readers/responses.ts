@@ -25,14 +25,22 @@ function readJson(body: Buffer): Answer {
   const json = parseObject(body);
   if (json === null) return { reported: null, terms: {}, beside: {}, generatedText: [], isError: false };
   const reported = readUsage(json.usage);
+  const failed = json.object === 'response' && json.status === 'failed';
   return {
     reported,
     terms: termsOf(json),
     beside: besideOf(json),
-    generatedText: reported === null ? generatedIn(itemsOf(json)) : [],
-    isError: Boolean(json.error),
+    generatedText: reported === null ? writtenIn(json) : [],
+    isError: Boolean(json.error) && !failed,
     made: madeOf(json, itemsOf(json)),
+    ...(failed ? { failed } : {}),
   };
+}
+
+/** What was written, if only nothing: else an answer that cannot be read is counted by its bytes. */
+function writtenIn(json: Json): string[] {
+  const texts = generatedIn(itemsOf(json));
+  return texts.length === 0 && Array.isArray(json.output) ? [''] : texts;
 }
 
 const LAST = new Set(['response.completed', 'response.incomplete', 'response.cancelled', 'response.failed']);
@@ -161,7 +169,7 @@ function generatedIn(items: readonly Json[]): string[] {
     addText(item.content, texts);
     addText(item.summary, texts);
     addText(item.name, texts);
-    addText(item.arguments ?? item.input, texts);
+    addText(item.arguments ?? item.input ?? item.code, texts);
     for (const part of Array.isArray(item.content) ? item.content : []) {
       if (isObject(part)) addText(part.refusal, texts);
     }

@@ -87,6 +87,8 @@ export interface Answer {
   isError: boolean;
   /** As `StreamReader.made`. */
   made?: readonly string[];
+  /** It was served, and says that it failed: charged for what it reports or says, and no answer to repeat. */
+  failed?: true;
 }
 
 /**

@@ -23,6 +23,8 @@ export interface Asks {
   units: readonly AskedUnit[];
   /** The tier, by the name that answers have for it; `null`: whichever the provider's account is set to. */
   serviceTier: string | null;
+  /** The model that draws pictures for a tool, by OpenAI's name; absent: none does. */
+  painter?: string;
 }
 
 /**

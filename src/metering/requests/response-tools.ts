@@ -8,6 +8,7 @@ import { isObject, type Json } from '../../lib/json.ts';
 import { type AskedUnit, MOST_CALLS, toolName } from './asks.ts';
 import { invalid } from './json-body.ts';
 import { isMisread } from './message-parts.ts';
+import { MOST_PICTURE_TOKENS } from './painter.ts';
 
 /** Run by the client: the model says what it wants, and the answer ends. */
 const CLIENT = new Set(['function', 'custom', 'local_shell', 'apply_patch', 'computer', 'computer_use_preview']);
@@ -17,13 +18,17 @@ const PLAIN_MEMORY = '1g';
 const MOST_LEVELS = 2;
 /** Pictures of one answer, where the request does not say how many calls of tools it may make. */
 const MOST_PICTURES = 4;
-/** Of the largest picture that is published, 6,240, and three that come before it, each 100 more. */
-const MOST_PICTURE_TOKENS = 6_540;
+/** The model that draws where the tool names none. */
+const DEFAULT_PAINTER = 'gpt-image-1';
 
 export interface ToolsAsked {
   units: AskedUnit[];
   /** Whether the provider runs any. */
   areHosted: boolean;
+  /** The model that draws pictures, by OpenAI's name; `null`: none does. */
+  painter: string | null;
+  /** How many at most. */
+  pictures: number;
 }
 
 /**
@@ -31,7 +36,7 @@ export interface ToolsAsked {
  * `invalid_request` where there is a tool that nobody could price.
  */
 export function readResponseTools(lists: readonly unknown[], mostCalls: number | null): ToolsAsked {
-  const asked: ToolsAsked = { units: [], areHosted: false };
+  const asked: ToolsAsked = { units: [], areHosted: false, painter: null, pictures: 0 };
   for (const list of lists) readList(list, asked, mostCalls, MOST_LEVELS);
   return asked;
 }
@@ -62,8 +67,7 @@ function readHosted(tool: Json & { type: string }, asked: ToolsAsked, mostCalls:
   }
   const calls = Math.min(mostCalls ?? MOST_CALLS, MOST_CALLS);
   if (type === 'image_generation') {
-    const pictures = mostCalls === null ? MOST_PICTURES : calls;
-    asked.units.push({ unit: 'output_image', param: 'tools', most: pictures * MOST_PICTURE_TOKENS });
+    readPainter(tool, asked, mostCalls === null ? MOST_PICTURES : calls);
     return;
   }
   const unit = `tool:${toolName(type)}`;
@@ -71,6 +75,15 @@ function readHosted(tool: Json & { type: string }, asked: ToolsAsked, mostCalls:
   refuseLarge(tool.container);
   refuseLarge(environment);
   asked.units.push({ unit, param: 'tools', most: runsInContainer(type) ? 1 : calls });
+}
+
+function readPainter({ model }: Json, asked: ToolsAsked, pictures: number): void {
+  const painter = model ?? DEFAULT_PAINTER;
+  if (typeof painter !== 'string') throw invalid('tools', 'the model that draws must be the name of a model');
+  if (asked.painter !== null) throw invalid('tools', 'pictures are drawn by one tool');
+  asked.painter = painter;
+  asked.pictures = pictures;
+  asked.units.push({ unit: 'output_image', param: 'tools', most: pictures * MOST_PICTURE_TOKENS });
 }
 
 /** All calls of one answer run in one container, which is charged once. */

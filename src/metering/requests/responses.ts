@@ -21,6 +21,9 @@ const BACKGROUND = 'the answer comes after the request has ended, when nobody me
  */
 const MOST_READS = 4;
 
+/** Tokens of the pictures that a model looks at to draw one. */
+const MOST_LOOKED_AT = 16_384;
+
 export const responsesRequests: RequestReader = {
   read: readResponsesRequest,
   promptField: 'input',
@@ -41,7 +44,7 @@ export const inputTokensRequests: RequestReader = {
   ...responsesRequests,
   read: (body) => {
     const read = readResponsesRequest(body);
-    return { ...read, n: 0, reads: 1, asks: { units: [], serviceTier: null }, hidesOutput: false };
+    return { ...read, n: 0, reads: 1, asks: { units: [], serviceTier: null }, others: null, hidesOutput: false };
   },
   limitFields: [],
   isPriced: () => true,
@@ -54,7 +57,7 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
   const { model, namesModel } = modelOf(json);
   if (flag(json, 'background')) throw invalid('background', BACKGROUND);
   const mostCalls = count(json, 'max_tool_calls', null, 0);
-  const { parts, asks, isHosted, hasTools, compacts } = readInput(json, mostCalls);
+  const { parts, asks, pictures, isHosted, hasTools, compacts } = readInput(json, mostCalls);
   const storedIds = storedIdsOf(json);
   return {
     model,
@@ -72,7 +75,7 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
     parts,
     hasTools,
     asks,
-    others: null,
+    others: pictures === 0 ? null : { image: pictures, input_image: pictures * MOST_LOOKED_AT },
     certain: null,
     hidesOutput: isHosted || (json.reasoning ?? null) !== null,
     spans,
@@ -83,6 +86,8 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
 interface Input {
   parts: MeteredRequest['parts'];
   asks: Asks;
+  /** Drawn by a tool, at most. */
+  pictures: number;
   /** Whether the provider runs tools. */
   isHosted: boolean;
   hasTools: boolean;
@@ -97,12 +102,13 @@ function readInput(json: Json, mostCalls: number | null): Input {
   const { parts, tools: brought, compacts: triggered } = countItems(input);
   if (instructions !== null && typeof instructions !== 'string') parts.unbounded++;
   const lists = [...(tools === null ? [] : [tools]), ...brought];
-  const { units, areHosted: isHosted } = readResponseTools(lists, mostCalls);
+  const { units, areHosted: isHosted, painter, pictures } = readResponseTools(lists, mostCalls);
   // Summed up where it grows too long, whenever that is.
   const compacts = triggered || (json.context_management ?? null) !== null;
   const unbounded = [isHosted, compacts, ...STORED.map((field) => (json[field] ?? null) !== null)];
   parts.unbounded += unbounded.filter(Boolean).length;
   if (parts.sounds > 0) units.unshift({ unit: 'input_audio', param: 'input', most: 0 });
   const serviceTier = readTier(json.service_tier ?? null);
-  return { parts, asks: { units, serviceTier }, isHosted, hasTools: lists.length > 0, compacts };
+  const asks = { units, serviceTier, ...(painter === null ? {} : { painter }) };
+  return { parts, asks, pictures, isHosted, hasTools: lists.length > 0, compacts };
 }
