@@ -81,7 +81,7 @@ describe('a response', () => {
     expect(sent.path).toBe('/v1/responses');
     expect(sent.body.toString()).toBe('{"model":"plain-upstream","input":"Say hello"}');
     expect(await receipt(response.headers.get('x-request-id'))).toMatchObject({
-      ...{ endpoint: 'responses', charged: '0.018', usage_source: 'provider' },
+      ...{ endpoint: '/v1/responses', charged: '0.018', usage_source: 'provider' },
     });
   });
 
@@ -159,7 +159,7 @@ describe('beside a response', () => {
     expect(response.headers.get('x-tollgate-charged')).toBe('0');
     expect(world.upstream.requests.at(-1)!.path).toBe('/v1/responses/input_tokens');
     expect(await receipt(response.headers.get('x-request-id'))).toMatchObject({
-      ...{ endpoint: 'responses-input_tokens', held: '0', charged: '0', lines: [] },
+      ...{ endpoint: '/v1/responses/input_tokens', held: '0', charged: '0', lines: [] },
     });
   });
 
