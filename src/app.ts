@@ -15,6 +15,7 @@ import { installationSecret } from './db/installation-secret.ts';
 import { promptly } from './db/pool.ts';
 import { Limits } from './entitlements/limits/limits.ts';
 import { costSoFar } from './gateway/7-settle.ts';
+import { allowOrigins } from './gateway/cors.ts';
 import { canonicalUrl } from './gateway/deployments.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
 import { Replays } from './gateway/idempotency/replays.ts';
@@ -78,6 +79,7 @@ export async function createApp(options: AppOptions): Promise<App> {
   const { gateway, owner, leases, takeover } = parts;
   const failedKeys = countFailedKeys(options.clock);
   const http = createServer(options, failedKeys, canonicalUrl);
+  allowOrigins(http, config.server.corsOrigins);
   await registerGateway(http, gateway);
   await serveDescription(http, CUSTOMER_API);
   await registerCustomer(http, { ...gateway, pool, selling: parts.payments?.deps ?? null });

@@ -42,6 +42,8 @@ export interface Config {
     drainSeconds: number;
     /** Where browsers reach the gateway, without a slash at its end; `null`: not said. */
     publicUrl: string | null;
+    /** Of pages that may call the data plane and the customer API from a browser; `*`: any. */
+    corsOrigins: readonly string[];
   };
   /** `markup` scaled by 10⁶. */
   credits: { perUsd: number; markup: bigint };
@@ -123,6 +125,13 @@ const schema = z.strictObject({
       headers_timeout_seconds: seconds.default(20_000),
       request_timeout_seconds: seconds.default(300_000),
       drain_seconds: whole(0, 3_600).default(30),
+      cors: z
+        .strictObject({
+          origins: z
+            .array(z.string().refine(isOrigin, 'must be an origin such as https://app.example.com, or "*"'))
+            .default([]),
+        })
+        .prefault({}),
       public_url: z
         .string()
         .superRefine((text, context) => {
@@ -209,6 +218,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       requestTimeoutMs: server.request_timeout_seconds,
       drainSeconds: server.drain_seconds,
       publicUrl: server.public_url?.replace(/\/+$/, '') ?? null,
+      corsOrigins: server.cors.origins,
     },
     credits: { perUsd: credits.per_usd, markup: credits.markup },
     errors: { insufficientCreditsStatus: errors.insufficient_credits_status === '402' ? 402 : 429 },
@@ -261,6 +271,12 @@ function toProvider(name: string, settings: z.output<typeof provider>): Provider
     isolateTenants: http?.isolate_tenants,
     storesNothing: http?.store === 'never',
   };
+}
+
+/** As browsers write it, by which it is compared; `null`, which pages without an origin send, is none. */
+function isOrigin(text: string): boolean {
+  const url = URL.parse(text);
+  return text === '*' || (url !== null && /^https?:$/.test(url.protocol) && url.origin === text);
 }
 
 /** Why the URL that browsers are sent to will not do; `null`: it will. */

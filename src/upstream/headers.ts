@@ -38,7 +38,7 @@ function betaFeatures(value: string): string {
 }
 
 /** From the provider to the client, unchanged. Length, framing, request id, limits and retry hints are the gateway's own. */
-const RESPONSE_HEADERS = [
+export const RESPONSE_HEADERS = [
   'content-type',
   'content-disposition',
   'cache-control',

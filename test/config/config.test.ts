@@ -42,7 +42,7 @@ test('the file in the repository states the defaults: an empty one means the sam
 test('every setting of the file is read', () => {
   const config = loadConfig(
     environment(`
-server: { host: "::", port: 0, max_body_bytes: 4096, spool_bytes: 1048576, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0, public_url: "https://pay.example.com/tollgate/" }
+server: { host: "::", port: 0, max_body_bytes: 4096, spool_bytes: 1048576, trusted_proxies: [10.0.0.0/8, "::1"], admin: { host: 127.0.0.1, port: 9 }, headers_timeout_seconds: 1, request_timeout_seconds: 2, drain_seconds: 0, public_url: "https://pay.example.com/tollgate/", cors: { origins: ["https://app.example.com", "http://localhost:5173"] } }
 stripe: { automatic_tax: true }
 credits: { per_usd: 100, markup: 1.250001 }
 errors: { insufficient_credits_status: 402 }
@@ -61,6 +61,7 @@ providers:
     requestTimeoutMs: 2000,
     drainSeconds: 0,
     publicUrl: 'https://pay.example.com/tollgate',
+    corsOrigins: ['https://app.example.com', 'http://localhost:5173'],
   });
   expect(config.stripe.automaticTax).toBe(true);
   expect(config.credits).toEqual({ perUsd: 100, markup: 1_250_001n });
@@ -113,7 +114,7 @@ providers:
 
 test('all faults of the file and the environment are reported at once, each with its path', () => {
   const yaml = `
-server: { port: 99999, hots: x, admin: maybe, trusted_proxies: [10.0.0.0/33, "::1/128", 1.2.3.4, foo] }
+server: { port: 99999, hots: x, admin: maybe, trusted_proxies: [10.0.0.0/33, "::1/128", 1.2.3.4, foo], cors: { origins: ["https://a.example/", "null", "ftp://a.example", "*"] } }
 credits: { per_usd: 0.5, markup: 1.0000001 }
 errors: { insufficient_credits_status: 500 }
 providers:
@@ -149,6 +150,9 @@ extra: 1`;
     'tollgate.yaml.providers.spaced.api_key',
     'tollgate.yaml.providers.word',
     'tollgate.yaml.server.admin',
+    'tollgate.yaml.server.cors.origins.0',
+    'tollgate.yaml.server.cors.origins.1',
+    'tollgate.yaml.server.cors.origins.2',
     'tollgate.yaml.server.hots',
     'tollgate.yaml.server.port',
     'tollgate.yaml.server.trusted_proxies.0',
