@@ -123,8 +123,9 @@ export const pricePage = pageOf(price);
 export const model = z
   .looseObject({ model: z.string(), ...versioned, source: z.string() })
   .meta({ id: 'Model', description: 'With all fields of its entry in the catalog.' });
-/** A plan, a pack or an operation, with its name under its kind, and all fields of its entry in the catalog. */
-const entryFields = { plan: z.string().optional(), pack: z.string().optional(), operation: z.string().optional() };
+/** A plan, a pack, an operation or a pass-through route, with its name under its kind, and all fields of its entry in the catalog. */
+const name = z.string().optional();
+const entryFields = { plan: name, pack: name, operation: name, passthrough: name };
 export const catalogEntry = z.looseObject({ ...entryFields, ...versioned, source: z.string() }).meta({
   id: 'CatalogEntry',
   description: 'Its name under its kind, and all fields of its entry in the catalog.',

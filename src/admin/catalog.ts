@@ -1,4 +1,7 @@
-/** Plans, packs and operations: each change is a new version of the entry, effective at the next request on every gateway. */
+/**
+ * Plans, packs, operations and pass-through routes: each change is a new version of the entry, effective at the next request on
+ * every gateway.
+ */
 import type { FastifyInstance } from 'fastify';
 import type { z } from 'zod';
 import {
@@ -10,6 +13,7 @@ import {
   packEntry,
   planEntry,
 } from '../catalog/file.ts';
+import { passthroughEntry, passthroughName } from '../catalog/passthrough.ts';
 import { questionPlan } from '../catalog/sanity.ts';
 import { sharedPrices } from '../catalog/sold.ts';
 import { changeEntry, entryVersions, type KeptVersion, latestEntries, lockCatalog } from '../catalog/store.ts';
@@ -34,23 +38,36 @@ export const ENTRY_FORMS: Record<Kind, z.ZodType<object>> = {
   plan: planEntry,
   pack: packEntry,
   operation: operationEntry,
+  passthrough: passthroughEntry,
 };
-const FOLDERS: Record<Kind, string> = { plan: '/plans', pack: '/packs', operation: '/operations' };
+const FOLDERS: Record<Kind, string> = {
+  plan: '/plans',
+  pack: '/packs',
+  operation: '/operations',
+  passthrough: '/passthrough',
+};
+
+const WORDS: Record<Kind, string> = {
+  plan: 'plan',
+  pack: 'pack',
+  operation: 'operation',
+  passthrough: 'pass-through route',
+};
 
 export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): void {
   for (const [kind, folder] of Object.entries(FOLDERS) as [Kind, string][]) {
-    const path = `/${kind}s/{${kind}}` as const;
-    const list = about({ summary: `Lists the ${kind}s.`, answer: answers.catalogEntryPage });
+    const path = `${folder}/{${kind}}` as `/${string}`;
+    const list = about({ summary: `Lists the ${WORDS[kind]}s.`, answer: answers.catalogEntryPage });
     scope.get(folder, list, async () => {
       const entries = (await latestEntries(pool, kind)).filter(({ deleted }) => !deleted);
       const data = entries.map(({ name, version, body }) => ({ [kind]: name, version, ...(body as object) }));
       return { data, has_more: false, next_cursor: null };
     });
 
-    const show = about({ path, summary: `Shows the ${kind} as it is in force.`, answer: answers.catalogEntry });
+    const show = about({ path, summary: `Shows the ${WORDS[kind]} as it is in force.`, answer: answers.catalogEntry });
     scope.get<ByName>(`${folder}/*`, show, async (request) => {
       const name = request.params['*'];
-      const versions = isName(name) ? await entryVersions(pool, kind, name) : [];
+      const versions = isName(kind, name) ? await entryVersions(pool, kind, name) : [];
       const current = versions.find(({ waits }) => !waits);
       if (current === undefined || current.deleted) throw noSuch(kind, name);
       return present(kind, name, current);
@@ -58,14 +75,14 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
 
     const put = about({
       path,
-      summary: `Makes the ${kind}, or a new version of it.`,
+      summary: `Makes the ${WORDS[kind]}, or a new version of it.`,
       query: kind === 'plan' ? confirmation : undefined,
       body: ENTRY_FORMS[kind],
       answer: answers.catalogEntry,
     });
     scope.put<ByName>(`${folder}/*`, put, async (request) => {
       const name = request.params['*'];
-      if (!isName(name)) throw invalidField(kind, 'must have 1 to 200 bytes, and no NUL');
+      if (!isName(kind, name)) throw invalidField(kind, NAMES[kind] ?? 'must have 1 to 200 bytes, and no NUL');
       const body = readInput(ENTRY_FORMS[kind], numbersAsText(request.body));
       if (kind === 'plan' && !confirmed(request.query)) await refuseDoubtfulPlan(name, body as PlanEntry);
       const change = {
@@ -97,7 +114,7 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
 
 /** Throws `conflict` when another plan or pack is bought with one of its prices of Stripe: which one was paid for could not be told. */
 async function refuseSharedPrice(db: Db, entry: { kind: Kind; name: string; body: object }): Promise<void> {
-  if (entry.kind === 'operation') return;
+  if (entry.kind !== 'plan' && entry.kind !== 'pack') return;
   await lockCatalog(db);
   const inForce = async (kind: Kind) =>
     (await latestEntries(db, kind)).filter(({ deleted }) => !deleted).map((one) => ({ kind, ...one }));
@@ -110,7 +127,14 @@ async function refuseSharedPrice(db: Db, entry: { kind: Kind; name: string; body
   throw new TollgateError('conflict', { message });
 }
 
-function isName(name: string): boolean {
+/** What a name must be, where not any will do. */
+const NAMES: Partial<Record<Kind, string>> = {
+  passthrough:
+    'must be a method, a space and a path such as /v1/custom/{id}, not one that the gateway serves or refuses itself',
+};
+
+function isName(kind: Kind, name: string): boolean {
+  if (kind === 'passthrough') return passthroughName.safeParse(name).success;
   return entryName.safeParse(name).success && !name.includes('\0');
 }
 

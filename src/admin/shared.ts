@@ -1,5 +1,6 @@
 /** What the handlers of the admin API share: their parts, and the things that paths name. */
 import type { LedgerDeps } from '../accounts/credits.ts';
+import type { EntryKind } from '../catalog/file.ts';
 import type { Catalog } from '../catalog/types.ts';
 import { TollgateError } from '../errors.ts';
 import { parsePublicId } from '../lib/ids.ts';
@@ -49,7 +50,7 @@ export function keyOf(request: { params: { key: string } }): bigint {
 
 /** The error for what a path names and nobody has. */
 export function noSuch(
-  what: 'account' | 'key' | 'request' | 'model' | 'price' | 'entitlement' | 'plan' | 'pack' | 'operation' | 'event',
+  what: EntryKind | 'account' | 'key' | 'request' | 'price' | 'entitlement' | 'event',
   name: string,
 ): TollgateError {
   return new TollgateError('not_found', { message: `There is no ${what} "${name}".` });

@@ -12,9 +12,10 @@ import {
 } from './file.ts';
 import { matcher, specificity } from './glob.ts';
 import { toOverride, type WrittenOverride } from './override.ts';
+import { passthroughName, passthroughTable, toPassthrough } from './passthrough.ts';
 import { type Price, readPrice, type WrittenPrice } from './price.ts';
 import { sharedPrices, soldBy } from './sold.ts';
-import type { Catalog, Model, Operation, Override, Pack, Plan } from './types.ts';
+import type { Catalog, Model, Operation, Override, Pack, Passthrough, Plan } from './types.ts';
 
 /** Of a choice, where the model's entry states no limit. */
 const DEFAULT_MAX_OUTPUT_TOKENS = 16_384;
@@ -44,6 +45,7 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
   let defaultPlan: Plan | null = null;
   const operations = new Map<string, Operation>();
   const packs = new Map<string, Pack>();
+  const passthrough = new Map<string, Passthrough>();
   const leftOut = new Map<string, string>();
   /** The body of an entry, by the schema of its kind. */
   const read = <K extends EntryKind>(kind: K, { name, version, body }: KeptEntry) => {
@@ -74,6 +76,13 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
       const body = read('pack', entry);
       if (body !== null) packs.set(entry.name, toPack(entry, body));
     },
+    passthrough: (entry) => {
+      const body = passthroughName.safeParse(entry.name).success ? read('passthrough', entry) : null;
+      if (body === null) leftOut.set(`passthrough ${entry.name}`, 'this release serves no such route');
+      else if (!options.providers.has(body.provider)) {
+        leftOut.set(`passthrough ${entry.name}`, `its provider is not on: ${body.provider}`);
+      } else passthrough.set(entry.name, toPassthrough(entry.name, entry.version, body));
+    },
   };
   for (const entry of entries) add[entry.kind as EntryKind]?.(entry);
   models.sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -85,7 +94,10 @@ export function buildCatalog(version: bigint, entries: readonly KeptEntry[], opt
     leftOut.set(`${price} of the ${entry}`, `it buys the ${owner}: a price buys one thing, and the first stands`);
   }
   const sold = soldBy(sellers, plans, packs);
-  return { version, models: byName, operations, plans, packs, sold, defaultPlan, leftOut };
+  const { find: passthroughAt, shadowed } = passthroughTable(passthrough.values());
+  for (const { name } of shadowed) leftOut.set(`passthrough ${name}`, 'another route takes the same paths');
+  const entriesByName = { models: byName, operations, plans, packs, passthrough };
+  return { version, ...entriesByName, passthroughAt, sold, defaultPlan, leftOut };
 }
 
 function providersOf(entry: ModelEntry): string {

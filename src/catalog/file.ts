@@ -1,41 +1,19 @@
 /**
- * The shape of `catalog.yaml` and of the same entries in the database: models, operations, plans, packs. Strict: an
+ * The shape of `catalog.yaml` and of the same entries in the database: models, operations, plans, packs, pass-through
+ * routes. Strict: an
  * unknown key is a fault. A price unit that this release cannot meter is refused, never ignored.
  */
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { type Config, catalogSource, loadConfig } from '../config.ts';
-import { CREDITS, isStorable } from '../lib/http-json.ts';
-import { parseCredits, parseDecimal } from '../lib/money.ts';
+import { parseDecimal } from '../lib/money.ts';
 import { ConfigError, check, type Fault, readYaml, type Variables, whole } from '../lib/settings.ts';
 import { moneyByCurrency } from './currencies.ts';
+import { credits, fitsReceipt, MOST_NAME_BYTES, shortName, text, usd } from './fields.ts';
+import { passthroughEntry, passthroughList, named as passthroughNamed, quotedPaths } from './passthrough.ts';
 import { sharedPrices } from './sold.ts';
 import { isUnit, UNITS } from './units.ts';
-
-/** Prices have up to 12 decimals and markups 6, so that their product is exact at 18. */
-const PRICE_INPUT_DECIMALS = 12;
-const MOST_USD = 1_000_000n * 10n ** 12n;
-/** Of a name as JSON, since each receipt repeats those of the model, the plan and the provider's model. */
-const MOST_NAME_BYTES = 200;
-
-const usdMessage = `must be a decimal between 0 and 1000000 with at most ${PRICE_INPUT_DECIMALS} decimals`;
-const usd = z
-  .string(usdMessage)
-  .refine((text) => {
-    const price = parseDecimal(text, PRICE_INPUT_DECIMALS);
-    return price !== null && price >= 0n && price <= MOST_USD;
-  }, usdMessage)
-  .meta({ format: 'usd', description: 'US dollars as decimal text.', examples: ['0.15'] });
-
-const creditsMessage = 'must be a decimal between 0 and 1000000000 with at most 9 decimals';
-const credits = z
-  .string(creditsMessage)
-  .refine((text) => (parseCredits(text) ?? -1n) >= 0n, creditsMessage)
-  .meta(CREDITS);
-
-const text = z.string().min(1, 'must not be empty').refine(isStorable, 'must not hold NUL or broken surrogates');
-const fitsReceipt = (name: string): boolean => Buffer.byteLength(JSON.stringify(name)) - 2 <= MOST_NAME_BYTES;
 
 const MOST_MULTIPLE = 1_000n * 10n ** 6n;
 const multipleMessage = 'must be a decimal above 0 and up to 1000 with at most 6 decimals';
@@ -121,7 +99,7 @@ export const priceOverride = z.unknown().transform((value, context) => {
 const MOST_PLAN_PRICES = 200;
 
 const route = z.strictObject({
-  provider: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`),
+  provider: shortName,
   model: text.refine(fitsReceipt, `must have at most ${MOST_NAME_BYTES} bytes`),
   weight: whole(1, 1_000).optional(),
   cost: priceEntry.optional(),
@@ -147,7 +125,7 @@ export const modelEntry = z
 
 const MOST_PER_LIST = 500;
 const names = z
-  .array(text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`), 'must be a list of names')
+  .array(shortName, 'must be a list of names')
   .max(MOST_PER_LIST, `must have at most ${MOST_PER_LIST} names`)
   .default([]);
 
@@ -185,7 +163,7 @@ export const planEntry = z.strictObject({
 
 export const operationEntry = z.strictObject({
   credits,
-  feature: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`).optional(),
+  feature: shortName.optional(),
 });
 
 export const packEntry = z.strictObject({
@@ -193,13 +171,19 @@ export const packEntry = z.strictObject({
   price: moneyByCurrency.optional(),
   /** Whether it is listed and sold; what was sold of it before is granted in any case. */
   public: z.boolean().optional(),
-  stripe_price: text.max(MOST_NAME_BYTES, `must have at most ${MOST_NAME_BYTES} characters`).optional(),
+  stripe_price: shortName.optional(),
   credits,
   bonus_credits: credits.optional(),
   expires_days: whole(1, 36_500).optional(),
 });
 
-export const ENTRY_SCHEMAS = { model: modelEntry, operation: operationEntry, plan: planEntry, pack: packEntry };
+export const ENTRY_SCHEMAS = {
+  model: modelEntry,
+  operation: operationEntry,
+  plan: planEntry,
+  pack: packEntry,
+  passthrough: passthroughEntry,
+};
 export type EntryKind = keyof typeof ENTRY_SCHEMAS;
 export type ModelEntry = z.output<typeof modelEntry>;
 export type PlanEntry = z.output<typeof planEntry>;
@@ -225,6 +209,7 @@ const fileSchema = z
       }
     }),
     packs: named(packEntry),
+    passthrough: passthroughList,
   })
   .superRefine(({ plans, packs }, context) => {
     const of = (kind: 'plan' | 'pack', named: object) =>
@@ -249,7 +234,7 @@ export interface FileEntry {
 export function readCatalogFile(path: string, env: Variables): FileEntry[] {
   const faults: Fault[] = [];
   const name = basename(path);
-  const yaml = readYaml(readText(path), name, env, faults);
+  const yaml = readYaml(quotedPaths(readText(path)), name, env, faults);
   const file = yaml === undefined ? null : check(fileSchema, yaml, name, faults);
   if (file === null) throw new ConfigError(faults);
   const entries = (kind: EntryKind, named: Record<string, unknown>): FileEntry[] =>
@@ -259,6 +244,7 @@ export function readCatalogFile(path: string, env: Variables): FileEntry[] {
     ...entries('operation', file.operations),
     ...entries('plan', file.plans),
     ...entries('pack', file.packs),
+    ...entries('passthrough', passthroughNamed(file.passthrough)),
   ];
 }
 

@@ -100,6 +100,19 @@ export interface Operation {
   feature: string | null;
 }
 
+/** A route that the catalog declares: its requests are passed on unread. */
+export interface Passthrough {
+  /** Its method and its template. */
+  name: string;
+  method: string;
+  /** The template: `/v1/custom/{id}`. */
+  path: string;
+  /** The feature that an account must be entitled to; `null`: none. */
+  feature: string | null;
+  /** Its provider and its price, as the steps of a request take them: a model of its name, which no request can ask for. */
+  model: Model;
+}
+
 /** What a price of Stripe buys. */
 export type Sold = { kind: 'plan'; plan: Plan } | { kind: 'pack'; pack: Pack };
 
@@ -111,6 +124,10 @@ export interface Catalog {
   operations: ReadonlyMap<string, Operation>;
   plans: ReadonlyMap<string, Plan>;
   packs: ReadonlyMap<string, Pack>;
+  /** By name. */
+  passthrough: ReadonlyMap<string, Passthrough>;
+  /** The declared route that takes a method and a path as they are written; `null`: none does. */
+  passthroughAt(method: string, path: string): Passthrough | null;
   /** What a price of Stripe buys, by its id. */
   sold: ReadonlyMap<string, Sold>;
   /** Of accounts that have no plan of their own; `null`: those may use nothing. */

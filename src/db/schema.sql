@@ -140,7 +140,7 @@ CREATE TABLE catalog_entries (
   fields text[],
   CONSTRAINT catalog_entries_pkey PRIMARY KEY (kind, name, version),
   CONSTRAINT catalog_body_is_an_object CHECK ((jsonb_typeof(body) = 'object'::text)),
-  CONSTRAINT catalog_kind_is_known CHECK ((kind = ANY (ARRAY['model'::text, 'operation'::text, 'plan'::text, 'pack'::text]))),
+  CONSTRAINT catalog_kind_is_known CHECK ((kind = ANY (ARRAY['model'::text, 'operation'::text, 'plan'::text, 'pack'::text, 'passthrough'::text]))),
   CONSTRAINT catalog_source_is_known CHECK ((source = ANY (ARRAY['file'::text, 'api'::text]))),
   CONSTRAINT catalog_version_is_positive CHECK ((version > 0))
 );

@@ -138,7 +138,7 @@ export function deniedByKey(id: string, globs: readonly string[], name: string):
 export function notEntitled(
   what: 'model' | 'feature',
   { reason }: Pick<Decision, 'reason'>,
-  param: string = what,
+  param: string | null = what,
 ): TollgateError {
   const code: ErrorCode = what === 'model' ? 'model_not_entitled' : 'feature_not_entitled';
   return new TollgateError(code, { param, message: reason });

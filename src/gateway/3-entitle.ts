@@ -14,6 +14,7 @@ import { withPainter } from '../metering/requests/painter.ts';
 import type { MeteredRequest } from '../metering/requests/types.ts';
 import { accept } from './1-authenticate.ts';
 import { type Context, need } from './context.ts';
+import { entitleDeclared } from './passthrough/entitle.ts';
 
 /** Policy may change again while it is read again, but not for ever. */
 const STALE_RETRIES = 3;
@@ -22,13 +23,18 @@ const FREE = flatPrice({});
 
 /**
  * Fills `catalog`, and `model` at the price that this account pays. Throws `model_not_found`, `model_not_entitled`, or
- * `invalid_request` for what has no price.
+ * `invalid_request` for what has no price; of a declared route what `entitleDeclared` throws.
  */
 export function entitle(context: Context, catalogs: CatalogCache): void {
   context.catalog = catalogs.current;
   const principal = need(context, 'principal');
   if (isBehind(principal, context.catalog.version))
     throw new TollgateError('overloaded', { cause: 'what is known of the account is old' });
+  const { declared } = context.endpoint;
+  if (declared !== undefined) {
+    context.model = entitleDeclared(context.catalog, principal, declared);
+    return;
+  }
   const request = need(context, 'request');
   const name = request.model;
   const access = accessOf(context.catalog, principal);

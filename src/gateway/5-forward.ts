@@ -71,6 +71,7 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
     });
     relay.attempt = provider.send(
       {
+        method: context.endpoint.method,
         path: context.endpoint.upstreamPath,
         headers: requestHeaders(context.headers),
         body: sentBody(context, deps, provider, upstreamModel),

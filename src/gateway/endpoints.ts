@@ -16,8 +16,12 @@ import { answerEnds, chatEnds, completionEnds, responsesEnds, type StreamEnds } 
 export interface Endpoint {
   /** Its name on receipts. */
   readonly name: string;
-  /** Its path at a provider: a constant, never a client's. */
+  /** Its path at a provider: a constant, never a client's; of a declared route its template, filled. */
   readonly upstreamPath: string;
+  /** POST where it is not said. */
+  readonly method?: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** The name of the route in the catalog, where that declares it (passthrough/): its requests are passed on unread. */
+  readonly declared?: string;
   /** How its requests are read. */
   readonly requests: RequestReader;
   /** What its answers are read by. */

@@ -1,6 +1,6 @@
 /**
- * The data plane, `/v1/*`: the endpoints of endpoints.ts. One that is not there is `unknown_url`: what is not metered is not
- * served. Authentication runs before a body is read.
+ * The data plane, `/v1/*`: the endpoints of endpoints.ts, and what the catalog declares (passthrough/). All else is `unknown_url`:
+ * what is not metered is not served. Authentication runs before a body is read.
  */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
@@ -15,6 +15,7 @@ import { openContext } from './context.ts';
 import { deploymentOf } from './deployments.ts';
 import { ENDPOINTS, type Endpoint } from './endpoints.ts';
 import { registerOwned } from './owned/routes.ts';
+import { registerPassthrough } from './passthrough/routes.ts';
 import { type GatewayDeps, serve } from './pipeline.ts';
 import { readUpload } from './upload.ts';
 
@@ -59,6 +60,7 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
       return presentModel(model);
     });
   });
+  await registerPassthrough(app, deps, (request, reply, endpoint) => meteredRequest(request, reply, endpoint, deps));
 }
 
 function authentication(deps: GatewayDeps, scope: Scope) {

@@ -11,22 +11,29 @@ afterAll(() => rig.close());
 const refusal = (param: string) => errorBody('invalid_request', 'invalid_request_error', param, expect.any(String));
 const TIME = expect.stringMatching(/Z$/);
 const KINDS = [
-  ['plan', 'plans', { models: ['gpt-*'], features: ['images'], limits: { rpm: 60, 'rpm@gpt-5*': 5, seats: 3 } }],
-  ['pack', 'packs', { price: { usd: '10' }, credits: '10000', bonus_credits: '500', expires_days: 365 }],
-  ['operation', 'operations', { credits: '100', feature: 'video_generation' }],
+  [
+    'plan',
+    'plans',
+    'team/one',
+    { models: ['gpt-*'], features: ['images'], limits: { rpm: 60, 'rpm@gpt-5*': 5, seats: 3 } },
+  ],
+  ['pack', 'packs', 'team/one', { price: { usd: '10' }, credits: '10000', bonus_credits: '500', expires_days: 365 }],
+  ['operation', 'operations', 'team/one', { credits: '100', feature: 'video_generation' }],
+  ['passthrough', 'passthrough', 'POST /v1/custom/{id}', { provider: 'p', feature: 'f', price: { request: '0.001' } }],
 ] as const;
 
-it.each(KINDS)('a %s is put, read back, listed, and put again as a new version', async (kind, folder, body) => {
+it.each(KINDS)('a %s is put, read back, listed, and put again as a new version', async (kind, folder, name, body) => {
+  const path = `/${folder}/${encodeURI(name)}`;
   for (const version of [1, 2]) {
-    const put = await rig.admin('PUT', `/${folder}/team/one`, body);
+    const put = await rig.admin('PUT', path, body);
     expect(put).toMatchObject({
       status: 200,
-      body: { [kind]: 'team/one', version, source: 'api', effective_at: TIME, ...body },
+      body: { [kind]: name, version, source: 'api', effective_at: TIME, ...body },
     });
-    expect((await rig.admin('GET', `/${folder}/team/one`)).body).toEqual(put.body);
+    expect((await rig.admin('GET', path)).body).toEqual(put.body);
   }
   const list = await rig.admin('GET', `/${folder}`);
-  expect(list.body).toMatchObject({ data: [{ [kind]: 'team/one', version: 2, ...body }], has_more: false });
+  expect(list.body).toMatchObject({ data: [{ [kind]: name, version: 2, ...body }], has_more: false });
 });
 
 it.each([
@@ -45,6 +52,23 @@ it.each([
     body: refusal(param),
   });
   expect((await rig.admin('GET', `/${folder}/x`)).status).toBe(404);
+});
+
+it.each([
+  'x',
+  'POST',
+  'POST /x',
+  'POST  /v1/x',
+  'post /v1/x',
+  'POST /v1/chat/completions',
+  'POST /v1/a%2Fb',
+  'POST /v1/../x',
+])('PUT passthrough/%s is refused by its name', async (name) => {
+  const put = await rig.admin('PUT', `/passthrough/${encodeURIComponent(name)}`, {
+    provider: 'p',
+    price: { request: '1' },
+  });
+  expect(put).toMatchObject({ status: 400, body: refusal('passthrough') });
 });
 
 it('a price of a plan that looks like a slip is questioned first', async () => {

@@ -17,7 +17,7 @@ beforeAll(async () => {
 afterAll(() => walk.rig.close());
 
 /** Entries of the catalog, of which a number is as good as its text. */
-const TAKES_NUMBERS = /\/(models|plans|packs|operations|prices)\//;
+const TAKES_NUMBERS = /\/(models|plans|packs|operations|passthrough|prices)\//;
 
 const short = (value: unknown): string => (JSON.stringify(value) ?? String(value)).slice(0, 60);
 

@@ -118,6 +118,7 @@ async function prepare(rig: Rig, ada: Customer): Promise<Record<string, string>>
   await rig.admin('PATCH', `/accounts/${ada.id}`, { plan: 'pro' });
   await rig.admin('PUT', '/packs/starter', { credits: '5' });
   await rig.admin('PUT', '/operations/video', { credits: '5' });
+  await rig.admin('PUT', '/passthrough/POST%20/v1/custom/x', { provider: 'on', price: { request: '1' } });
   await rig.admin('PUT', `/accounts/${ada.id}/prices/plain`, { price: { multiple: '0.9' }, reason: 'early' });
   await rig.admin('PUT', `/accounts/${ada.id}/entitlements/feature:video`, { value: true, reason: 'early' });
   await rig.http.inject({
@@ -141,6 +142,7 @@ async function prepare(rig: Rig, ada: Customer): Promise<Record<string, string>>
     plans: 'pro',
     packs: 'starter',
     operations: 'video',
+    passthrough: 'POST /v1/custom/x',
   };
 }
 
