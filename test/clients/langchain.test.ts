@@ -150,7 +150,7 @@ describe('responses', () => {
     const calls = [{ name: 'get_weather', arguments: '{"city":"Paris"}' }];
     const call = responses({ pieces: [], calls, usage: responseUsage(40, 10) });
     world.upstream.script(sequence(call, responses({ pieces: ['It rains.'], usage: responseUsage(60, 4) })));
-    await expectTools(model('plain', { ...asking, zdrEnabled: true }));
+    await expectTools(model('plain', asking));
   });
 
   it('a stream that breaks off throws, and what was seen is charged', async () => {

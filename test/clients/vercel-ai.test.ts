@@ -1,4 +1,5 @@
 /** The Vercel AI SDK through the gateway, as an application uses it: text, streams, tools, objects, and what its user sees of refusals. */
+import { randomUUID } from 'node:crypto';
 import { createOpenAI } from '@ai-sdk/openai';
 import {
   APICallError,
@@ -153,6 +154,28 @@ describe('responses, which the SDK speaks by default', () => {
       expect(await charged()).toBe(100_000_000n + 28_000_000n);
     },
   );
+
+  it('thoughts that the provider has stored are named in the next step, by the account that was told them alone', async () => {
+    // What is named may be as long as the context window: that is held for it.
+    await fresh('500');
+    const thought = { id: `rs_${randomUUID()}`, type: 'reasoning', summary: [] };
+    const calls = [{ name: 'get_weather', arguments: '{"city":"Paris"}' }];
+    world.upstream.script(sequence(responses({ pieces: [], items: [thought], calls }), responses()));
+    const providerOptions = { openai: { forceReasoning: true } };
+    const asked = { prompt, tools, stopWhen: isStepCount(3), providerOptions, maxRetries: 0 };
+    const agent = streamText({ ...asked, model: openai('plain') });
+    expect(await agent.text).toBe('Hello wide world');
+    const input = world.upstream.requests.at(-1)!.json.input as Record<string, unknown>[];
+    expect(input).toContainEqual({ type: 'item_reference', id: thought.id });
+    expect(await charged()).toBe(2n * PLAIN_CHARGE);
+
+    const messages = await agent.responseMessages;
+    await fresh('500');
+    const prior = [{ role: 'user' as const, content: prompt }, ...messages];
+    const stranger = generateText({ model: openai('plain'), messages: prior, providerOptions, maxRetries: 0 });
+    await expect(stranger).rejects.toMatchObject({ statusCode: 400 });
+    expect(await charged()).toBe(0n);
+  });
 
   it('an object is asked for by its schema, and read', async () => {
     await fresh();
