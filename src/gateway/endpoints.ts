@@ -11,7 +11,8 @@ import { moderationRequests } from '../metering/requests/moderations.ts';
 import { compactRequests, inputTokensRequests, responsesRequests } from '../metering/requests/responses.ts';
 import { transcriptionRequests, translationRequests } from '../metering/requests/transcriptions.ts';
 import type { RequestReader } from '../metering/requests/types.ts';
-import { answerEnds, chatEnds, completionEnds, responsesEnds, type StreamEnds } from './stream-ends.ts';
+import { responsesEnds } from './response-ends.ts';
+import { answerEnds, chatEnds, completionEnds, type StreamEnds } from './stream-ends.ts';
 
 export interface Endpoint {
   /** Its name on receipts. */

@@ -142,7 +142,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       await settle(context, deps, metering);
       await noteMade(context, deps);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
-      const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage));
+      const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage, relayed.reader));
       await context.claim?.keep(rest);
       if (!response.destroyed) response.end(rest);
       return;
@@ -206,7 +206,7 @@ async function concludeFailure(context: Context, relayed: Failed, deps: GatewayD
   // Something was sent, so the connection is cut; a stream first says why, unless the provider did.
   const told = relayed.kind === 'cut_short' && relayed.errorSent;
   if (relayed.kind !== 'refused' && 'reader' in relayed && relayed.reader !== null && !told) {
-    response.write(context.endpoint.ends.error(error), () => response.destroy());
+    response.write(context.endpoint.ends.error(error, relayed.reader), () => response.destroy());
   } else response.destroy();
 }
 

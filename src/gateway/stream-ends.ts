@@ -2,16 +2,17 @@
 import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import type { TollgateError } from '../errors.ts';
 import { frameObject } from '../metering/readers/frames.ts';
+import type { StreamReader } from '../metering/readers/types.ts';
 
 export interface StreamEnds {
-  /** The frames that tell a client its stream broke: official clients turn them into an exception. */
-  error(error: TollgateError): string;
+  /** The frames that tell a client its stream broke: official clients turn them into an exception. `reader` has read it so far. */
+  error(error: TollgateError, reader: StreamReader | null): string;
   /**
    * The last frames of a stream whose credits ran out, as a provider ends one that has reached its output limit: with the usage
    * where the client asked for it (else `null`). `like` is a frame of the stream, whose id, model and time they bear. Absent: such
    * a stream cannot be ended well, so that all of it is held for.
    */
-  exhausted?(like: Buffer, usage: Usage | null): string;
+  exhausted?(like: Buffer, usage: Usage | null, reader: StreamReader | null): string;
 }
 
 /** What all chunks of a stream have in common. */
@@ -31,27 +32,6 @@ export const completionEnds: StreamEnds = {
 /** Answers that cannot end sooner: pictures and speech, and those that are no streams. */
 export const answerEnds: StreamEnds = { error: chatEnds.error };
 
-/**
- * The official clients take an `error` event that has an error object for an exception; agents such as Codex look at the code of
- * `response.failed` alone.
- */
-export const responsesEnds: StreamEnds = {
-  error: (error) => {
-    const { error: told } = error.body();
-    const response = {
-      object: 'response',
-      status: 'failed',
-      error: { code: told.code, message: told.message },
-      output: [],
-    };
-    return event('error', { error: told }) + event('response.failed', { response });
-  },
-};
-
-function event(type: string, fields: object): string {
-  return `event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`;
-}
-
 function lastChunks(like: Buffer, usage: Usage | null, choice: object): string {
   const json = frameObject(like, 'sse') ?? {};
   const head: Record<string, unknown> = {};
@@ -68,8 +48,13 @@ function lastChunks(like: Buffer, usage: Usage | null, choice: object): string {
 }
 
 function totals(usage: Usage): Record<string, number> {
+  const { input, output } = tokensOf(usage);
+  return { prompt_tokens: input, completion_tokens: output, total_tokens: input + output };
+}
+
+/** Tokens of both sides, of all kinds. */
+export function tokensOf(usage: Usage): { input: number; output: number } {
   const sum = (isOn: (unit: Unit) => boolean): number =>
     (Object.keys(usage) as Unit[]).filter(isOn).reduce((tokens, unit) => tokens + usage[unit]!, 0);
-  const [prompt, completion] = [sum(isInput), sum(isOutput)];
-  return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: prompt + completion };
+  return { input: sum(isInput), output: sum(isOutput) };
 }

@@ -46,9 +46,11 @@ test('wherever they stand, the options are taken out, and all else stays', () =>
 
 test('a stream is ended like the frame that it ends before, a byte order mark in it or not', () => {
   for (const mark of ['', '\ufeff']) {
-    const [finish] = chatEnds.exhausted!(Buffer.from(`data: ${mark}{"id":"chatcmpl-1","model":"m"}\n\n`), null).split(
-      '\n\n',
-    );
+    const [finish] = chatEnds.exhausted!(
+      Buffer.from(`data: ${mark}{"id":"chatcmpl-1","model":"m"}\n\n`),
+      null,
+      null,
+    ).split('\n\n');
     expect(JSON.parse(finish!.slice('data: '.length))).toMatchObject({
       id: 'chatcmpl-1',
       choices: [{ finish_reason: 'length' }],

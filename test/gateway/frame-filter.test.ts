@@ -117,7 +117,7 @@ test('a frame that does not show how much it is, waits until all is held for', a
     extend: () => answer.promise,
     count: async () => null,
   });
-  const filter = new FrameFilter('sse', { dialect: dialectOf('responses')!, usageAsked: false, slices });
+  const filter = new FrameFilter('sse', { dialect: dialectOf('images')!, usageAsked: false, slices });
   const more: string[] = [];
   slices.open({
     onMore: (frames) => more.push(String(filter.takeHeld(frames))),

@@ -131,7 +131,7 @@ describe('a response that ends otherwise', () => {
       const error = { code: 'rate_limit_exceeded', message: 'Too many for organization org-1234567890abcdef' };
       const { types, last } = await ends({ status: 'failed', error, tellsError, usage: responseUsage(10, 2) });
       expect(types.slice(-2).includes('error')).toBe(tellsError);
-      expect(last).toMatchObject({ type: 'response.failed', response: { error: { code: 'rate_limit_exceeded' } } });
+      expect(last).toMatchObject({ type: 'response.failed', response: { error: { code: 'upstream_rate_limited' } } });
       expect(JSON.stringify(last)).not.toContain('org-1234567890abcdef');
       expect(await lastReceipt()).toMatchObject({
         ...{ charged: '0.014', usage_source: 'provider', attempts: [{ outcome: 'failed' }] },
@@ -146,6 +146,21 @@ describe('a response that ends otherwise', () => {
     expect(usage_source).toBe('estimated');
     expect(lines.find(({ unit }) => unit === 'input')?.quantity).toBe(Math.ceil(body.length / 4));
     expect(Number(charged)).toBeGreaterThan(0.013);
+  });
+});
+
+describe('a response that is no stream', () => {
+  it.each([
+    ['its usage', responseUsage(10, 2), '0.014'],
+    ['what it read', null, '0.01'],
+  ])('and failed is charged for %s', async (_, usage, charged) => {
+    const error = { code: 'server_error', message: 'A fault in organization org-1234567890abcdef' };
+    world.upstream.script(responses({ status: 'failed', pieces: [], error, usage }));
+    const answered = await posted('/responses', { model: 'plain', input: 'Say hello' });
+    const body = await answered.text();
+    expect(JSON.parse(body)).toMatchObject({ status: 'failed', error: { code: 'server_error' } });
+    expect(body).not.toContain('org-1234567890abcdef');
+    expect(answered.headers.get('x-tollgate-charged')).toBe(charged);
   });
 });
 

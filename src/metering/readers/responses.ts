@@ -11,13 +11,15 @@ import { isCount } from './counts.ts';
 import { EventReader, sumOf } from './events.ts';
 import { parseObject } from './frames.ts';
 import { addText } from './generated.ts';
-import type { Answer, Dialect, FrameKind } from './types.ts';
+import { mostTokens, ResponseSoFar } from './response-so-far.ts';
+import type { Answer, Dialect, FrameKind, SoFar } from './types.ts';
 
 export const responses: Dialect = {
   framing: 'sse',
   readJson,
   stream: (framing) => new ResponsesReader(framing),
   normalise: (reported) => normalise(reported),
+  mostTokens,
   stores: 'responses',
 };
 
@@ -47,8 +49,13 @@ const LAST = new Set(['response.completed', 'response.incomplete', 'response.can
 
 class ResponsesReader extends EventReader {
   #items: Json[] = [];
+  readonly #soFar = new ResponseSoFar();
   /** Of the response, as it was told last. */
   #head: Json = {};
+
+  soFar(): SoFar {
+    return this.#soFar.told(this.text.texts);
+  }
 
   made(): readonly string[] {
     return madeOf(this.#head, this.#items);
@@ -57,9 +64,11 @@ class ResponsesReader extends EventReader {
   protected override see(event: Json): FrameKind {
     const { type } = event;
     if (typeof event.delta === 'string') {
+      this.#soFar.delta(event, this.text.texts.length);
       this.text.add(event.delta);
       return 'content';
     }
+    this.#soFar.see(event);
     if (type === 'response.output_item.done' && isObject(event.item)) this.#note(event.item);
     const ends = typeof type === 'string' && LAST.has(type);
     if (isObject(event.response)) this.#respond(event.response);

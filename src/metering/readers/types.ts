@@ -4,6 +4,7 @@
  */
 import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
+import type { Json } from '../../lib/json.ts';
 
 /** Counts that a usage object can state. Nothing is added up or corrected; a name is present only where the body had it. */
 export type CountName =
@@ -97,6 +98,18 @@ export interface Answer {
  */
 export type FrameKind = 'content' | 'usage-only' | 'done' | 'failed' | 'error';
 
+/** What a stream of the Responses dialect has told, as it can be told again. */
+export interface SoFar {
+  /** The response without its output, status and usage. */
+  head: Json;
+  /** Its items, with what they hold so far. */
+  output: Json[];
+  /** The items that are not closed, with their index in the output of the stream. */
+  open: { item: Json; output: unknown }[];
+  /** The number of the next event. */
+  sequence: number;
+}
+
 /** Reads a stream as it passes. */
 export interface StreamReader {
   /** Takes a frame, as the dialect's framing cuts them. */
@@ -114,6 +127,8 @@ export interface StreamReader {
   outputEstimate(): number;
   /** All that was generated, for counting when no usage came. */
   generatedText(): string[];
+  /** What a response has told so far, for an end of ours. */
+  soFar?(): SoFar;
   /** Ids of what the provider has stored of the answer so far, the answer's own first: see `Dialect.stores`. */
   made?(): readonly string[];
 }

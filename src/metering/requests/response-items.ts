@@ -15,6 +15,8 @@ const TEXT = new Set([
 ]);
 /** Items whose output is a text, a part or a list of parts. */
 const OUTPUTS = new Set(['function_call_output', 'custom_tool_call_output', 'computer_call_output']);
+/** Items that bring tools for the model to call: those that `mcp_list_tools` has are on the client's server, and text. */
+const BRING_TOOLS = new Set(['additional_tools', 'tool_search_output']);
 /** Parts of a content that are text. */
 const TEXT_PARTS = new Set(['input_text', 'output_text', 'text', 'summary_text', 'reasoning_text', 'refusal']);
 /** An item that has a summary made of all that came before it. */
@@ -42,7 +44,7 @@ function countItem(item: Json, found: ItemParts): void {
   const { parts } = found;
   // A message need not say that it is one.
   const type = item.type ?? (item.role === undefined ? 'item_reference' : 'message');
-  if (item.tools !== undefined) found.tools.push(item.tools);
+  if (typeof type === 'string' && BRING_TOOLS.has(type)) found.tools.push(item.tools);
   if (type === TRIGGER) found.compacts = true;
   if (type === 'message') countContent(item.content, parts);
   else if (typeof type === 'string' && OUTPUTS.has(type)) countContent(item.output, parts);
