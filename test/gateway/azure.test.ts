@@ -1,7 +1,9 @@
 /** Azure's clients work on their own paths, with the models of the catalog as deployments; what is not served is not there either. */
+import { writeFileSync } from 'node:fs';
 import { AzureOpenAI } from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  CATALOG,
   chargedTo,
   closeWorld,
   createTestAccount,
@@ -12,6 +14,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
+import { SAMPLES } from './wall-rig.ts';
 
 const messages = [{ role: 'user' as const, content: 'Say hello' }];
 const BODY = '{"messages":[{"role":"user","content":"hi"}], "seed":9223372036854775807}';
@@ -22,6 +25,10 @@ let account: TestAccount;
 
 beforeAll(async () => {
   world = await createWorld();
+  const heard = (name: string): string =>
+    `  ${name}: { routes: [{ provider: scripted, model: ${name}-upstream }], price: { second_input: 0.001 } }\n`;
+  const catalog = CATALOG.replace('models:\n', `models:\n${heard('heard')}${heard('heard-too')}`);
+  writeFileSync(world.env.TOLLGATE_CATALOG!, catalog.replace('models: [plain', 'models: [heard, heard-too, plain'));
   gateway = await startGateway(world);
   account = await createTestAccount(world, '100');
 });
@@ -69,6 +76,35 @@ describe('the AzureOpenAI client', () => {
     for await (const chunk of stream) pieces.push(chunk.choices[0]?.delta.content ?? '');
     expect(pieces.join('')).toBe('Hello wide world');
     expect(world.upstream.requests.at(-1)!.json.model).toBe('plain-upstream');
+  });
+
+  it('has a sound heard by a deployment, whatever model the form names', async () => {
+    world.upstream.script(
+      ({ response }) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"text":"hi"}'),
+    );
+    const form = await new Request('http://x/', {
+      method: 'POST',
+      ...SAMPLES['/v1/audio/transcriptions']!(),
+    }).formData();
+    const file = form.get('file') as File;
+    const before = await chargedTo(world, account.account);
+    await azure({ deployment: 'heard' }).audio.transcriptions.create({ model: 'forbidden', file });
+    expect((await chargedTo(world, account.account)) - before).toBe(1_000_000_000n);
+    const sentForm = world.upstream.requests.at(-1)!;
+    expect(sentForm.path).toBe('/v1/audio/transcriptions');
+    expect(sentForm.body.toString('latin1')).toContain('name="model"\r\n\r\nheard-upstream\r\n');
+    expect(sentForm.body.toString('latin1')).not.toContain('forbidden');
+    // Of another deployment it is another request, though it is the same form.
+    const hear = (deployment: string) =>
+      fetch(`${gateway.url}/openai/deployments/${deployment}/audio/transcriptions`, {
+        method: 'POST',
+        headers: { 'api-key': account.key, 'idempotency-key': 'heard-1' },
+        body: form,
+      });
+    expect((await hear('heard')).status).toBe(200);
+    expect((await hear('heard')).headers.get('idempotent-replayed')).toBe('true');
+    expect((await hear('heard-too')).status).toBe(422);
+    world.upstream.script('plain');
   });
 
   it('lists the models', async () => {

@@ -80,10 +80,12 @@ function nameOf(header: string | string[]): string {
 function placeOf(context: Context, apiKey: string, name: string): Place {
   const { account, key } = need(context, 'principal');
   const { method = '', url = '' } = context.response.req;
+  // Of a form the deployment is in none of its bytes (deployments.ts); of all else it is in the body already.
+  const deployment = context.deployment === null ? [] : [context.deployment];
   const { upload } = context;
   const type = upload === null ? (context.headers['content-type'] ?? '') : 'multipart/form-data';
   const body = upload === null ? need(context, 'body') : upload.fingerprint!;
-  const fingerprint = macOf(apiKey, 'request', method, url, type, body);
+  const fingerprint = macOf(apiKey, 'request', method, url, type, body, ...deployment);
   return { account, key, name: macOf(apiKey, 'name', name), fingerprint, request: context.id };
 }
 
