@@ -18,7 +18,8 @@ export const GROUPS: readonly Group[] = [
   {
     title: 'Responses',
     prefixes: ['/v1/responses'],
-    refused: 'not served yet.',
+    refused:
+      'over a WebSocket a connection outlives its requests. What is stored, and was not made by the account, does not exist for it.',
   },
   { title: 'Completions', prefixes: ['/v1/completions'], refused: 'not served yet.' },
   { title: 'Embeddings', prefixes: ['/v1/embeddings'], refused: 'not served yet.' },

@@ -123,7 +123,7 @@ Deny by default: a path or method that is not metered, and not answered of what 
 |---|---|
 | **metered** | held for, forwarded, and charged |
 | **owned** | answered of what belongs to the account, and free; what is not its own does not exist for it |
-| **passed through** | none by itself: what the catalog declares, at a price a request ([pass-through.md](pass-through.md)). A row that is refused here can be declared |
+| **passed through** | none by itself: what the catalog declares, at a price a request ([pass-through.md](pass-through.md)), but not below what is served here |
 | **refused** | \`404 unknown_url\` |
 
 Paths are taken as they are written: another case, a slash too many, an encoded slash or a dot is another path, and unknown. A

@@ -103,7 +103,7 @@ function modelOf(name: string, version: number, { provider, price }: Passthrough
     statesMaxOutput: true,
     contextWindow: null,
     onDisconnect: 'abort',
-    onUpstreamTimeout: 'estimate',
+    onUpstreamTimeout: 'free',
     whenShort: 'refuse',
     onOrphan: 'charge_metered',
     reasons: false,

@@ -101,13 +101,17 @@ test('what a provider refuses, or does not serve, is free', async () => {
     [error(409, 'invalid_request_error', 'conflict'), '502 upstream_error'],
     [error(429, 'rate_limit_error', 'rate_limit_exceeded'), '503 upstream_rate_limited'],
     [error(500, 'server_error', null), '502 upstream_error'],
+    [error(503, 'server_error', null), '502 upstream_error'],
     [redirect, '502 upstream_error'],
     [reset, '502 upstream_error'],
     [({ response }) => void response.writeHead(200, { 'content-encoding': 'gzip' }).end('x'), '502 upstream_error'],
   ];
   for (const [script, expected] of cases) {
     rig.world.upstream.script(script);
+    const from = rig.world.upstream.requests.length;
     expect(await refusal(await rig.call('/v1/custom/a'))).toBe(expected);
+    // Sent once: a second time could be billed too.
+    expect(rig.reached(from)).toEqual(['POST /v1/custom/a']);
   }
   expect(await rig.charged()).toBe(0n);
 });
@@ -148,19 +152,52 @@ test('an answer of megabytes arrives whole, and one that breaks off is cut and c
   await eventually(async () => (await rig.charged()) === 2n * CREDIT, 'what was served of it is charged');
 });
 
-test('a client that hangs up is charged for what it asked for', async () => {
-  const from = rig.world.upstream.requests.length;
-  rig.world.upstream.script(async (exchange) => {
+test('a client that hangs up is charged, at whichever moment, and once', async () => {
+  const large = Buffer.alloc(2 * 1024 * 1024, 'x');
+  const beginWith = (type: string, bytes: Buffer | string): Script => {
+    return async ({ response, held }) => {
+      response.writeHead(200, { 'content-type': type });
+      response.write(bytes);
+      await held();
+      response.end(bytes);
+    };
+  };
+  const waiting: Script = async (exchange) => {
     await exchange.held();
     await json(exchange);
+  };
+  const cases: [method: string, path: string, script: Script, hearsHead: boolean][] = [
+    ['POST', '/v1/custom/a', waiting, false],
+    ['GET', '/v1/custom/a/parts/b', waiting, false],
+    ['POST', '/v1/custom/a', beginWith('video/mp4', large), true],
+    ['GET', '/v1/custom/a/parts/b', beginWith('text/event-stream', 'data: 1\n\n'), true],
+  ];
+  for (const [method, path, script, hearsHead] of cases) {
+    await rig.next();
+    rig.world.upstream.script(script);
+    const from = rig.world.upstream.requests.length;
+    const hangUp = new AbortController();
+    const asked = rig.call(path, { method, signal: hangUp.signal });
+    if (hearsHead) await asked;
+    else await rig.world.upstream.arrived(from + 1);
+    hangUp.abort();
+    await asked.then(({ body }) => body?.cancel()).catch(() => {});
+    rig.world.upstream.release();
+    const price = method === 'POST' ? CREDIT : CREDIT / 1000n;
+    await eventually(async () => (await rig.charged()) === price, `${method} ${hearsHead} is charged`);
+    expect(rig.reached(from)).toEqual([`${method} ${path}`]);
+  }
+});
+
+test('a gateway that died leaves the price as the floor of what it held', async () => {
+  rig.world.upstream.script(async (exchange) => {
+    const { rows } = await rig.world.pool.query('SELECT amount, floor FROM holds WHERE account_id = $1', [
+      rig.account.account,
+    ]);
+    expect(rows).toEqual([{ amount: CREDIT, floor: CREDIT }]);
+    await json(exchange);
   });
-  const hangUp = new AbortController();
-  const asked = rig.call('/v1/custom/a', { signal: hangUp.signal });
-  await rig.world.upstream.arrived(from + 1);
-  hangUp.abort();
-  await expect(asked).rejects.toThrow();
-  rig.world.upstream.release();
-  await eventually(async () => (await rig.charged()) === CREDIT, 'it is charged');
+  expect((await rig.call('/v1/custom/a')).status).toBe(200);
 });
 
 test('the same Idempotency-Key gets the same answer, once', async () => {
