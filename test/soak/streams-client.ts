@@ -23,11 +23,14 @@ export interface Seen {
   firstByteMs: number[];
   /** Between two frames of a stream, but for those that the upstream sends at once at its end. */
   gapMs: number[];
+  /** How many were open at once: begun, and not ended. */
+  open: number;
+  mostOpen: number;
 }
 
 /** Runs all streams of a plan to their ends. */
 export async function runStreams(plan: Plan): Promise<Seen> {
-  const seen: Seen = { whole: 0, faults: [], firstByteMs: [], gapMs: [] };
+  const seen: Seen = { whole: 0, faults: [], firstByteMs: [], gapMs: [], open: 0, mostOpen: 0 };
   const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
   const startedAt = performance.now();
   const all: Promise<void>[] = [];
@@ -68,11 +71,14 @@ async function readStream(port: number, key: string, wanted: Wanted, agent: Agen
     rest = frames.at(-1)!.endsWith('\n\n') ? '' : frames.pop()!;
     for (const frame of frames) {
       if (frame !== frameOf(wanted, index)) throw new Error(`frame ${index} is ${JSON.stringify(frame)}`);
-      if (index === 0) seen.firstByteMs.push(now - sentAt);
-      else if (index < wanted.frames - 1) seen.gapMs.push(now - last);
+      if (index === 0) {
+        seen.firstByteMs.push(now - sentAt);
+        seen.mostOpen = Math.max(seen.mostOpen, ++seen.open);
+      } else if (index < wanted.frames - 1) seen.gapMs.push(now - last);
       last = now;
       index++;
     }
   }
   if (index !== framesIn(wanted) || rest !== '') throw new Error(`${index} of ${framesIn(wanted)} frames came`);
+  seen.open--;
 }
