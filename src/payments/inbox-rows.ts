@@ -8,12 +8,12 @@ export const LEASE_MS = 60_000;
 /** So many failures make an event dead. */
 export const MOST_ATTEMPTS = 15;
 /** Bodies are dropped so long after they were received. */
-export const BODY_DAYS = 90;
+const BODY_DAYS = 90;
 /**
  * Rows of events that came to their end are deleted after so long. An event that Stripe sent again later than that would be synced
  * again, and change nothing; and it sends none that are older than 30 days.
  */
-export const ROW_DAYS = 400;
+const ROW_DAYS = 400;
 
 export type EventState = 'waiting' | 'processed' | 'ignored' | 'dead';
 export type EventSource = 'webhook' | 'poll';

@@ -57,7 +57,7 @@ export function givesBack(line: LineFacts, paidAt: Date): boolean {
 }
 
 /** Who gives to whom. An invoice that was not paid before granted nothing then: its line is set off in the invoice that has it. */
-export function giftsOf(members: readonly Member[]): Gift[] {
+function giftsOf(members: readonly Member[]): Gift[] {
   const paidAt = new Map(members.map((member) => [member.id, member.paidAt]));
   return members.flatMap((member) =>
     member.lines.flatMap((line) => {

@@ -2,9 +2,9 @@
  * What the lines of a paid invoice grant. Pure.
  *
  * Credits follow money. A line of a plan's price grants what the plan includes, times its quantity, in proportion to how much of the
- * whole price the line asks for: its amount is before discounts, so a promotion code changes nothing, and a trial, which asks for
- * nothing, grants nothing but what the plan includes in trials, whatever its quantity. Of prorations the parts that are charged grant, less those that are
- * given back here: an upgrade adds the difference, and a downgrade that is billed when its time is over takes nothing.
+ * whole price the line asks for: its amount is before discounts, so a promotion code changes nothing, but one for all of it leaves one
+ * unit. A trial, which asks for nothing, grants just what the plan includes in trials. Of prorations the parts that are charged grant,
+ * less those that are given back here: an upgrade adds the difference, and a downgrade that is billed when its time is over takes nothing.
  */
 import type { Included, Pack, Plan, Sold } from '../../catalog/types.ts';
 import { soldLines } from './bought.ts';

@@ -9,7 +9,7 @@ export interface Interval {
 const DAY_MS = 86_400_000;
 
 /** `n` months after an instant; before it where `n` is negative. */
-export function monthsAfter(at: Date, n: number): Date {
+function monthsAfter(at: Date, n: number): Date {
   const moved = new Date(at);
   moved.setUTCDate(1);
   moved.setUTCMonth(moved.getUTCMonth() + n);
