@@ -15,6 +15,8 @@ import { installationSecret } from './db/installation-secret.ts';
 import { promptly } from './db/pool.ts';
 import { Limits } from './entitlements/limits/limits.ts';
 import { costSoFar } from './gateway/7-settle.ts';
+import { backgroundJob } from './gateway/background/job.ts';
+import { BackgroundRows } from './gateway/background/rows.ts';
 import { allowOrigins } from './gateway/cors.ts';
 import { canonicalUrl } from './gateway/deployments.ts';
 import { Claims } from './gateway/idempotency/claims.ts';
@@ -126,9 +128,9 @@ export async function createApp(options: AppOptions): Promise<App> {
 }
 
 /** Starts what runs beside the requests. Returns what ends it, which resolves when nothing of it runs. */
-function startJobs({ pool, log }: AppOptions, { workers, payments }: Parts): () => Promise<void> {
+function startJobs({ pool, log }: AppOptions, { workers, payments, gateway }: Parts): () => Promise<void> {
   const ends = [keepPartitions(pool, log), keepUsageFolded(pool, log), keepPoliciesAdvanced(pool, log)];
-  workers.start([...outboxJobs(pool), ownedIdsJob(pool), ...(payments?.jobs ?? [])]);
+  workers.start([...outboxJobs(pool), ownedIdsJob(pool), backgroundJob(gateway), ...(payments?.jobs ?? [])]);
   return async () => {
     await Promise.all([...ends.map((end) => end()), workers.stop()]);
   };
@@ -190,6 +192,7 @@ async function createParts(options: AppOptions): Promise<Parts> {
     claims: new Claims({ pool, owner, clock, log }),
     replays: new Replays(),
     owned: new OwnedIds(pool),
+    background: new BackgroundRows(pool, owner),
     inFlight,
     spool: new Spool({ dataDir, mostBytes: config.server.spoolBytes, clock }),
     maxBodyBytes: config.server.maxBodyBytes,

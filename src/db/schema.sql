@@ -126,6 +126,19 @@ CREATE TABLE auto_recharge (
   CONSTRAINT auto_recharge_threshold_is_in_range CHECK (((threshold >= 0) AND (threshold <= '1000000000000000000'::bigint)))
 );
 
+CREATE TABLE background_responses (
+  account_id bigint NOT NULL,
+  request uuid NOT NULL,
+  owner bigint NOT NULL,
+  provider text,
+  response_id text,
+  facts jsonb NOT NULL,
+  created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  CONSTRAINT background_responses_pkey PRIMARY KEY (account_id, request),
+  CONSTRAINT background_response_has_both_names CHECK (((provider IS NULL) = (response_id IS NULL)))
+) WITH (fillfactor=50);
+
 CREATE TABLE catalog_entries (
   kind text NOT NULL,
   name text NOT NULL,
@@ -663,6 +676,8 @@ CREATE UNIQUE INDEX audit_tells_references_once ON tollgate.audit USING btree (a
 CREATE INDEX auto_recharge_enabled ON tollgate.auto_recharge USING btree (account_id) WHERE enabled;
 
 CREATE INDEX auto_recharge_of_customer ON tollgate.auto_recharge USING btree (customer) WHERE (customer IS NOT NULL);
+
+CREATE INDEX background_responses_due ON tollgate.background_responses USING btree (due_at);
 
 CREATE INDEX checkouts_of_account ON tollgate.checkouts USING btree (account_id, checkout_id);
 

@@ -21,6 +21,7 @@ import { likelyInput, requestBounds } from '../metering/bounds.ts';
 import { exactInputBound, fewestGenerated, generatedBound, leastExactBound } from '../metering/exact-bound.ts';
 import { encodeFrozen } from '../metering/receipt.ts';
 import type { TokenCounter } from '../metering/tokens/counter.ts';
+import { BACKGROUND_HOLD_SECONDS } from './background/rows.ts';
 import { type Context, need } from './context.ts';
 import { FIRST_SLICE_TOKENS, mostCovered, Slices } from './slices.ts';
 
@@ -135,7 +136,14 @@ function maySlice(context: Context): boolean {
   const { dialect, ends } = context.endpoint;
   const hidesOutput =
     reasons || request.hidesOutput || dialect.mostTokens === undefined || ends.exhausted === undefined;
-  return request.stream && request.n === 1 && !hidesOutput && onDisconnect !== 'drain' && mayCut(context);
+  return (
+    request.stream &&
+    request.background !== true &&
+    request.n === 1 &&
+    !hidesOutput &&
+    onDisconnect !== 'drain' &&
+    mayCut(context)
+  );
 }
 
 /** What was available to a principal when its last stream was held for: a hint for the next, never relied on. */
@@ -202,7 +210,7 @@ function holdFor(context: Context, { input, output, held, costOf }: Bounds, cred
     policyVersion: principal.policyVersion,
     catalogVersion: need(context, 'catalog').version,
     onOrphan: model.onOrphan,
-    ttlSeconds: null,
+    ttlSeconds: request.background === true ? BACKGROUND_HOLD_SECONDS : null,
     frozen: encodeFrozen({
       endpoint: context.endpoint.name,
       model: model.name,

@@ -73,6 +73,10 @@ export interface Context {
   // 5-forward
   attempts: AttemptFacts[];
 
+  // background/, of a request whose answer runs on after it
+  /** Its hold is the job's to settle. */
+  isHandedOver: boolean;
+
   // 6-relay
   disconnect: Disconnect | null;
   /** Which setting of the model decided what is charged. */
@@ -121,6 +125,7 @@ export function openContext(
     slices: null,
     extending: null,
     attempts: [],
+    isHandedOver: false,
     disconnect: null,
     policy: null,
     made: null,

@@ -17,6 +17,7 @@ import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
 import { charged, release, type SettleDeps, settle } from './7-settle.ts';
 import { errorOf } from './8-fail.ts';
+import { type BackgroundDeps, closeBackground, handOver, openBackground } from './background/open.ts';
 import { type Context, need } from './context.ts';
 import type { Answer } from './idempotency/seal.ts';
 import { type ClaimDeps, claimKey } from './idempotency/step.ts';
@@ -38,7 +39,8 @@ export interface GatewayDeps
     ClaimDeps,
     LimitDeps,
     CheckDeps,
-    NoteDeps {
+    NoteDeps,
+    BackgroundDeps {
   /** Where forms are kept while they are served. */
   spool: Spool;
   maxBodyBytes: number;
@@ -58,6 +60,7 @@ export async function serve(context: Context, sent: Sent, deps: GatewayDeps): Pr
     endLimits(context, {});
     await context.claim?.drop();
     if (sent instanceof Upload) await sent.close();
+    if (context.request?.background === true) await closeBackground(context, deps);
     deps.inFlight.closed(context);
     record(context, deps);
   }
@@ -80,6 +83,7 @@ async function admit(context: Context, sent: Sent, deps: GatewayDeps): Promise<b
     const checking = checkOwned(context, deps);
     if (checking !== null) await checking;
     if (mayBeTooLong(context)) await refuseTooLong(context, deps.tokens);
+    if (need(context, 'request').background === true) await openBackground(context, deps);
     await hold(context, deps);
   } catch (error) {
     await fail(context, await precedingRefusal(context, error, deps), deps);
@@ -113,6 +117,10 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
   switch (relayed.kind) {
     case 'whole': {
       context.status = relayed.status;
+      if (need(context, 'request').background === true && (await handOver(context, relayed, deps))) {
+        const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, null) };
+        return keepAndSend(context, { status: relayed.status, headers, body: relayed.body! });
+      }
       const metering = await meterBody(context, deps, relayed);
       const noting = noteMade(context, deps);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));

@@ -85,9 +85,9 @@ export class LedgerWriter {
   }
 
   /** Whether this process still works on that hold. */
-  isLive(id: Uuid): boolean {
-    return this.#live.has(id);
-  }
+  readonly isLive = (id: Uuid): boolean => this.#live.has(id);
+  /** This process ends that hold no more: it belongs to no gateway, and whoever knows it ends it. */
+  readonly handOver = (id: Uuid): void => this.#live.forget(id);
 
   /**
    * Asks for a hold. Throws `overloaded` when too much waits, `ledger_unavailable` when no answer came in time: then

@@ -14,22 +14,20 @@ import { rateLimited, rateLimitHeaders } from '../../entitlements/limits/refusal
 import { ownSubjects } from '../../entitlements/limits/subjects.ts';
 import { accessOf } from '../../entitlements/resolve.ts';
 import { TollgateError } from '../../errors.ts';
-import type { Logger } from '../../observe/log.ts';
 import { requestHeaders } from '../../upstream/headers.ts';
 import type { Provider } from '../../upstream/types.ts';
+import { type BackgroundJobDeps, settleNow } from '../background/job.ts';
 import { sendBody } from '../respond.ts';
 import { logDenied } from './check.ts';
 import { isStoredId, type OwnedId, type OwnedIds } from './ids.ts';
 import { passedQuery } from './query.ts';
 import { FreeRelay } from './relay.ts';
 
-export interface OwnedDeps {
+export interface OwnedDeps extends BackgroundJobDeps {
   owned: OwnedIds;
-  providers: ReadonlyMap<string, Provider>;
   principals: Principals;
   catalogs: CatalogCache;
   limits: Limiter;
-  log: Logger;
   draining: { value: boolean };
 }
 
@@ -108,6 +106,7 @@ async function answer(call: OwnedCall, request: FastifyRequest, reply: FastifyRe
     const own = await ownOf(asked, deps);
     const provider = own === null ? null : deps.providers.get(own.provider);
     if (provider === undefined) throw new TollgateError('upstream_error');
+    if (own !== null && call.method === 'DELETE') await refuseRunning(own, deps);
     reply.hijack();
     if (own === null || provider === null) sendNotFound(asked);
     else {
@@ -128,6 +127,18 @@ async function ownOf({ call, request, principal, id }: Asked, { owned, log }: Ow
   return null;
 }
 
+/** What is deleted can be read no more, nor what it used. Throws `conflict`, and `ledger_unavailable`. */
+async function refuseRunning(own: OwnedId, deps: OwnedDeps): Promise<void> {
+  if (await settleNow(deps, own).catch(unavailable)) return;
+  const message =
+    'This response still runs, or its cost is not known yet. Cancel it, or wait until it has ended, and delete it then.';
+  throw new TollgateError('conflict', { message });
+}
+
+function unavailable(cause: unknown): never {
+  throw new TollgateError('ledger_unavailable', { cause });
+}
+
 /** The id is one: it has no character that means anything in a path. */
 function pathAt({ url }: OwnedCall, id: string): string {
   return url.slice('/v1'.length).replace(':id', id);
@@ -138,10 +149,11 @@ function forward(
   path: string,
   own: OwnedId,
   provider: Provider,
-  { owned, log }: OwnedDeps,
+  deps: OwnedDeps,
   done: () => void,
 ): void {
   const { call, request, reply } = asked;
+  const { owned, log } = deps;
   const relay = new FreeRelay({
     response: reply.raw,
     requestId: request.id,
@@ -152,6 +164,9 @@ function forward(
         { req: request.id, provider: provider.name, call: `${call.method} ${call.url}`, status },
         'a stored answer',
       );
+      if (call.method === 'POST' && status !== null && status < 300) {
+        settleNow(deps, own).catch((err) => log.warn({ req: request.id, err }, 'what was cancelled is settled later'));
+      }
       const isGone = status === 404 || (call.method === 'DELETE' && status !== null && status < 300);
       if (isGone)
         owned.forget(own).catch((err) => log.warn({ req: request.id, err }, 'an id that is gone stays noted'));

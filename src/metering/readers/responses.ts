@@ -34,6 +34,7 @@ function readJson(body: Buffer): Answer {
     beside: besideOf(json),
     generatedText: reported === null ? writtenIn(json) : [],
     isError: Boolean(json.error) && !failed,
+    isRunning: json.status === 'queued' || json.status === 'in_progress',
     made: madeOf(json, itemsOf(json)),
     ...(failed ? { failed } : {}),
   };

@@ -86,6 +86,8 @@ export interface Answer {
   generatedText: string[];
   /** A success by its status that says it failed. */
   isError: boolean;
+  /** It is no answer yet: the provider goes on with it after the request has ended. */
+  isRunning?: boolean;
   /** As `StreamReader.made`. */
   made?: readonly string[];
   /** It was served, and says that it failed: charged for what it reports or says, and no answer to repeat. */

@@ -13,7 +13,6 @@ const COST_FIELDS = costFieldsOf('responses');
 const REFUSED = REQUEST_FIELDS.responses.refused;
 /** Fields that name what a provider has stored, to be read with the input. */
 const STORED = ['prompt', 'previous_response_id', 'conversation'];
-const BACKGROUND = 'the answer comes after the request has ended, when nobody meters it';
 /**
  * How many context windows are held for where the provider runs tools: the model reads its context again after each call. What it has
  * read before it reads from the provider's cache, at a tenth of the price, so that these are the price of 30 calls that fill
@@ -35,7 +34,7 @@ export const responsesRequests: RequestReader = {
 /** `POST /responses/compact`: billed as an answer is, and nothing limits its output. */
 export const compactRequests: RequestReader = {
   ...responsesRequests,
-  read: (body) => ({ ...readResponsesRequest(body), mustBeWhole: true }),
+  read: (body) => ({ ...readResponsesRequest(body), mustBeWhole: true, background: false }),
   limitFields: [],
 };
 
@@ -44,7 +43,15 @@ export const inputTokensRequests: RequestReader = {
   ...responsesRequests,
   read: (body) => {
     const read = readResponsesRequest(body);
-    return { ...read, n: 0, reads: 1, asks: { units: [], serviceTier: null }, others: null, hidesOutput: false };
+    return {
+      ...read,
+      background: false,
+      n: 0,
+      reads: 1,
+      asks: { units: [], serviceTier: null },
+      others: null,
+      hidesOutput: false,
+    };
   },
   limitFields: [],
   isPriced: () => true,
@@ -55,7 +62,9 @@ export const inputTokensRequests: RequestReader = {
 export function readResponsesRequest(body: Buffer): MeteredRequest {
   const { json, spans, end } = readJsonBody(body, COST_FIELDS, REFUSED);
   const { model, namesModel } = modelOf(json);
-  if (flag(json, 'background')) throw invalid('background', BACKGROUND);
+  const background = flag(json, 'background');
+  if (background && flag(json, 'stream'))
+    throw invalid('stream', 'is not served in the background: read the response later');
   const mostCalls = count(json, 'max_tool_calls', null, 0);
   const { parts, asks, pictures, isHosted, hasTools, compacts } = readInput(json, mostCalls);
   const storedIds = storedIdsOf(json);
@@ -63,6 +72,7 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
     model,
     namesModel,
     storedIds,
+    background,
     stream: flag(json, 'stream'),
     // Usage is part of the last event.
     includeUsage: true,

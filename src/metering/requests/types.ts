@@ -60,6 +60,8 @@ export interface MeteredRequest {
    * with the tools that the provider runs.
    */
   hidesOutput: boolean;
+  /** The provider goes on after the request has ended, and its hold is settled then (gateway/background/). */
+  background?: boolean;
   /** What it names that a provider has stored: its account must own that. Absent or empty: nothing. */
   storedIds?: readonly StoredId[] | undefined;
   /** What stands where in the body, by the name of the field; each at most once. */
