@@ -4,12 +4,16 @@
  *
  *                 ┌─ status ≥ 400 ─▶ refused body, kept ───────────────end──▶ refused
  *   waiting ─head─┼─ framed ───────▶ streaming, frame by frame ────────end──▶ streamed | cut short
- *                 └─ other ────────▶ collecting ──over 1 MiB──▶ passing on ─end──▶ whole
+ *                 ├─ other ────────▶ collecting ──over 1 MiB──▶ passing on ─end──▶ whole
+ *                 └─ sound, or pictures, in bytes ─────────────▶ passing on
  *   any ──failure──▶ failed (by a retry elsewhere, as long as nothing has reached the client)
  *   any ──client gone, policy abort──▶ abandoned          policy drain ──▶ reads on unheard, within bounds
  *   streaming, of a slice ──not held for──▶ blocked ──extended──▶ streaming
  *                                             └─ the credits ran out ──▶ exhausted
+ *
+ * Bound: a body that is passed on and is to be read is kept up to 64 MiB, or as its skeleton where its dialect is bulky.
  */
+import { JsonSkeleton } from '../lib/json-skeleton.ts';
 import type { StreamReader } from '../metering/readers/types.ts';
 import { responseHeaders } from '../upstream/headers.ts';
 import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../upstream/types.ts';
@@ -43,6 +47,8 @@ export class Relay implements UpstreamListener, SliceListener {
   #frames: FrameFilter | null = null;
   /** The last chunk of a large body: not sent before the charge is committed. */
   #withheld: Buffer | null = null;
+  /** What is kept of a large answer that is mostly data; `null`: its chunks are. */
+  #skeleton: JsonSkeleton | null = null;
   /** Pieces of a stream that the current turn has brought. */
   #arrived: Buffer[] = [];
   /** The provider has sent all of a stream that is blocked. */
@@ -69,7 +75,8 @@ export class Relay implements UpstreamListener, SliceListener {
     const own = framing === null ? {} : { 'cache-control': 'no-cache', 'x-accel-buffering': 'no' };
     this.#outlet.head(status, { ...responseHeaders(headers), 'x-request-id': this.#options.requestId, ...own });
     if (framing === null) {
-      this.#mode = status >= 400 ? 'error' : 'collect';
+      if (status >= 400) this.#mode = 'error';
+      else this.#mode = this.#isUnreadable ? 'pass' : 'collect';
       return;
     }
     this.#mode = 'stream';
@@ -104,11 +111,24 @@ export class Relay implements UpstreamListener, SliceListener {
     } else if (this.#mode === 'error') {
       this.#finish({ kind: 'refused', status: this.#status, body: Buffer.concat(this.#chunks) });
     } else {
-      const whole = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
-      const body = this.#bytes > READABLE_BODY_BYTES ? null : whole;
-      const answer = { status: this.#status, headers: this.#headers, body, bytes: this.#bytes };
+      const answer = { status: this.#status, headers: this.#headers, body: this.#keptBody(), bytes: this.#bytes };
+      if (this.#withheld !== null) this.#outlet.sendHead();
       this.#finish({ kind: 'whole', ...answer, rest: this.#withheld });
     }
+  }
+
+  /** What of the body can be read; `null`: too much, or nothing. */
+  #keptBody(): Buffer | null {
+    if (this.#skeleton !== null) return this.#skeleton.read();
+    const isKept = this.#bytes <= READABLE_BODY_BYTES && (this.#withheld === null || !this.#isUnreadable);
+    if (!isKept) return null;
+    return this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks);
+  }
+
+  /** An answer in bytes, of a dialect that has nothing to read in those. One that does not say what it is may be text. */
+  get #isUnreadable(): boolean {
+    const type = this.#headers['content-type'];
+    return this.#options.dialect.bulky === true && typeof type === 'string' && !/json|^text\//i.test(type);
   }
 
   onFailure(failure: UpstreamFailure): void {
@@ -235,14 +255,19 @@ export class Relay implements UpstreamListener, SliceListener {
     this.#mode = 'pass';
     this.#withheld = this.#chunks.at(-1)!;
     for (const chunk of this.#chunks.slice(0, -1)) this.#outlet.write(chunk);
+    if (this.#options.dialect.bulky !== true) return;
+    this.#skeleton = new JsonSkeleton();
+    for (const chunk of this.#chunks) this.#skeleton.push(chunk);
+    this.#chunks = [];
   }
 
   #pass(chunk: Buffer): boolean {
-    const previous = this.#withheld!;
+    const previous = this.#withheld;
     this.#withheld = chunk;
     this.#bytes += chunk.length;
-    if (this.#bytes <= READABLE_BODY_BYTES) this.#chunks.push(chunk);
+    if (this.#skeleton !== null) this.#skeleton.push(chunk);
+    else if (this.#bytes <= READABLE_BODY_BYTES && !this.#isUnreadable) this.#chunks.push(chunk);
     else this.#chunks = [];
-    return this.#outlet.write(previous);
+    return previous === null || this.#outlet.write(previous);
   }
 }

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Terms } from '../catalog/price.ts';
 import { charge } from '../catalog/rating.ts';
-import type { Usage } from '../catalog/units.ts';
+import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
 import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
@@ -77,19 +77,16 @@ export function charged(
   metered: Metering,
   held: bigint = need(context, 'held'),
 ): Metering {
-  const { asks } = need(context, 'request');
+  const { asks, terms: asked } = need(context, 'request');
   const { price, painter } = need(context, 'model');
   const reported = withUnreported(metered.usage, asks);
   const drawn = withDrawn(reported, asks, price);
   const usage = drawn ?? reported;
-  const terms = painter === undefined ? metered.terms : { ...metered.terms, painter };
+  const terms = asked === undefined && painter === undefined ? metered.terms : { ...asked, ...metered.terms };
+  if (terms !== undefined && painter !== undefined) terms.painter = painter;
   if (metered.source !== 'estimated' && drawn === null) return { ...metered, terms, usage };
-  return {
-    ...metered,
-    source: 'estimated',
-    terms,
-    usage: heldPart(usage, held, (part) => costOf(context, deps, { ...metered, usage: part })),
-  };
+  const costOfPart = (part: Usage): bigint => costOf(context, deps, { ...metered, usage: part, terms });
+  return { ...metered, source: 'estimated', terms, usage: heldPart(usage, held, costOfPart) };
 }
 
 function costOf(context: Context, { creditsPerUsd }: SettleDeps, { usage, terms }: Metering): bigint {
@@ -98,13 +95,16 @@ function costOf(context: Context, { creditsPerUsd }: SettleDeps, { usage, terms 
 
 /**
  * The part of an estimate that the hold pays for, so that the lines of the receipt add up to its charge: what is cut is output,
- * then input.
+ * then what is no tokens, then input.
  */
 function heldPart(usage: Usage, held: bigint, costOf: (usage: Usage) => bigint): Usage {
+  if (costOf(usage) <= held) return usage;
   const part = { ...usage };
-  for (const unit of ['output', 'input'] as const) {
+  const place = (unit: Unit): number => (isOutput(unit) ? 0 : isInput(unit) ? 2 : 1);
+  const units = Object.keys(usage) as Unit[];
+  for (const unit of units.sort((a, b) => place(a) - place(b))) {
     if (costOf(part) <= held) break;
-    part[unit] = mostCovered(held, part[unit] ?? 0, (count) => costOf({ ...part, [unit]: count }));
+    part[unit] = mostCovered(held, Math.floor(part[unit]!), (count) => costOf({ ...part, [unit]: count }));
   }
   return part;
 }

@@ -7,8 +7,10 @@ import type { Dialect } from '../metering/readers/types.ts';
 import { chatRequests } from '../metering/requests/chat.ts';
 import { completionRequests } from '../metering/requests/completions.ts';
 import { embeddingRequests } from '../metering/requests/embeddings.ts';
+import { imageEditRequests, imageRequests } from '../metering/requests/images.ts';
 import { moderationRequests } from '../metering/requests/moderations.ts';
 import { compactRequests, inputTokensRequests, responsesRequests } from '../metering/requests/responses.ts';
+import { speechRequests } from '../metering/requests/speech.ts';
 import { transcriptionRequests, translationRequests } from '../metering/requests/transcriptions.ts';
 import type { RequestReader } from '../metering/requests/types.ts';
 import { responsesEnds } from './response-ends.ts';
@@ -45,6 +47,9 @@ export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/v1/responses/compact', endpoint('responses-compact', '/responses/compact', compactRequests, responsesEnds)],
   ['/v1/audio/transcriptions', endpoint('transcriptions', '/audio/transcriptions', transcriptionRequests, answerEnds)],
   ['/v1/audio/translations', endpoint('translations', '/audio/translations', translationRequests, answerEnds)],
+  ['/v1/audio/speech', endpoint('speech', '/audio/speech', speechRequests, answerEnds)],
+  ['/v1/images/generations', endpoint('images', '/images/generations', imageRequests, answerEnds)],
+  ['/v1/images/edits', endpoint('images-edit', '/images/edits', imageEditRequests, answerEnds)],
 ]);
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */

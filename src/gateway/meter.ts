@@ -15,8 +15,6 @@ import { type Context, need } from './context.ts';
 
 /** Of an answer whose text cannot be told from its syntax. */
 const BYTES_PER_TOKEN = 4;
-/** Of a stream, what was generated is counted. */
-const UNSEEN: Unreported = { bytes: 0, contentType: null };
 
 export interface MeterDeps {
   tokens: TokenCounter;
@@ -33,7 +31,7 @@ export async function meterBody(
   { headers, body, bytes }: { headers: UpstreamHeaders; body: Buffer | null; bytes: number },
 ): Promise<Metering | null> {
   const read = body === null ? null : context.endpoint.dialect.readJson(body, headers);
-  const answer = { bytes, contentType: contentTypeOf(headers) };
+  const answer: Unreported = { bytes, contentType: contentTypeOf(headers), beside: read?.beside ?? {}, ended: 'whole' };
   if (read === null) return estimate(context, deps, answer, [], bytes);
   const { beside, terms, failed } = read;
   context.made = read.made ?? null;
@@ -50,8 +48,8 @@ export async function meterStream(context: Context, deps: MeterDeps, reader: Str
   context.made = madeBy(context, reader);
   const reported = reader.usage();
   if (reported !== null) return asReported(context, reported, reader.beside(), reader.terms());
-  const counted = await estimate(context, deps, UNSEEN, reader.generatedText());
-  return { ...counted, usage: sumOf([counted.usage, reader.beside()]), terms: reader.terms() };
+  const answer: Unreported = { bytes: 0, contentType: null, beside: reader.beside(), ended: 'whole' };
+  return withBeside(await estimate(context, deps, answer, reader.generatedText()), reader);
 }
 
 /**
@@ -68,16 +66,15 @@ export async function meterCut(
   const reported = reader?.usage() ?? null;
   const metering = reported === null ? null : asReported(context, reported, reader!.beside(), reader!.terms());
   if (metering !== null && reader!.finished) return metering;
-  const answer = { bytes, contentType: null };
+  const ended = context.clientGone ? 'left' : 'broken';
+  const answer: Unreported = { bytes, contentType: null, beside: reader?.beside() ?? {}, ended };
   const generated = reader?.generatedText() ?? [];
-  const estimated = await estimate(context, deps, answer, generated, bytes);
-  const usage = sumOf([estimated.usage, reader?.beside() ?? {}]);
-  const counted = { ...estimated, usage, terms: reader?.terms() };
+  const counted = withBeside(await estimate(context, deps, answer, generated, bytes), reader);
   if (metering === null) return counted;
   const told = metering.usage;
   const output = (told.output ?? 0) + (told.reasoning ?? 0);
-  if ((usage.output ?? 0) <= output) return metering;
-  const more = (usage.output ?? 0) - (told.reasoning ?? 0);
+  if ((counted.usage.output ?? 0) <= output) return metering;
+  const more = (counted.usage.output ?? 0) - (told.reasoning ?? 0);
   return { usage: { ...told, output: more }, source: 'estimated', terms: metering.terms };
 }
 
@@ -109,14 +106,21 @@ function asReported(context: Context, reported: Reported, beside: Usage, terms: 
  */
 function withBrought(context: Context, usage: Usage): Usage {
   const { certain } = need(context, 'request');
+  if (certain === null) return usage;
   const { units } = need(context, 'model').price;
-  if (certain === null || units.input !== undefined || units.input_audio !== undefined) return usage;
+  if (units.input !== undefined || units.input_audio !== undefined) return usage;
   const brought: Usage = {};
   for (const unit in certain) {
     if (units[unit as Unit] !== undefined && usage[unit as Unit] === undefined)
       brought[unit as Unit] = certain[unit as Unit]!;
   }
   return { ...usage, ...brought };
+}
+
+/** What was counted of a stream, with what it shows of itself. */
+function withBeside(counted: Metering, reader: StreamReader | null): Metering {
+  if (reader === null) return counted;
+  return { ...counted, usage: sumOf([counted.usage, reader.beside()]), terms: reader.terms() };
 }
 
 function likelyTokens(context: Context): number {

@@ -31,6 +31,8 @@ import { chargeHeaders, sendBody, sendError, toTollgateError } from './respond.t
 import type { Spool } from './spool.ts';
 import { Upload } from './upload.ts';
 
+const NO_BODY = Buffer.alloc(0);
+
 export interface GatewayDeps
   extends HoldDeps,
     ForwardDeps,
@@ -128,16 +130,13 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       // An error in the form of a success, or a redirect, is no answer to repeat.
       const failed = metering === null || metering.failed === true;
       if (failed || relayed.status >= 300) await context.claim?.drop();
-      if (response.headersSent) {
+      if (relayed.rest !== null) {
         await context.claim?.keep(relayed.rest);
-        response.end(relayed.rest);
-      } else if (relayed.body !== null) {
-        const body = failed ? redactedBody(relayed.body) : relayed.body;
-        const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, result) };
-        await keepAndSend(context, { status: relayed.status, headers, body });
+        if (!response.destroyed) response.end(relayed.rest);
       } else {
-        // Too large, and its client had left before any of it was sent.
-        await context.claim?.keep(relayed.rest);
+        const body = relayed.body ?? NO_BODY;
+        const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, result) };
+        await keepAndSend(context, { status: relayed.status, headers, body: failed ? redactedBody(body) : body });
       }
       return;
     }

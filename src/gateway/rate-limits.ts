@@ -13,7 +13,7 @@ import { type Answer, type Ask, type Limiter, refusalOf, type Subject } from '..
 import { rateLimited, rateLimitHeaders } from '../entitlements/limits/refusal.ts';
 import { subjectsOf } from '../entitlements/limits/subjects.ts';
 import { accessOf } from '../entitlements/resolve.ts';
-import { inputEstimate, outputBound } from '../metering/bounds.ts';
+import { inputEstimate, likelyOutput } from '../metering/bounds.ts';
 import type { Metrics } from '../observe/metrics.ts';
 import { entitleAfresh } from './3-entitle.ts';
 import { type Context, need } from './context.ts';
@@ -57,7 +57,7 @@ export async function admitAfresh(context: Context, deps: LimitDeps): Promise<vo
 function askOf(context: Context): Ask {
   const [principal, request, model] = [need(context, 'principal'), need(context, 'request'), need(context, 'model')];
   const subjects = subjectsOf(accessOf(need(context, 'catalog'), principal), principal, model.name);
-  const tokens = subjects.length === 0 ? 0 : inputEstimate(request, model) + outputBound(request, model);
+  const tokens = subjects.length === 0 ? 0 : inputEstimate(request, model) + likelyOutput(request, model);
   return { request: context.publicId, tokens, subjects };
 }
 

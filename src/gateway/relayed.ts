@@ -12,9 +12,10 @@ export type Relayed =
       status: number;
       /** The provider's, all of them. */
       headers: UpstreamHeaders;
-      /** `null`: too large to be kept. */
+      /** To be read; and to be sent, where `rest` is null. `null`: too large to be kept, or nothing that can be read. */
       body: Buffer | null;
       bytes: number;
+      /** The last bytes of one that was passed on as it came; `null`: none of it was sent. */
       rest: Buffer | null;
     }
   /** `failed`: its end says that there is no answer. */

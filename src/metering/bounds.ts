@@ -37,7 +37,7 @@ export function requestBounds(
     // A file may have sound in it.
     hears: parts.sounds > 0 || parts.unbounded > 0,
     draws: asks.painter === undefined,
-    speaks: asks.units.some(({ unit }) => unit === 'output_audio'),
+    speaks: request.speaks === true || asks.units.some(({ unit }) => unit === 'output_audio'),
   };
 }
 
@@ -87,6 +87,12 @@ export function likelyInput(request: MeteredRequest, model: Limits): Usage {
 export function outputBound(request: MeteredRequest, model: Limits): number {
   const { n, outputLimit, fixedOutput } = request;
   return n * (fixedOutput ?? Math.min(outputLimit ?? model.maxOutputTokens, model.maxOutputTokens));
+}
+
+/** The output tokens that limits of rate count before the answer is there: its bound, unless that is far above what is likely. */
+export function likelyOutput(request: MeteredRequest, model: Limits): number {
+  const bound = outputBound(request, model);
+  return request.likelyOutput === undefined ? bound : Math.min(request.n * request.likelyOutput, bound);
 }
 
 /** Of each unit that is not counted in tokens, the most that may be used, and that was asked for. */

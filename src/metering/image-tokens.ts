@@ -28,7 +28,11 @@ const TOKENS_PER_ANY_PATCH = 1.4;
 /** Families that cut a picture into four of 1,601 tokens, or into patches of 16 × 16, count so many for a small one too. */
 const LEAST_ANY_TOKENS = 6_500;
 
+/** A picture that is to be edited: up to eight tiles at 129, and as much again and more where it is read with fidelity. */
+const MOST_EDITED_TOKENS = 65 + 129 * MOST_TILES + 6_240;
+
 const FAMILIES: readonly [name: RegExp, rule: Rule][] = [
+  [/(gpt|chatgpt)-image/, () => MOST_EDITED_TOKENS],
   [/gpt-4o-mini/, tiled(2_833, 5_667)],
   [/(gpt-4o|gpt-4-turbo|gpt-4\.5|gpt-4\.1(?!-)|(^|\/)o[13](-|$))/, tiled(85, 170)],
   [/(gpt-5|gpt-4\.1-|(^|\/)o4-)/, patched],

@@ -65,7 +65,7 @@ export const SAMPLES: Readonly<Record<string, () => RequestInit>> = {
   '/v1/embeddings': json({ input: 'Say hello' }),
   '/v1/moderations': json({ model: 'free', input: 'Say hello' }),
   '/v1/images/generations': json({ prompt: 'A cat' }),
-  '/v1/images/edits': form({ prompt: 'A cat', image: picture }, 'cat.png'),
+  '/v1/images/edits': json({ prompt: 'A cat', images: [{ image_url: 'https://example.com/cat.png' }] }),
   '/v1/images/variations': form({ image: picture }, 'cat.png'),
   '/v1/audio/speech': json({ input: 'Hello', voice: 'alloy' }),
   '/v1/audio/transcriptions': form({ file: sound }, 'hello.wav'),

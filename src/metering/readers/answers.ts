@@ -6,6 +6,7 @@
 import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
 import type { Json } from '../../lib/json.ts';
+import { JsonSkeleton } from '../../lib/json-skeleton.ts';
 import { normalise, readAnyUsage, readUsage, termsIn } from './chat-usage.ts';
 import { EventReader } from './events.ts';
 import { parseObject } from './frames.ts';
@@ -16,8 +17,8 @@ export interface Shape {
   /** Reads the usage of an answer or event. */
   read(answer: Json): Reported | null;
   terms(answer: Json): Terms;
-  /** Pictures that an answer, or an event, holds. */
-  pictures(answer: Json): number;
+  /** Pictures that an answer, or an event, holds; `null`: it does not say. */
+  pictures(answer: Json): number | null;
   /** Text that a model wrote into an answer. */
   text(answer: Json): string | null;
   normalise(reported: Reported): Usage;
@@ -26,13 +27,13 @@ export interface Shape {
 export const PLAIN: Shape = {
   read: ({ usage }) => readUsage(usage),
   terms: (answer) => termsIn(answer) ?? {},
-  pictures: () => 0,
+  pictures: () => null,
   text: () => null,
   normalise: (reported) => normalise(reported),
 };
 
 /** There is no output: a total above the input is more input. Ollama's own answers have their count at the top. */
-export const embeddings = dialect({
+export const embeddings: Dialect = bulky({
   ...PLAIN,
   read: ({ usage, prompt_eval_count }) => readUsage(usage) ?? readUsage({ input_tokens: prompt_eval_count }),
   normalise: (reported) => normalise({ ...reported, input_tokens: embedded(reported), output_tokens: 0 }),
@@ -43,7 +44,7 @@ function embedded({ input_tokens = 0, output_tokens = 0, total_tokens = 0 }: Rep
 }
 
 /** Generations, edits and variations. Older models, and other providers', report no usage, or what it has cost. */
-export const images = dialect({
+export const images: Dialect = bulky({
   ...PLAIN,
   read: ({ usage }) => readAnyUsage(usage),
   terms: (answer) => ({
@@ -53,7 +54,7 @@ export const images = dialect({
   }),
   pictures: ({ data, type, b64_json }) => {
     if (Array.isArray(data)) return data.length;
-    return typeof b64_json === 'string' && typeof type === 'string' && type.endsWith('.completed') ? 1 : 0;
+    return typeof b64_json === 'string' && typeof type === 'string' && type.endsWith('.completed') ? 1 : null;
   },
   normalise: (reported) => normalise(reported, 'output_image'),
 });
@@ -65,10 +66,14 @@ export const transcriptions = dialect({
 });
 
 /** A binary answer reports nothing: it is billed by the characters of the request. */
-export const speech = dialect({ ...PLAIN, normalise: (reported) => normalise(reported, 'output_audio') });
+export const speech: Dialect = bulky({ ...PLAIN, normalise: (reported) => normalise(reported, 'output_audio') });
 
 /** Nothing is used: a count of tokens at the top of an answer is the answer, and no bill. */
 export const unmetered: Dialect = { ...dialect({ ...PLAIN, read: () => null }), unmetered: true };
+
+function bulky(shape: Shape): Dialect {
+  return { ...dialect(shape), bulky: true, stream: (framing) => new BulkyReader(shape, framing) };
+}
 
 /** A dialect of such a shape, in JSON or server-sent events. */
 export function dialect(shape: Shape): Dialect {
@@ -89,7 +94,7 @@ function readJson(shape: Shape, body: Buffer): Answer {
   return {
     reported,
     terms: shape.terms(json),
-    beside: pictures > 0 ? { image: pictures } : {},
+    beside: pictures === null ? {} : { image: pictures },
     generatedText: text === null ? [] : [text],
     isError: Boolean(json.error),
   };
@@ -107,12 +112,25 @@ class AnswerReader extends EventReader {
     this.reported = this.#shape.read(event) ?? this.reported;
     this.said = { ...this.said, ...this.#shape.terms(event) };
     const pictures = this.#shape.pictures(event);
-    if (pictures > 0) this.add('image', pictures);
+    if (pictures !== null) this.add('image', pictures);
     if (typeof event.delta === 'string') this.text.add(event.delta);
     if (event.error || event.type === 'error') return 'error';
     // `image_generation.completed`, `transcript.text.done`, `speech.audio.done`.
     if (typeof event.type !== 'string' || !/\.(completed|done)$/.test(event.type)) return 'content';
     this.finished = true;
     return 'done';
+  }
+}
+
+/** A frame that is longer is mostly a picture, or sound. */
+const PLAIN_FRAME_BYTES = 64 * 1024;
+
+/** Does not parse what it does not need. */
+class BulkyReader extends AnswerReader {
+  override frame(frame: Buffer): FrameKind {
+    if (frame.length <= PLAIN_FRAME_BYTES) return super.frame(frame);
+    const skeleton = new JsonSkeleton();
+    skeleton.push(frame);
+    return super.frame(skeleton.read() ?? frame);
   }
 }

@@ -144,6 +144,11 @@ export interface Dialect {
   framing: Framing;
   /** Its answers use nothing that is counted in tokens: what they do not report is not to be estimated. */
   unmetered?: true;
+  /**
+   * Its answers are mostly data that no bill depends on: pictures, sound, vectors. Such an answer is read by its skeleton
+   * (lib/json-skeleton.ts) where it is large; one that is no text is not read at all, and passed on as it comes.
+   */
+  bulky?: true;
   readJson(body: Buffer, headers: AnswerHeaders): Answer;
   /** A reader of the frames that this framing cuts. */
   stream(framing: Framing): StreamReader;

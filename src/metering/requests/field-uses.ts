@@ -49,6 +49,7 @@ const COMMON = [
   'prompt_cache_key',
   'prompt_cache_retention',
 ];
+const SENT = 'pictures are sent to /v1/images/edits';
 const PICTURE_FORM = ['response_format', 'output_format', 'output_compression', 'background', 'moderation', 'user'];
 
 export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
@@ -127,7 +128,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     output: ['n', 'size', 'quality', 'partial_images'],
     asks: [],
     free: [...PICTURE_FORM, 'style'],
-    refused: {},
+    refused: { image: SENT, images: SENT, mask: SENT },
   },
   image_edits: {
     selects: ['model', 'stream'],
@@ -146,12 +147,13 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     refused: {},
   },
   speech: {
-    selects: ['model', 'stream_format'],
+    // A binary answer is measured by its form; a voice may be one that is stored.
+    selects: ['model', 'stream_format', 'response_format', 'voice'],
     input: ['input', 'instructions'],
     // Slow speech is more of it.
     output: ['speed'],
     asks: [],
-    free: ['voice', 'response_format'],
+    free: [],
     refused: {},
   },
   transcriptions: {

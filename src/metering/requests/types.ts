@@ -2,7 +2,7 @@
  * A request as the gateway needs it: the few fields that bear on routing and cost, and where they stand in its bytes. Everything
  * else stays as it came. What could cost and cannot be metered is refused when it is read, with its `param`.
  */
-import type { Price } from '../../catalog/price.ts';
+import type { Price, Terms } from '../../catalog/price.ts';
 import type { Model } from '../../catalog/types.ts';
 import type { Usage } from '../../catalog/units.ts';
 import type { Asks } from './asks.ts';
@@ -64,6 +64,12 @@ export interface MeteredRequest {
   background?: boolean;
   /** What it names that a provider has stored: its account must own that. Absent or empty: nothing. */
   storedIds?: readonly StoredId[] | undefined;
+  /** What it asks for that bears on the price, where the answer does not say: the size and quality of pictures. */
+  terms?: Terms;
+  /** Output tokens of one answer, likely, where its bound is far above that. */
+  likelyOutput?: number;
+  /** Its output is sound. */
+  speaks?: true;
   /** What stands where in the body, by the name of the field; each at most once. */
   spans: ReadonlyMap<string, Span>;
   /** Where a member can be added: before the closing brace. `null`: none can. */
@@ -90,9 +96,13 @@ export interface Form {
 
 /** What an answer is that reports no usage. */
 export interface Unreported {
-  /** Of its body, in all. */
+  /** Of its body, in all; of a stream they are not counted: 0. */
   bytes: number;
   contentType: string | null;
+  /** What it shows of itself that was used, such as its pictures: to be added to what the request tells. */
+  beside: Usage;
+  /** How it ended: whole, cut by a client that left, or by its provider, or not at all. */
+  ended: 'whole' | 'left' | 'broken';
 }
 
 /** How the requests of one endpoint are read. */

@@ -52,6 +52,9 @@ const BEYOND = new Set([
     'responses.multi_agent',
     'completions.service_tier',
     'completions.models',
+    'images.image',
+    'images.images',
+    'images.mask',
   ],
   ...['models', 'plugins', 'search_parameters', 'modalities', 'audio'].map((field) => `responses.${field}`),
 ]);
