@@ -91,15 +91,19 @@ function sentBody(
   provider: Provider,
   upstreamModel: string,
 ): Buffer | StreamedBody {
-  if (context.upload !== null) return context.upload.sentAs(upstreamModel);
-  const request = need(context, 'request');
   const { upstreamPath, requests } = context.endpoint;
+  const principal = need(context, 'principal');
+  const { upload } = context;
+  if (upload !== null) {
+    return upload.sentAs(upstreamModel, tenants.partsFor(provider, upstreamPath, principal, upload.parts));
+  }
+  const request = need(context, 'request');
   const body = need(context, 'body');
   return editedBody(body, request, requests, {
     model: upstreamModel,
     clampedTo: context.clampedTo,
     provider,
-    fields: tenants.fieldsFor(provider, upstreamPath, need(context, 'principal'), request, body),
+    fields: tenants.fieldsFor(provider, upstreamPath, principal, request, body),
   });
 }
 

@@ -5,7 +5,7 @@
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 import type { Principal } from '../accounts/principals.ts';
-import type { MeteredRequest } from '../metering/requests/types.ts';
+import type { FormPart, MeteredRequest } from '../metering/requests/types.ts';
 import type { Provider } from '../upstream/types.ts';
 
 /** What is set in a body: the field, and its value as JSON. */
@@ -24,6 +24,7 @@ const TAKEN: Readonly<Record<string, readonly string[]>> = {
   '/embeddings': ['user'],
   '/images/generations': ['user'],
   '/images/edits': ['user'],
+  '/images/variations': ['user'],
 };
 /** In any request, where they are given. */
 const REPLACED = ['safety_identifier', 'prompt_cache_key'];
@@ -41,7 +42,7 @@ export class Tenants {
     this.#secret = createSecretKey(secret);
   }
 
-  /** The fields of a JSON body that this provider gets otherwise than the client sent them; a form's stay. */
+  /** The fields of a JSON body that this provider gets otherwise than the client sent them. */
   fieldsFor(
     provider: Pick<Provider, 'tenants' | 'storesNothing'>,
     path: string,
@@ -62,6 +63,23 @@ export class Tenants {
       else if (taken.includes(field)) fields.push([field, this.#nameOf(principal, field)]);
     }
     return fields;
+  }
+
+  /** The same of a form: what stands in every part of that name, or in one that is added. Values as they are. */
+  partsFor(
+    { tenants }: Pick<Provider, 'tenants'>,
+    path: string,
+    principal: Principal,
+    parts: readonly FormPart[],
+  ): readonly (readonly [name: string, value: string])[] {
+    if (tenants !== 'set') return [];
+    const given = parts.filter(({ name }) => ALL_REPLACED.includes(name));
+    const names = new Set([...given.map(({ name }) => name), ...(TAKEN[path] ?? [])]);
+    return [...names].map((field) => {
+      const part = given.find(({ name }) => name === field);
+      const json = part === undefined ? 'null' : JSON.stringify(part.text ?? '');
+      return [field, JSON.parse(this.#replaced(principal, field, json)) as string];
+    });
   }
 
   /** Whatever was sent, be it no text: none of it passes. `null` says no more than nothing. */

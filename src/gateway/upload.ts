@@ -9,6 +9,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { TollgateError } from '../errors.ts';
+import type { Edit } from '../lib/json-scan.ts';
 import { boundaryOf, FormFault, MultipartParser, type PartHead } from '../lib/multipart.ts';
 import type { Form, FormPart } from '../metering/requests/types.ts';
 import type { StreamedBody } from '../upstream/types.ts';
@@ -56,12 +57,19 @@ export class Upload implements Form {
     return this.#body.read(start, end);
   }
 
-  /** The body as it goes upstream: with the provider's own name of the model, and all else as it came. */
-  sentAs(model: string): StreamedBody {
-    const own = this.parts.find(({ name }) => name === 'model');
-    if (own !== undefined) return this.#body.edited(own.text === model ? [] : [{ ...own.span, replacement: model }]);
-    const part = `--${this.#boundary}\r\nContent-Disposition: form-data; name="model"\r\n\r\n${model}\r\n`;
-    return this.#body.edited([{ start: this.#first, end: this.#first, replacement: part }]);
+  /** The body as it goes upstream: with the provider's own name of the model and these fields, and all else as it came. */
+  sentAs(model: string, fields: readonly (readonly [name: string, value: string])[] = []): StreamedBody {
+    return this.#body.edited([['model', model] as const, ...fields].flatMap(([name, value]) => this.#set(name, value)));
+  }
+
+  /** Every part of that name, or one that is added as the first. */
+  #set(name: string, value: string): Edit[] {
+    const own = this.parts.filter((part) => part.name === name);
+    if (own.length > 0) {
+      return own.filter(({ text }) => text !== value).map(({ span }) => ({ ...span, replacement: value }));
+    }
+    const part = `--${this.#boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`;
+    return [{ start: this.#first, end: this.#first, replacement: part }];
   }
 
   /** It is not needed any more: its file is gone. Never throws. */

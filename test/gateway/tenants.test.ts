@@ -19,6 +19,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
+import { wav } from './wall-rig.ts';
 
 const FIELDS = ['safety_identifier', 'prompt_cache_key', 'user'] as const;
 const NAME = /^[\w-]{32}$/;
@@ -39,7 +40,7 @@ beforeAll(async () => {
       provider('forgetful', 'isolate_tenants: false, store: never'),
   );
   const model = (name: string): string =>
-    `  ${name}: { routes: [{ provider: ${name}, model: ${name} }], max_output_tokens: 1000, price: { input: 1, output: 2 } }\n`;
+    `  ${name}: { routes: [{ provider: ${name}, model: ${name} }], max_output_tokens: 1000, price: { input: 1, output: 2, input_audio: 1, second_input: 0 } }\n`;
   const catalog = readFileSync(join(world.folder, 'catalog.yaml'), 'utf8');
   const models = model('isolated') + model('open') + model('forgetful');
   const everything = 'default: true, models: ["*"]';
@@ -118,6 +119,50 @@ describe('isolate_tenants: true', () => {
     const { text, json } = await sent(one, 'isolated', ' , "seed":9223372036854775807,\n"metadata":{"user":"x"}');
     const added = FIELDS.filter((field) => field in json).map((field) => `,"${field}":"${json[field]}"`);
     expect(text).toBe(bodyOf('isolated', ` , "seed":9223372036854775807,\n"metadata":{"user":"x"}${added.join('')}`));
+  });
+
+  it('replaces what a form says, and nothing else of it', async () => {
+    const form = (user: string): FormData => {
+      const body = new FormData();
+      for (const [name, value] of [
+        ['user', user],
+        ['model', 'isolated'],
+        ['language', user],
+      ]) {
+        body.append(name!, value!);
+      }
+      body.append('file', new Blob([wav()], { type: 'audio/wav' }), 'user.wav');
+      return body;
+    };
+    world.upstream.script(
+      ({ response }) => void response.writeHead(200, { 'content-type': 'application/json' }).end('{"text":"hi"}'),
+    );
+    const hear = async (account: TestAccount, user: string): Promise<FormData> => {
+      const headers = { authorization: `Bearer ${account.key}` };
+      const url = `${gateway.url}/v1/audio/transcriptions`;
+      expect((await fetch(url, { method: 'POST', headers, body: form(user) })).status).toBe(200);
+      const { headers: sentHeaders, body } = world.upstream.requests.at(-1)!;
+      expect(Number(sentHeaders['content-length'])).toBe(body.length);
+      return new Response(new Uint8Array(body), {
+        headers: { 'content-type': sentHeaders['content-type']! },
+      }).formData();
+    };
+    const [ones, others] = [await hear(one, 'alice'), await hear(other, 'alice')];
+    world.upstream.script('plain');
+    expect(ones.getAll('user')).toEqual([expect.stringMatching(NAME)]);
+    expect(others.get('user')).not.toBe(ones.get('user'));
+    expect([...ones.keys()]).toEqual(['user', 'model', 'language', 'file']);
+    expect(ones.get('language')).toBe('alice');
+    expect((ones.get('file') as File).name).toBe('user.wav');
+  });
+
+  it('adds to a form only what its endpoint takes', () => {
+    const tenants = new Tenants(Buffer.alloc(32, 7));
+    const of = (path: string, mode: 'set' | 'replaced') =>
+      tenants.partsFor({ tenants: mode }, path, { account: 7n } as Principal, []);
+    expect(of('/images/edits', 'set')).toEqual([['user', expect.stringMatching(NAME)]]);
+    expect(of('/images/edits', 'replaced')).toEqual([]);
+    expect(of('/audio/translations', 'set')).toEqual([]);
   });
 
   it('another gateway of the installation gives the same names, and another installation others', async () => {

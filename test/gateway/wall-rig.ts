@@ -33,7 +33,7 @@ const PNG = Buffer.from(
 );
 
 /** A second of silence: 8,000 samples of a byte. */
-function wav(): Buffer<ArrayBuffer> {
+export function wav(): Buffer<ArrayBuffer> {
   const samples = 8_000;
   const head = Buffer.alloc(44);
   head.write('RIFF', 0, 'latin1');
