@@ -15,8 +15,8 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
-import { responses, responsesStream } from '../support/scripted-responses.ts';
-import { at, chat, reset, type Script } from '../support/scripted-upstream.ts';
+import { responses } from '../support/scripted-responses.ts';
+import type { Script } from '../support/scripted-upstream.ts';
 
 let world: World;
 let gateway: TestGateway;
@@ -144,6 +144,24 @@ describe('a stored response', () => {
     expect(JSON.stringify(await answer.json())).not.toContain('org-');
   });
 
+  it.each(['', '?stream=true'])(
+    'that failed does not name our account, and all else is as it came: GET %s',
+    async (query) => {
+      const failed = { id, object: 'response', status: 'failed', error: { code: 'x', message: 'No org-Secret123.' } };
+      const text = { type: 'response.output_text.delta', delta: 'user_friendly1' };
+      world.upstream.script(({ response }) => {
+        response.writeHead(200, { 'content-type': query === '' ? 'application/json' : 'text/event-stream' });
+        const events = [text, { type: 'response.failed', response: failed }];
+        response.end(
+          query === '' ? JSON.stringify(failed) : events.map((one) => `data: ${JSON.stringify(one)}\n\n`).join(''),
+        );
+      });
+      const answered = await (await call(alice, 'GET', id + query)).text();
+      expect(answered).toContain('No ***.');
+      expect(answered.includes('user_friendly1')).toBe(query !== '');
+    },
+  );
+
   it('takes no query that nobody has looked at, and no id that is a path', async () => {
     const before = world.upstream.requests.length;
     const answer = await call(alice, 'GET', `${id}?project=proj_other`);
@@ -229,70 +247,5 @@ describe('an id inside of a request', () => {
       status: 400,
       param: expect.stringMatching(/^messages/),
     });
-  });
-});
-
-describe('what an answer made is its account’s', () => {
-  const owner = async (one: string): Promise<bigint | undefined> =>
-    (await new OwnedIds(world.pool).find([one]))[0]?.account;
-
-  it('when the stream of it breaks off, and when its client leaves', async () => {
-    world.upstream.script(responsesStream({ id: `${id}_broken` }, at(5, reset)));
-    await (await create(alice, { stream: true })).text().catch(() => {});
-    await eventually(async () => (await owner(`${id}_broken`)) === alice.account, 'a broken one is owned');
-    world.upstream.script(
-      responsesStream(
-        { id: `${id}_left` },
-        at(5, ({ held }) => held()),
-      ),
-    );
-    const left = new AbortController();
-    const stream = await fetch(`${gateway.url}/v1/responses`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${alice.key}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ model: 'plain', input: 'Hi', stream: true, max_output_tokens: 16 }),
-      signal: left.signal,
-    });
-    await stream.body!.getReader().read();
-    left.abort();
-    await eventually(async () => (await owner(`${id}_left`)) === alice.account, 'one that was left is owned');
-    world.upstream.release();
-  });
-
-  it('but not where it says that it is not stored: there only what the provider keeps all the same', async () => {
-    const items = [{ id: `ig_${id}_b`, type: 'image_generation_call', result: 'aGk=' }];
-    world.upstream.script(responses({ id: `${id}_b`, items }));
-    await create(alice, { store: false });
-    expect([await owner(`${id}_b`), await owner(`ig_${id}_b`), await owner('msg_scripted')]).toEqual([
-      undefined,
-      alice.account,
-      alice.account, // From an answer before, which was stored.
-    ]);
-  });
-
-  it('and stays so when another is answered the same id', async () => {
-    world.upstream.script(responses({ id }));
-    await create(mallory, {});
-    expect(await owner(id)).toBe(alice.account);
-    expect((await call(mallory, 'GET', id)).status).toBe(404);
-  });
-
-  it('costs a chat nothing', async () => {
-    const count = async () => (await world.pool.query('SELECT id FROM stored_ids')).rowCount;
-    const before = await count();
-    world.upstream.script(chat());
-    await client(gateway, alice).chat.completions.create({
-      model: 'plain',
-      messages: [{ role: 'user', content: 'Hi' }],
-    });
-    expect(await count()).toBe(before);
-  });
-
-  it('for a month', async () => {
-    const owned = new OwnedIds(world.pool);
-    await owned.note(alice.account, 'scripted', '00000000-0000-7000-8000-000000000001', ['resp_old', 'resp_young']);
-    await world.pool.query("UPDATE stored_ids SET at = at - interval '32 days' WHERE id = 'resp_old'");
-    expect(await owned.prune()).toBe(false);
-    expect([await owner('resp_old'), await owner('resp_young')]).toEqual([undefined, alice.account]);
   });
 });

@@ -9,6 +9,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { TollgateError } from '../../errors.ts';
+import { FrameSplitter } from '../../lib/sse.ts';
 import { responseHeaders } from '../../upstream/headers.ts';
 import type { Attempt, UpstreamFailure, UpstreamHeaders, UpstreamListener } from '../../upstream/types.ts';
 import { Outlet } from '../outlet.ts';
@@ -16,6 +17,10 @@ import { redactedBody } from '../redact.ts';
 import { sendBody, sendError } from '../respond.ts';
 
 const ERROR_BODY_BYTES = 256 * 1024;
+/** A JSON answer up to this size is held whole: one that failed may name our account. */
+const WHOLE_BODY_BYTES = 1024 * 1024;
+const MAX_FRAME_BYTES = 32 * 1024 * 1024;
+const FAILED = ['"response.failed"', '"type":"error"', '"type": "error"'];
 /** What a client did wrong, in the provider's words; its 404 is ours. */
 const CLIENT_FAULTS = new Set([400, 409, 413, 422]);
 
@@ -35,6 +40,10 @@ export class FreeRelay implements UpstreamListener {
   #status = 0;
   #errorBody: Buffer[] | null = null;
   #errorBytes = 0;
+  /** A JSON answer so far; null: it is none, or too large. */
+  #whole: Buffer[] | null = null;
+  #wholeBytes = 0;
+  #splitter: FrameSplitter | null = null;
   #over = false;
 
   constructor(options: FreeRelayOptions) {
@@ -54,12 +63,15 @@ export class FreeRelay implements UpstreamListener {
       this.#errorBody = [];
       return;
     }
+    const type = String(headers['content-type'] ?? '');
+    if (type.startsWith('application/json')) this.#whole = [];
+    else if (type.startsWith('text/event-stream')) this.#splitter = new FrameSplitter(MAX_FRAME_BYTES);
     const own = { 'x-request-id': this.#options.requestId, 'x-accel-buffering': 'no' };
     this.#outlet.head(status, { ...responseHeaders(headers), ...own });
   }
 
   onData(chunk: Buffer): boolean {
-    if (this.#errorBody === null) return this.#outlet.write(chunk);
+    if (this.#errorBody === null) return this.#pass(chunk);
     this.#errorBytes += chunk.length;
     if (this.#errorBytes <= ERROR_BODY_BYTES) this.#errorBody.push(chunk);
     return true;
@@ -69,6 +81,9 @@ export class FreeRelay implements UpstreamListener {
     const { response } = this.#options;
     if (this.#errorBody !== null) this.#refuse(Buffer.concat(this.#errorBody));
     else {
+      if (this.#whole !== null) this.#outlet.write(clean(Buffer.concat(this.#whole)));
+      const rest = this.#splitter?.rest();
+      if (rest !== undefined && rest.length > 0) this.#outlet.write(cleanFrame(rest));
       this.#outlet.sendHead();
       if (!response.destroyed) response.end();
     }
@@ -81,6 +96,27 @@ export class FreeRelay implements UpstreamListener {
       failure.kind === 'timeout' ? 'upstream_timeout' : failure.kind === 'busy' ? 'overloaded' : 'upstream_error';
     sendError(response, requestId, new TollgateError(code, { cause: failure.cause }));
     this.#finish(null);
+  }
+
+  #pass(chunk: Buffer): boolean {
+    if (this.#whole !== null) {
+      this.#whole.push(chunk);
+      this.#wholeBytes += chunk.length;
+      if (this.#wholeBytes <= WHOLE_BODY_BYTES) return true;
+      const all = Buffer.concat(this.#whole);
+      this.#whole = null;
+      return this.#outlet.write(all);
+    }
+    if (this.#splitter === null) return this.#outlet.write(chunk);
+    const frames: Buffer[] = [];
+    try {
+      this.#splitter.push(chunk, (frame) => frames.push(cleanFrame(frame)));
+    } catch (cause) {
+      this.attempt?.abort();
+      this.onFailure({ kind: 'protocol', sent: true, cause });
+      return false;
+    }
+    return frames.length === 0 || this.#outlet.write(Buffer.concat(frames));
   }
 
   #refuse(body: Buffer): void {
@@ -101,4 +137,18 @@ export class FreeRelay implements UpstreamListener {
     this.#outlet.unheard();
     this.#options.done(status);
   }
+}
+
+/** Of a response that failed, what names our account is blotted out; text that a model wrote stays as it is. */
+function clean(body: Buffer): Buffer {
+  try {
+    const { error } = JSON.parse(body.toString()) as { error?: unknown };
+    return error ? redactedBody(body) : body;
+  } catch {
+    return body;
+  }
+}
+
+function cleanFrame(frame: Buffer): Buffer {
+  return FAILED.some((mark) => frame.includes(mark)) ? redactedBody(frame) : frame;
 }

@@ -100,8 +100,19 @@ class ResponsesReader extends EventReader {
 const MOST_ITEMS = 10_000;
 
 /** What is kept of an item: its id, that it is a call, and of what. */
-function callOf({ id, type, action, container_id }: Json): Json {
-  return { id, type, action: isObject(action) ? { type: action.type } : undefined, container_id };
+function callOf({ id, type, action, container_id, encrypted_content }: Json): Json {
+  return {
+    id,
+    type,
+    action: isObject(action) ? { type: action.type } : undefined,
+    container_id,
+    isOpen: !encrypted_content,
+  };
+}
+
+/** Thoughts without their sealed content are named by their id when they come back. */
+function carriesItself({ type, encrypted_content, isOpen }: Json): boolean {
+  return CONTENT_OF.has(type) && !(type === 'reasoning' && (isOpen ?? !encrypted_content));
 }
 
 /** Ids beyond these are nobody's: what is named by them is refused. */
@@ -115,7 +126,7 @@ function madeOf({ id, store }: Json, items: readonly Json[]): string[] {
   const isStored = store !== false;
   const made: unknown[] = isStored ? [id] : [];
   for (const item of items) {
-    if (isStored || !CONTENT_OF.has(item.type)) made.push(item.id);
+    if (isStored || !carriesItself(item)) made.push(item.id);
     made.push(item.container_id);
   }
   return [...new Set(made.filter((one) => typeof one === 'string'))].slice(0, MOST_MADE);
