@@ -55,12 +55,15 @@ export function decodedBody(body: Readable, header: string, length: string | und
   const codings = codingsOf(header);
   if (codings.length === 0) return body;
   // The one that was applied last is the first to be undone.
-  const plain = codings.reduceRight(
-    (from, coding) => Readable.from(inflated(from, coding, maxBytes), { objectMode: false }),
-    body,
-  );
+  const plain = codings.reduceRight((from, coding) => decoded(from, coding, maxBytes), body);
   // Fastify compares what it was sent with the length that the client gave, which Node has made sure of.
   return Object.assign(plain, { receivedEncodedLength: length === undefined ? undefined : Number(length) });
+}
+
+function decoded(body: Readable, coding: Coding, maxBytes: number): Readable {
+  const plain = Readable.from(inflated(body, coding, maxBytes), { objectMode: false });
+  // Who reads it may have stopped to listen when it fails: what it had was enough to refuse the request.
+  return plain.on('error', () => {});
 }
 
 function codingsOf(header: string): Coding[] {

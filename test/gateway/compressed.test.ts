@@ -181,6 +181,26 @@ describe('refused, and nothing is sent on:', () => {
     expect(await errorOf(response)).toMatchObject({ status: 404, code: 'unknown_url' });
   });
 
+  it('a bomb on a plane that stops reading before it has burst, without harm to anybody', async () => {
+    const small = `server: { max_body_bytes: ${4 * 1024 * 1024} }\n`;
+    const other = await createWorld({}, small);
+    const [served, { key }] = [await startGateway(other), await createTestAccount(other, '1')];
+    const check = (body: Buffer) =>
+      fetch(`${served.url}/account/v1/entitlements/check`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${key}`, 'content-encoding': 'gzip' },
+        body: new Uint8Array(body),
+      });
+    // It takes 1 MiB; the rest is nobody's, and fails when nobody listens any more.
+    for (const body of [zlib.gzipSync(bomb), zlib.gzipSync(bomb.subarray(0, 2_000_000)).subarray(0, -9)]) {
+      expect(await errorOf(await check(body))).toMatchObject({ status: 413, code: 'request_too_large' });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect((await check(zlib.gzipSync('{"model":"plain"}'))).status).toBe(200);
+    await served.close();
+    await closeWorld(other);
+  });
+
   it('a client that hangs up in the middle, without harm to the next', async () => {
     const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1');
     await once(socket, 'connect');
