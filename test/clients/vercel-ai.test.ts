@@ -1,5 +1,6 @@
 /** The Vercel AI SDK through the gateway, as an application uses it: text, streams, tools, objects, and what its user sees of refusals. */
 import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { createOpenAI } from '@ai-sdk/openai';
 import {
   APICallError,
@@ -11,6 +12,7 @@ import {
   RetryError,
   streamText,
   tool,
+  transcribe,
 } from 'ai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -156,7 +158,7 @@ describe('responses, which the SDK speaks by default', () => {
   );
 
   it('thoughts that the provider has stored are named in the next step, by the account that was told them alone', async () => {
-    // What is named may be as long as the context window: that is held for it.
+    // What is named may be as long as the context window.
     await fresh('500');
     const thought = { id: `rs_${randomUUID()}`, type: 'reasoning', summary: [] };
     const calls = [{ name: 'get_weather', arguments: '{"city":"Paris"}' }];
@@ -205,6 +207,32 @@ it('embeddings come for each text, and are charged by what the provider reports'
   expect(embedded.usage).toEqual({ tokens: 9 });
   expect(await charged()).toBe(9_000_000n);
 });
+
+it('a sound is sent as a form, and its transcript charged by what the provider reports', async () => {
+  // Of a sound whose length cannot be told, the context window is held.
+  await fresh('500');
+  const usage = { type: 'tokens', input_tokens: 30, output_tokens: 5, total_tokens: 35 };
+  world.upstream.script(jsonAnswer({ text: 'Hello', usage }));
+  const audio = readFileSync(import.meta.filename);
+  const { text } = await transcribe({ model: openai.transcription('plain'), audio });
+  expect(text).toBe('Hello');
+  expect(world.upstream.requests.at(-1)!.headers['content-type']).toMatch(/^multipart\/form-data; boundary=/);
+  expect(await charged()).toBe(40_000_000n);
+});
+
+it.each(['chat', 'responses'] as const)(
+  'a stream of %s whose credits run out ends as one that has reached its limit',
+  async (wire) => {
+    await fresh('5');
+    const pieces = Array.from({ length: 4_000 }, () => ' word');
+    world.upstream.script(wire === 'chat' ? chat({ pieces }) : responses({ pieces }));
+    const answer = streamText({ model: openai[wire]('long'), prompt, maxRetries: 0 });
+    expect(await answer.text).toMatch(/^( word){200,}$/);
+    expect(await answer.finishReason).toBe('length');
+    expect(await charged()).toBeGreaterThan(500_000_000n);
+    expect(await charged()).toBeLessThanOrEqual(5_000_000_000n);
+  },
+);
 
 describe('refusals, as the user of the SDK meets them', () => {
   /** What a call fails with, without the SDK's own tries. */
