@@ -2,7 +2,7 @@
  * The fields of requests, by what they mean for the bill: one table for all endpoints. A field that bears on cost must be
  * read the same by us and by the provider, so it is refused when it is given twice or spelled oddly. A field that is not
  * listed passes as it came, as it does at the provider; a test names those of OpenAI's API description that nobody has
- * classed. Only `chat` is served yet: the others stand ready for their endpoints.
+ * classed.
  */
 
 /** What a field does to the cost of a request. */
