@@ -14,6 +14,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
+import { responses } from '../support/scripted-responses.ts';
 import { SAMPLES } from './wall-rig.ts';
 
 const messages = [{ role: 'user' as const, content: 'Say hello' }];
@@ -104,6 +105,18 @@ describe('the AzureOpenAI client', () => {
     expect((await hear('heard')).status).toBe(200);
     expect((await hear('heard')).headers.get('idempotent-replayed')).toBe('true');
     expect((await hear('heard-too')).status).toBe(422);
+    world.upstream.script('plain');
+  });
+
+  it('asks for a response and reads it again, which are of no deployment', async () => {
+    world.upstream.script(responses());
+    const made = await azure().responses.create({ model: 'plain', input: 'Say hello' });
+    expect(world.upstream.requests.at(-1)!.path).toBe('/v1/responses');
+    world.upstream.script(
+      ({ response }) => void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(made)),
+    );
+    expect((await azure().responses.retrieve(made.id)).id).toBe(made.id);
+    expect(world.upstream.requests.at(-1)).toMatchObject({ method: 'GET', path: `/v1/responses/${made.id}` });
     world.upstream.script('plain');
   });
 

@@ -8,6 +8,7 @@ import { installationSecret } from '../../src/db/installation-secret.ts';
 import { editedBody } from '../../src/gateway/edits.ts';
 import { Tenants } from '../../src/gateway/tenancy.ts';
 import { chatRequests, readChatRequest } from '../../src/metering/requests/chat.ts';
+import { useOf } from '../../src/metering/requests/field-uses.ts';
 import {
   closeWorld,
   createTestAccount,
@@ -198,6 +199,27 @@ describe('a provider', () => {
       expect((await sent(one, 'forgetful', more)).json.store).toBe(false);
     }
   });
+});
+
+it.each([
+  ['/chat/completions', 'chat', ['safety_identifier', 'prompt_cache_key']],
+  ['/responses', 'responses', ['safety_identifier', 'prompt_cache_key']],
+  ['/completions', 'completions', ['user']],
+  ['/embeddings', 'embeddings', ['user']],
+  ['/images/generations', 'images', ['user']],
+  ['/images/edits', 'image_edits', ['user']],
+  ['/images/variations', 'image_variations', ['user']],
+  ['/audio/speech', 'speech', []],
+  ['/audio/transcriptions', 'transcriptions', []],
+  ['/audio/translations', 'translations', []],
+] as const)('to a request of %s nothing is added that it does not take', (path, endpoint, added) => {
+  const tenants = new Tenants(Buffer.alloc(32, 7));
+  const provider = { tenants: 'set', storesNothing: true } as const;
+  const request = { spans: new Map(), end: 1 };
+  const fields = tenants.fieldsFor(provider, path, { account: 7n } as Principal, request, Buffer.from('{}'));
+  const names = fields.map(([field]) => field);
+  expect(names.filter((field) => field !== 'store')).toEqual(added);
+  for (const field of names) expect(useOf(endpoint, field), field).not.toBeNull();
 });
 
 it('whatever a body is, none of what it says of whose it is goes on, and all else does', () => {
