@@ -83,6 +83,13 @@ test('a target that is not an endpoint as it is written is unknown', async () =>
     ...['http://other.example/v1/files', 'http://other.example', 'ftp://other.example/v1/chat/completions'],
     ...['http://other.example//v1/chat/completions', 'http://other.example/../v1/chat/completions'],
     ...['/http://other.example/v1/chat/completions', '/?/v1/chat/completions', '/v1/files?x=/v1/chat/completions'],
+    // Azure's paths are other names of these, and of nothing else.
+    ...['/openai/files', '/openai/v1/files', '/openai/v1', '/openai', '/openai/', '/OpenAI/v1/chat/completions'],
+    ...['/openai/deployments/all/files', '/openai/deployments/all', '/openai/deployments//chat/completions'],
+    ...['/openai/deployments/../chat/completions', '/openai/deployments/%2e%2e/chat/completions'],
+    ...['/openai/deployments/all%2f..%2f/chat/completions', '/openai/v1/../v1/chat/completions', '/openai//v1/files'],
+    ...['/openai/openai/v1/chat/completions', '/openai/v1/v1/chat/completions', '/openai/v1/openai/chat/completions'],
+    ...['http://other.example/openai/v1/files', '/openai/chat%2fcompletions', '/openai/../v1/chat/completions'],
     ...[`/v1/${'x'.repeat(30_000)}`, `/v1/${'a/'.repeat(15_000)}`, `/v1/models/${'%41'.repeat(10_000)}`],
   ];
   for (const target of targets) {
@@ -106,6 +113,7 @@ test('an endpoint in another spelling that means the same is metered, at the sam
     ...['/v1/chat/completions?', '/v1/chat/completions?beta=true', '/v1/chat/completions?/../../v1/files'],
     ...['/v1/chat/completions?_method=DELETE', '/v1/chat/completions?x=%00%0d%0a', '/v1/chat/completions#/v1/files'],
     `/v1/chat/completions?${'x'.repeat(30_000)}`,
+    ...['/openai/v1/chat/completions', '/openai/deployments/all/chat/completions?api-version=2024-10-21'],
   ];
   for (const target of targets) {
     expect(await outcome({ line: `POST ${target} HTTP/1.1` }), target.slice(0, 80)).toEqual(SERVED);
