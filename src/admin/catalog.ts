@@ -13,7 +13,7 @@ import {
   packEntry,
   planEntry,
 } from '../catalog/file.ts';
-import { passthroughEntry, passthroughName } from '../catalog/passthrough.ts';
+import { passthroughEntry, passthroughName, shapeOf } from '../catalog/passthrough.ts';
 import { questionPlan } from '../catalog/sanity.ts';
 import { sharedPrices } from '../catalog/sold.ts';
 import { changeEntry, entryVersions, type KeptVersion, latestEntries, lockCatalog } from '../catalog/store.ts';
@@ -97,6 +97,7 @@ export function registerCatalog(scope: FastifyInstance, { pool }: AdminDeps): vo
       return audited(pool, request, `${kind}.put`, target, async (db) => {
         const before = await inForce(db, kind, name);
         await refuseSharedPrice(db, { kind, name, body });
+        if (kind === 'passthrough') await refuseSameRoute(db, name);
         const after = present(kind, name, await changeEntry(db, change));
         return { answer: after, target, before: before && present(kind, name, before), after };
       });
@@ -125,6 +126,15 @@ async function refuseSharedPrice(db: Db, entry: { kind: Kind; name: string; body
   if (own === undefined) return;
   const message = `The price ${own.price} buys the ${own.owner} already. A price buys one thing: take it from that first, or make another at Stripe.`;
   throw new TollgateError('conflict', { message });
+}
+
+/** Throws `conflict` when another route takes the same requests: the first would go on to do so. */
+async function refuseSameRoute(db: Db, name: string): Promise<void> {
+  await lockCatalog(db);
+  const others = (await latestEntries(db, 'passthrough')).filter((one) => !one.deleted && one.name !== name);
+  const same = others.find((one) => shapeOf(one.name) === shapeOf(name));
+  if (same === undefined) return;
+  throw new TollgateError('conflict', { message: `The route "${same.name}" takes the same requests: change that.` });
 }
 
 /** What a name must be, where not any will do. */

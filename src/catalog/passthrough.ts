@@ -46,11 +46,11 @@ export const passthroughList = z
   .superRefine((routes, context) => {
     const seen = new Map<string, string>();
     for (const [at, { method, path }] of routes.entries()) {
-      const shape = shapeOf(method, path);
-      const other = seen.get(shape);
-      const message = `"${method} ${path}" is declared already, as "${other}"`;
+      const name = `${method} ${path}`;
+      const other = seen.get(shapeOf(name));
+      const message = `"${name}" is declared already, as "${other}"`;
       if (other !== undefined) context.addIssue({ code: 'custom', path: [at, 'path'], message });
-      seen.set(shape, `${method} ${path}`);
+      seen.set(shapeOf(name), name);
     }
   })
   .default([]);
@@ -77,9 +77,9 @@ export function quotedPaths(yaml: string): string {
   return yaml.replace(/(\bpath:[ \t]+)((?:\/(?:[\w~:.-]+|\{\w+\}))+)(?=[ \t]*(?:[,}\]]|$))/gm, '$1"$2"');
 }
 
-/** What two templates have in common that take the same paths. */
-function shapeOf(verb: string, template: string): string {
-  return `${verb} ${template.replace(/\{\w+\}/g, '{}')}`;
+/** What the names of two routes have in common that take the same requests. */
+export function shapeOf(name: string): string {
+  return name.replace(/\{\w+\}/g, '{}');
 }
 
 /** A kept entry as it is used. `version`: of the entry, and so of its price. */
@@ -125,7 +125,7 @@ export function passthroughTable(routes: Iterable<Passthrough>): { find: FindPas
   const byShape = new Map<string, Passthrough>();
   const shadowed: Passthrough[] = [];
   for (const route of routes) {
-    const shape = shapeOf(route.method, route.path);
+    const shape = shapeOf(route.name);
     if (byShape.has(shape)) shadowed.push(route);
     else byShape.set(shape, route);
   }

@@ -71,6 +71,14 @@ it.each([
   expect(put).toMatchObject({ status: 400, body: refusal('passthrough') });
 });
 
+it('a route that takes what another does is refused, and the other may change', async () => {
+  const route = { provider: 'p', price: { request: '1' } };
+  const put = (name: string) => rig.admin('PUT', `/passthrough/${encodeURI(name)}`, route);
+  expect((await put('GET /v1/same/{a}')).status).toBe(200);
+  expect(await put('GET /v1/same/{b}')).toMatchObject({ status: 409, body: { error: { code: 'conflict' } } });
+  expect([(await put('POST /v1/same/{b}')).status, (await put('GET /v1/same/{a}')).status]).toEqual([200, 200]);
+});
+
 it('a price of a plan that looks like a slip is questioned first', async () => {
   const plan = { models: ['*'], prices: { 'gpt-*': { input: '150000', output: '600000' } } };
   expect((await rig.admin('PUT', '/plans/slip', plan)).body).toMatchObject(refusal('prices.gpt-*.input'));

@@ -1,7 +1,7 @@
 /** Requests that are passed through: held for, forwarded unread, charged their price, and free where they were not served. */
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { chargedTo, createTestAccount, eventually, get } from '../support/gateway.ts';
+import { chargedTo, client, createTestAccount, eventually, get } from '../support/gateway.ts';
 import { error, redirect, reset, type Script } from '../support/scripted-upstream.ts';
 import { CREDIT, type Declared, declaredRoutes, json, refusal } from './passthrough-rig.ts';
 import { raw } from './raw-socket.ts';
@@ -49,6 +49,14 @@ test('a declared route is held for, passed on as it came, and charged its price,
     held: '1',
     charged: '1',
     attempts: [{ provider: 'scripted', status: 200, outcome: 'whole' }],
+  });
+  expect(await rig.charged()).toBe(CREDIT);
+});
+
+test('the official client calls it by its path', async () => {
+  expect(await client(rig.gateway, rig.account).post('/custom/a', { body: { x: 1 } })).toEqual({
+    id: 'x',
+    error: null,
   });
   expect(await rig.charged()).toBe(CREDIT);
 });
