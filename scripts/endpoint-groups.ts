@@ -21,14 +21,14 @@ export const GROUPS: readonly Group[] = [
     refused:
       'over a WebSocket a connection outlives its requests. What is stored, and was not made by the account, does not exist for it.',
   },
-  { title: 'Completions', prefixes: ['/v1/completions'], refused: 'not served yet.' },
-  { title: 'Embeddings', prefixes: ['/v1/embeddings'], refused: 'not served yet.' },
-  { title: 'Moderations', prefixes: ['/v1/moderations'], refused: 'not served yet.' },
+  { title: 'Completions', prefixes: ['/v1/completions'], refused: null },
+  { title: 'Embeddings', prefixes: ['/v1/embeddings'], refused: null },
+  { title: 'Moderations', prefixes: ['/v1/moderations'], refused: null },
   { title: 'Images', prefixes: ['/v1/images'], refused: 'not served yet.' },
   {
     title: 'Audio',
     prefixes: ['/v1/audio/speech', '/v1/audio/transcriptions', '/v1/audio/translations'],
-    refused: 'not served yet.',
+    refused: null,
   },
   {
     title: 'Voices',

@@ -16,6 +16,7 @@ const reader: StreamReader = {
 export const opaque: Dialect = {
   framing: 'sse',
   unmetered: true,
+  bulky: true,
   // Its status says whether it failed: it may have an `error` of its own.
   readJson: () => ({ reported: null, terms: {}, beside: {}, generatedText: [], isError: false }),
   stream: () => reader,
