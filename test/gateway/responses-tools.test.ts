@@ -180,8 +180,8 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
       { unit: 'input_image', quantity: 50, model: 'gpt-image-1', price_version: expect.any(Number) },
       { unit: 'output_image', quantity: 1_000, model: 'gpt-image-1' },
     ]);
-    // Four pictures of 6,540 tokens at most, and 16,384 to look at for each; 40,000 tokens to read, 1,000 to write.
-    expect(Number(held)).toBeCloseTo(4 * (6_540 * 0.04 + 16_384 * 0.01) + 40_000 * 0.001 + 1_000 * 0.002, 6);
+    // Four pictures of 11,164 tokens at most, and 16,384 to look at for each; 40,000 tokens to read, 1,000 to write.
+    expect(Number(held)).toBeCloseTo(4 * (11_164 * 0.04 + 16_384 * 0.01) + 40_000 * 0.001 + 1_000 * 0.002, 6);
   });
 
   it('that drew cost what the answering model says, where the other is not in the catalog by its own name', async () => {
@@ -197,10 +197,10 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
     }
   });
 
-  it('that drew, and are not counted, are charged as the largest picture', async () => {
+  it('that drew, and are not counted, are charged as they were asked for', async () => {
     const request = { model: 'agent', stream, tools: [{ type: 'image_generation' }] };
     const { charged, usage_source } = await receiptOf(request, { items: [drawn], more: { tool_usage: null } });
-    expect([charged, usage_source]).toEqual(['261.618', 'estimated']);
+    expect([charged, usage_source]).toEqual(['249.618', 'estimated']);
   });
 });
 

@@ -23,8 +23,16 @@ export interface Asks {
   units: readonly AskedUnit[];
   /** The tier, by the name that answers have for it; `null`: whichever the provider's account is set to. */
   serviceTier: string | null;
-  /** The model that draws pictures for a tool, by OpenAI's name; absent: none does. */
-  painter?: string;
+  /** Who draws pictures for a tool; absent: nobody does. */
+  painter?: Painter;
+}
+
+/** A model that draws pictures for a tool. */
+export interface Painter {
+  /** By OpenAI's name. */
+  model: string;
+  /** Tokens of one picture, as it was asked for, where the answer does not count them. */
+  likelyTokens: number;
 }
 
 /**

@@ -8,15 +8,13 @@ import type { Model } from '../../catalog/types.ts';
 import type { Unit, Usage } from '../../catalog/units.ts';
 import type { Asks } from './asks.ts';
 
-/** Tokens of the largest picture that is published, 6,240, and of three that come before it, 100 each. */
-export const MOST_PICTURE_TOKENS = 6_540;
 const OF_PICTURES = ['output_image', 'input_image', 'cached_input_image', 'image'] as const;
 
 /** The model at a price that has the pictures of its painter in it. `find`: a model that the account may use, at its price. */
 export function withPainter(model: Model, { painter }: Asks, find: (name: string) => Model | null): Model {
   if (painter === undefined) return model;
-  const own = find(painter);
-  if (own === null || !own.routes.some((route) => route.model === painter)) return model;
+  const own = find(painter.model);
+  if (own === null || !own.routes.some((route) => route.model === painter.model)) return model;
   const pictures = picturesOf(own.price);
   return pictures === null ? model : madeOnce(model, own, pictures);
 }
@@ -62,12 +60,12 @@ function picturesOf({ units, images }: Price): PriceTable | null {
 const DRAWN: readonly Unit[] = ['image', 'tool:image_generation'];
 
 /**
- * Usage with the tokens of pictures that an answer has and does not count, where a price is by tokens: each for the largest. `null`:
+ * Usage with the tokens of pictures that an answer has and does not count, where a price is by tokens: each as it was asked for. `null`:
  * nothing is missing.
  */
 export function withDrawn(usage: Usage, { painter }: Asks, price: Price): Usage | null {
   if (painter === undefined || usage.output_image !== undefined) return null;
   if (price.images !== null || price.units.image !== undefined) return null;
   const pictures = Math.max(...DRAWN.map((unit) => usage[unit] ?? 0));
-  return pictures === 0 ? null : { ...usage, output_image: pictures * MOST_PICTURE_TOKENS };
+  return pictures === 0 ? null : { ...usage, output_image: pictures * painter.likelyTokens };
 }

@@ -5,10 +5,10 @@
  */
 import { isUnit } from '../../catalog/units.ts';
 import { isObject, type Json } from '../../lib/json.ts';
-import { type AskedUnit, MOST_CALLS, toolName } from './asks.ts';
+import { type AskedUnit, MOST_CALLS, type Painter, toolName } from './asks.ts';
 import { invalid } from './json-body.ts';
 import { isMisread } from './message-parts.ts';
-import { MOST_PICTURE_TOKENS } from './painter.ts';
+import { likelyPictureTokens, mostPictureTokens } from './picture-tokens.ts';
 
 /** Run by the client: the model says what it wants, and the answer ends. */
 const CLIENT = new Set(['function', 'custom', 'local_shell', 'apply_patch', 'computer', 'computer_use_preview']);
@@ -18,6 +18,8 @@ const PLAIN_MEMORY = '1g';
 const MOST_LEVELS = 2;
 /** Pictures of one answer, where the request does not say how many calls of tools it may make. */
 const MOST_PICTURES = 4;
+/** Pictures that come before one, while it is drawn. */
+const MOST_PARTIAL = 3;
 /** The model that draws where the tool names none. */
 const DEFAULT_PAINTER = 'gpt-image-1';
 
@@ -25,8 +27,8 @@ export interface ToolsAsked {
   units: AskedUnit[];
   /** Whether the provider runs any. */
   areHosted: boolean;
-  /** The model that draws pictures, by OpenAI's name; `null`: none does. */
-  painter: string | null;
+  /** Who draws pictures; `null`: nobody does. */
+  painter: Painter | null;
   /** How many at most. */
   pictures: number;
 }
@@ -77,13 +79,16 @@ function readHosted(tool: Json & { type: string }, asked: ToolsAsked, mostCalls:
   asked.units.push({ unit, param: 'tools', most: runsInContainer(type) ? 1 : calls });
 }
 
-function readPainter({ model }: Json, asked: ToolsAsked, pictures: number): void {
-  const painter = model ?? DEFAULT_PAINTER;
-  if (typeof painter !== 'string') throw invalid('tools', 'the model that draws must be the name of a model');
+function readPainter(tool: Json, asked: ToolsAsked, pictures: number): void {
+  const model = tool.model ?? DEFAULT_PAINTER;
+  if (typeof model !== 'string') throw invalid('tools', 'the model that draws must be the name of a model');
   if (asked.painter !== null) throw invalid('tools', 'pictures are drawn by one tool');
-  asked.painter = painter;
+  const size = typeof tool.size === 'string' ? tool.size : null;
+  const quality = typeof tool.quality === 'string' ? tool.quality : null;
+  asked.painter = { model, likelyTokens: likelyPictureTokens(size, quality) };
   asked.pictures = pictures;
-  asked.units.push({ unit: 'output_image', param: 'tools', most: pictures * MOST_PICTURE_TOKENS });
+  const most = pictures * mostPictureTokens(size, quality, MOST_PARTIAL);
+  asked.units.push({ unit: 'output_image', param: 'tools', most });
 }
 
 /** All calls of one answer run in one container, which is charged once. */
