@@ -61,7 +61,9 @@ function attempt(context: Context, deps: ForwardDeps, provider: Provider, upstre
       claim: context.claim,
       usageAsked: request.includeUsage,
       streamAsked: request.stream,
-      onDisconnect: model.onDisconnect,
+      // One in the background goes on: it is read until its id is known, and its usage if that comes soon.
+      onDisconnect: request.background === true ? 'drain' : model.onDisconnect,
+      onMade: context.onMade === null ? null : (id) => context.onMade!(provider.name, id),
       outputHeld: context.clampedTo === null ? outputBound(request, model) : context.clampedTo * request.n,
       slices: context.slices,
       done: (relayed) => {

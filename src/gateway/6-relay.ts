@@ -56,9 +56,11 @@ export class Relay implements UpstreamListener, SliceListener {
   #clientLeft = false;
   #draining = false;
   #limited: NodeJS.Timeout | null = null;
+  #onMade: RelayOptions['onMade'];
 
   constructor(options: RelayOptions) {
     this.#options = options;
+    this.#onMade = options.onMade;
     const { response, claim } = options;
     this.#outlet = new Outlet({ response, claim, onDrained: () => this.#resume() });
   }
@@ -148,7 +150,9 @@ export class Relay implements UpstreamListener, SliceListener {
     this.#clientLeft = true;
     this.#relayArrived();
     const streams = this.#mode === 'stream' || (this.#mode === 'waiting' && this.#options.streamAsked);
-    const abort = streams && this.#options.onDisconnect === 'abort';
+    // What its provider goes on with is read by others, once its id is known.
+    const runsOn = this.#options.onMade !== null && this.#onMade === null;
+    const abort = streams && (runsOn || this.#options.onDisconnect === 'abort');
     if (abort && !this.reader?.finished) {
       this.abandon();
       return;
@@ -219,7 +223,16 @@ export class Relay implements UpstreamListener, SliceListener {
   #relayFrames(chunk: Buffer): void {
     const frames = this.#frames!;
     this.#send(() => frames.take(chunk));
+    if (this.#onMade !== null) this.#tellMade(frames.reader, this.#onMade);
     if (this.#draining && frames.reader.outputEstimate() > this.#options.outputHeld) this.abandon();
+  }
+
+  #tellMade(reader: StreamReader, onMade: (id: string) => void): void {
+    const id = reader.made?.()[0];
+    if (id === undefined) return;
+    this.#onMade = null;
+    onMade(id);
+    if (this.#clientLeft) this.abandon();
   }
 
   /** Sends what is found in a stream; what is not framed as it says ends the attempt. */

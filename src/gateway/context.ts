@@ -74,6 +74,10 @@ export interface Context {
   attempts: AttemptFacts[];
 
   // background/, of a request whose answer runs on after it
+  /** Hears the id of a stream's response as soon as it is told; null: nobody waits for it. */
+  onMade: ((provider: string, id: string) => void) | null;
+  /** Whether that was noted. */
+  noting: Promise<boolean> | null;
   /** Its hold is the job's to settle. */
   isHandedOver: boolean;
 
@@ -125,6 +129,8 @@ export function openContext(
     slices: null,
     extending: null,
     attempts: [],
+    onMade: null,
+    noting: null,
     isHandedOver: false,
     disconnect: null,
     policy: null,

@@ -17,7 +17,7 @@ import { type HoldDeps, hold } from './4-hold.ts';
 import { type ForwardDeps, forward, isClientFault } from './5-forward.ts';
 import { charged, release, type SettleDeps, settle } from './7-settle.ts';
 import { errorOf } from './8-fail.ts';
-import { type BackgroundDeps, closeBackground, handOver, openBackground } from './background/open.ts';
+import { type BackgroundDeps, closeBackground, handOver, openBackground, sendRunning } from './background/open.ts';
 import { type Context, need } from './context.ts';
 import type { Answer } from './idempotency/seal.ts';
 import { type ClaimDeps, claimKey } from './idempotency/step.ts';
@@ -116,13 +116,12 @@ async function precedingRefusal(context: Context, error: unknown, deps: GatewayD
 /** Steps 7 and 8: what was served is charged, what was not is released; then the last bytes leave. */
 async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): Promise<void> {
   const { response } = context;
+  if (need(context, 'request').background === true && (await handOver(context, relayed, deps))) {
+    return sendRunning(context, relayed, (answer) => keepAndSend(context, answer));
+  }
   switch (relayed.kind) {
     case 'whole': {
       context.status = relayed.status;
-      if (need(context, 'request').background === true && (await handOver(context, relayed, deps))) {
-        const headers = { ...responseHeaders(relayed.headers), ...chargeHeaders(context, null) };
-        return keepAndSend(context, { status: relayed.status, headers, body: relayed.body! });
-      }
       const metering = await meterBody(context, deps, relayed);
       const noting = noteMade(context, deps);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));

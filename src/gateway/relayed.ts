@@ -39,6 +39,8 @@ export interface RelayOptions extends FilterOptions {
   /** Whether the client asked for a stream: before the head of the answer comes, that is all there is to go by. */
   streamAsked: boolean;
   onDisconnect: 'abort' | 'drain';
+  /** Hears the id of a stream's answer once, as soon as it is told; null: nobody waits for it. */
+  onMade: ((id: string) => void) | null;
   /** Output tokens that are held for: a drained stream is read no further. */
   outputHeld: number;
   /** Ends the wait: called exactly once. */

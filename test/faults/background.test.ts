@@ -13,8 +13,8 @@ import {
   type TestAccount,
   type World,
 } from '../support/gateway.ts';
-import { responseUsage } from '../support/scripted-responses.ts';
-import { held, type Script } from '../support/scripted-upstream.ts';
+import { responsesStream, responseUsage } from '../support/scripted-responses.ts';
+import { at, held, hold, type Script } from '../support/scripted-upstream.ts';
 
 const EXACT = 12n * 1_000_000n + 30n * 2_000_000n;
 
@@ -55,11 +55,11 @@ async function kill(): Promise<void> {
 
 const count = async (table: string): Promise<number> => (await world.pool.query(`SELECT FROM ${table}`)).rowCount!;
 
-function create(): Promise<Response> {
+function create(more: object = {}): Promise<Response> {
   return fetch(`${gateway.url}/v1/responses`, {
     method: 'POST',
     headers: { authorization: `Bearer ${account.key}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'plain', input: 'Hi', max_output_tokens: 100, background: true }),
+    body: JSON.stringify({ model: 'plain', input: 'Hi', max_output_tokens: 100, background: true, ...more }),
   });
 }
 
@@ -86,6 +86,21 @@ const age = (): Promise<unknown> =>
 
 it('killed once it is answered: the next gateway charges what it used', async () => {
   expect((await create()).status).toBe(200);
+  await kill();
+  complete();
+  await age();
+  await expectCharge(EXACT);
+});
+
+it('killed while it is streamed: the next gateway reads it to its end', async () => {
+  world.upstream.script((exchange) =>
+    (exchange.request.method === 'GET' ? provider : responsesStream({ id: String(answer.id) }, at(4, hold)))(exchange),
+  );
+  void create({ stream: true })
+    .then((response) => response.text())
+    .catch(() => {});
+  const noted = 'SELECT FROM background_responses WHERE response_id IS NOT NULL';
+  await eventually(async () => (await world.pool.query(noted)).rowCount === 1, 'its id is noted');
   await kill();
   complete();
   await age();

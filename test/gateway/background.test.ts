@@ -13,8 +13,8 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
-import { responseUsage } from '../support/scripted-responses.ts';
-import type { Script } from '../support/scripted-upstream.ts';
+import { responsesStream, responseUsage } from '../support/scripted-responses.ts';
+import { at, type Script } from '../support/scripted-upstream.ts';
 
 let world: World;
 let gateway: TestGateway;
@@ -59,9 +59,10 @@ const rows = async () => (await world.pool.query('SELECT request FROM background
 const holds = async () => (await world.pool.query('SELECT id FROM holds')).rowCount;
 const charged = () => chargedTo(world, account.account);
 
-function create(more: object = {}): Promise<Response> {
+function create(more: object = {}, signal: AbortSignal | null = null): Promise<Response> {
   return fetch(`${gateway.url}/v1/responses`, {
     method: 'POST',
+    signal,
     headers: { authorization: `Bearer ${account.key}`, 'content-type': 'application/json' },
     body: JSON.stringify({ model: 'plain', input: 'Hi', max_output_tokens: 100, background: true, ...more }),
   });
@@ -205,6 +206,43 @@ describe('a background response', () => {
     await due();
     await eventually(async () => (await rows()) === 0, 'it is settled');
     expect((await charged()) - before).toBe(6_000_000n);
+  });
+
+  it('that is streamed to its end is charged then', async () => {
+    world.upstream.script(responsesStream({ id: String(answer.id), usage: responseUsage(3, 4) }));
+    const text = await (await create({ stream: true })).text();
+    expect(text).toContain('response.completed');
+    await eventually(async () => (await rows()) === 0, 'its row is closed');
+    expect([await charged(), await holds()]).toEqual([11_000_000n, 0]);
+  });
+
+  it.each([
+    ['its client leaves', (left: AbortController) => left.abort()],
+    ['its provider breaks it off', () => world.upstream.release()],
+  ])('whose stream ends early, since %s, is read to its end and charged once', async (_, leave) => {
+    const broken: Script = async (exchange) => {
+      await exchange.held();
+      exchange.response.destroy();
+    };
+    const { id } = answer;
+    world.upstream.script((exchange) =>
+      (exchange.request.method === 'GET' ? provider : responsesStream({ id: String(id) }, at(4, broken)))(exchange),
+    );
+    const left = new AbortController();
+    const stream = (await create({ stream: true }, left.signal)).body!.getReader();
+    await stream.read();
+    await eventually(
+      async () =>
+        (await world.pool.query('SELECT FROM background_responses WHERE response_id = $1', [id])).rowCount === 1,
+      'its id is noted',
+    );
+    expect((await call('GET')).status).toBe(200);
+    leave(left);
+    await stream.read().catch(() => {});
+    answer = { ...answer, status: 'completed', usage: responseUsage(8, 9) };
+    await eventually(async () => (await rows()) === 0, 'it is settled');
+    world.upstream.release();
+    expect(await charged()).toBe(26_000_000n);
   });
 
   it('is its account’s, and nobody else’s', async () => {

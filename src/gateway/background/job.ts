@@ -162,7 +162,10 @@ async function end(
 ): Promise<boolean> {
   const { account, request: id, facts } = row;
   const { usage, source, terms, policy, amount } = ending;
-  const { clampedTo, attempts } = facts;
+  const { clampedTo } = facts;
+  // Of one whose gateway died while it streamed.
+  const begun = row.provider === null ? [] : [{ provider: row.provider, status: null, outcome: 'abandoned', ms: 0 }];
+  const attempts = facts.attempts.length > 0 ? facts.attempts : begun;
   const frozen = decodeReceipt(hold.frozen);
   const told = { usage, usageSource: source, terms, policy, clampedTo, attempts, disconnect: null, held: hold.amount };
   const receipt = encodeReceipt({ ...frozen, ...told });

@@ -86,12 +86,13 @@ export class BackgroundRows {
     { account, request }: Pick<BackgroundRow, 'account' | 'request'>,
     at: { provider: string; responseId: string },
     facts: BackgroundFacts,
+    dueMs: number,
   ): Promise<boolean> {
     return transaction(this.#pool, async (client) => {
       const { rowCount } = await client.query(
-        `UPDATE background_responses SET provider = $3, response_id = $4, facts = $5, due_at = clock_timestamp() + interval '1 second'
+        `UPDATE background_responses SET provider = $3, response_id = $4, facts = $5, due_at = clock_timestamp() + $6 * interval '1 ms'
          WHERE account_id = $1 AND request = $2`,
-        [account, request, at.provider, at.responseId, facts],
+        [account, request, at.provider, at.responseId, facts, dueMs],
       );
       await client.query(
         'INSERT INTO stored_ids (id, provider, account_id, request) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING',
@@ -124,7 +125,7 @@ export class BackgroundRows {
     return rows[0] ?? null;
   }
 
-  async putOff({ account, request }: BackgroundRow, afterMs: number): Promise<void> {
+  async putOff({ account, request }: Pick<BackgroundRow, 'account' | 'request'>, afterMs: number): Promise<void> {
     await this.#pool.query(
       `UPDATE background_responses SET due_at = clock_timestamp() + $3 * interval '1 ms' WHERE account_id = $1 AND request = $2`,
       [account, request, Math.round(afterMs)],

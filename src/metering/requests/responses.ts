@@ -63,8 +63,6 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
   const { json, spans, end } = readJsonBody(body, COST_FIELDS, REFUSED);
   const { model, namesModel } = modelOf(json);
   const background = flag(json, 'background');
-  if (background && flag(json, 'stream'))
-    throw invalid('stream', 'is not served in the background: read the response later');
   const mostCalls = count(json, 'max_tool_calls', null, 0);
   const { parts, asks, pictures, isHosted, hasTools, compacts } = readInput(json, mostCalls);
   const storedIds = storedIdsOf(json);
