@@ -3,8 +3,10 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join, normalize } from 'node:path';
+import { fastify } from 'fastify';
 import { type Browser, chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { allowOrigins } from '../../src/gateway/cors.ts';
 import {
   ADMIN_KEY,
   closeWorld,
@@ -183,6 +185,21 @@ describe('an answer', () => {
     expect(admin.status).toBe(200);
     expect(corsOf(admin)).toEqual([]);
   });
+});
+
+it('"*" allows any page, where it is written, and none is named back', async () => {
+  const app = fastify();
+  allowOrigins(app, ['*']);
+  app.get('/v1/models', async () => []);
+  app.get('/admin/v1/accounts', async () => []);
+  const headers = { origin: 'https://any.example' };
+  const answer = await app.inject({ url: '/v1/models', headers });
+  expect(answer.headers).toMatchObject({ 'access-control-allow-origin': '*' });
+  expect(answer.headers['access-control-allow-credentials']).toBeUndefined();
+  expect(
+    (await app.inject({ url: '/admin/v1/accounts', headers })).headers['access-control-allow-origin'],
+  ).toBeUndefined();
+  await app.close();
 });
 
 describe.skipIf(found === undefined)('the official client in a page', () => {
