@@ -7,7 +7,8 @@ import type { Dialect } from '../metering/readers/types.ts';
 import { chatRequests } from '../metering/requests/chat.ts';
 import { completionRequests } from '../metering/requests/completions.ts';
 import { embeddingRequests } from '../metering/requests/embeddings.ts';
-import { imageEditRequests, imageRequests } from '../metering/requests/images.ts';
+import { imageEditFormRequests, imageVariationRequests } from '../metering/requests/image-forms.ts';
+import { imageRequests } from '../metering/requests/images.ts';
 import { moderationRequests } from '../metering/requests/moderations.ts';
 import { compactRequests, inputTokensRequests, responsesRequests } from '../metering/requests/responses.ts';
 import { speechRequests } from '../metering/requests/speech.ts';
@@ -49,7 +50,8 @@ export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
   ['/v1/audio/translations', endpoint('translations', '/audio/translations', translationRequests, answerEnds)],
   ['/v1/audio/speech', endpoint('speech', '/audio/speech', speechRequests, answerEnds)],
   ['/v1/images/generations', endpoint('images', '/images/generations', imageRequests, answerEnds)],
-  ['/v1/images/edits', endpoint('images-edit', '/images/edits', imageEditRequests, answerEnds)],
+  ['/v1/images/edits', endpoint('images-edit', '/images/edits', imageEditFormRequests, answerEnds)],
+  ['/v1/images/variations', endpoint('images-var', '/images/variations', imageVariationRequests, answerEnds)],
 ]);
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */
