@@ -91,6 +91,7 @@ describe('a form', () => {
 
   it.each([
     ['a boundary inside a value', form(part('a', `1\n--${B}\nContent-Disposition: form-data; name="model"\n\nx`))],
+    ['a part behind a bare line feed', form(part('a', `1\n${part('model', 'x').trimEnd()}`))],
     ['a boundary after a bare line feed', form(part('a', `1\n--${B}\r\n`))],
     ['a boundary in a header', form(part('a', '1', `; filename="--${B}"`))],
     ['text before the first boundary', Buffer.concat([Buffer.from('preamble\r\n'), form(part('a', '1'))])],
