@@ -3,22 +3,19 @@
  * does not answer within a second keeps no client waiting: the charge is then in the journal, and the last bytes leave.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Terms } from '../catalog/price.ts';
 import { charge } from '../catalog/rating.ts';
-import { isInput, isOutput, type Unit, type Usage } from '../catalog/units.ts';
+import type { Usage } from '../catalog/units.ts';
 import { MAX_RECEIPT_BYTES } from '../ledger/journal/record.ts';
 import type { Result } from '../ledger/outcomes.ts';
 import type { LedgerWriter } from '../ledger/writer.ts';
 import { formatCredits, MAX_NANO } from '../lib/money.ts';
 import { likelyInput } from '../metering/bounds.ts';
 import { encodeReceipt } from '../metering/receipt.ts';
-import { withUnreported } from '../metering/requests/asks.ts';
-import { withDrawn } from '../metering/requests/painter.ts';
 import type { Logger } from '../observe/log.ts';
 import type { Relay } from './6-relay.ts';
+import { billed, type Metering } from './billed.ts';
 import { type Context, need } from './context.ts';
 import { endLimits } from './rate-limits.ts';
-import { mostCovered } from './slices.ts';
 
 /** A stream may end while its hold is being extended; its last bytes wait no longer than this for that answer. */
 const EXTENSION_MS = 500;
@@ -29,15 +26,7 @@ export interface SettleDeps {
   log: Logger;
 }
 
-/** What was used, and where the number comes from. An estimate never charges more than the hold. */
-export interface Metering {
-  usage: Usage;
-  source: 'provider' | 'estimated';
-  /** What the answer says that bears on the price beside its usage. */
-  terms?: Terms | undefined;
-  /** The answer says that it failed: it is charged all the same, and is none to repeat. */
-  failed?: true | undefined;
-}
+export type { Metering } from './billed.ts';
 
 /** Charges the request. Resolves with the ledger's answer, or `null` once the journal has the charge; never throws. */
 export async function settle(context: Context, deps: SettleDeps, metered: Metering): Promise<Result | null> {
@@ -77,36 +66,13 @@ export function charged(
   metered: Metering,
   held: bigint = need(context, 'held'),
 ): Metering {
-  const { asks, terms: asked } = need(context, 'request');
+  const { asks, terms } = need(context, 'request');
   const { price, painter } = need(context, 'model');
-  const reported = withUnreported(metered.usage, asks);
-  const drawn = withDrawn(reported, asks, price);
-  const usage = drawn ?? reported;
-  const terms = asked === undefined && painter === undefined ? metered.terms : { ...asked, ...metered.terms };
-  if (terms !== undefined && painter !== undefined) terms.painter = painter;
-  if (metered.source !== 'estimated' && drawn === null) return { ...metered, terms, usage };
-  const costOfPart = (part: Usage): bigint => costOf(context, deps, { ...metered, usage: part, terms });
-  return { ...metered, source: 'estimated', terms, usage: heldPart(usage, held, costOfPart) };
+  return billed(metered, { asks, terms, painter, price, held, creditsPerUsd: deps.creditsPerUsd });
 }
 
 function costOf(context: Context, { creditsPerUsd }: SettleDeps, { usage, terms }: Metering): bigint {
   return charge(usage, need(context, 'model').price, creditsPerUsd, terms);
-}
-
-/**
- * The part of an estimate that the hold pays for, so that the lines of the receipt add up to its charge: what is cut is output,
- * then what is no tokens, then input.
- */
-function heldPart(usage: Usage, held: bigint, costOf: (usage: Usage) => bigint): Usage {
-  if (costOf(usage) <= held) return usage;
-  const part = { ...usage };
-  const place = (unit: Unit): number => (isOutput(unit) ? 0 : isInput(unit) ? 2 : 1);
-  const units = Object.keys(usage) as Unit[];
-  for (const unit of units.sort((a, b) => place(a) - place(b))) {
-    if (costOf(part) <= held) break;
-    part[unit] = mostCovered(held, Math.floor(part[unit]!), (count) => costOf({ ...part, [unit]: count }));
-  }
-  return part;
 }
 
 /** Ends the hold without a charge: nothing was served. Never throws. */

@@ -24,6 +24,7 @@ import { decodeReceipt, encodeReceipt, type Policy } from '../../metering/receip
 import type { TokenCounter } from '../../metering/tokens/counter.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Provider } from '../../upstream/types.ts';
+import { billed } from '../billed.ts';
 import { fetchWhole } from './fetch.ts';
 import { type BackgroundHold, type BackgroundRow, type BackgroundRows, MOST_AGE_MS } from './rows.ts';
 
@@ -113,12 +114,14 @@ async function ended(
 ): Promise<boolean> {
   const used = await usedBy(deps, row, hold, answer);
   if (used === null) return end(deps, row, hold, { amount: null, usage: {}, source: 'provider', policy: null });
-  const usage: Usage = { ...row.facts.always, ...used.usage };
   const { price } = decodeReceipt(hold.frozen);
-  const rated = charge(usage, price, deps.creditsPerUsd, used.terms);
-  const most = used.source === 'estimated' ? hold.amount : MAX_NANO;
-  const amount = rated > most ? most : rated;
-  return end(deps, row, hold, { ...used, amount, usage, policy: null });
+  const { asks, terms: asked, painter } = row.facts;
+  const { creditsPerUsd } = deps;
+  const metering = billed(used, { asks, terms: asked, painter, price, held: hold.amount, creditsPerUsd });
+  const { usage, source, terms } = metering;
+  const rated = charge(usage, price, creditsPerUsd, terms);
+  const most = source === 'estimated' ? hold.amount : MAX_NANO;
+  return end(deps, row, hold, { usage, source, terms, amount: rated > most ? most : rated, policy: null });
 }
 
 async function usedBy(
@@ -150,7 +153,7 @@ interface Ending {
   amount: bigint | null;
   usage: Usage;
   source: 'provider' | 'estimated';
-  terms?: Terms;
+  terms?: Terms | undefined;
   policy: Policy | null;
 }
 

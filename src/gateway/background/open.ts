@@ -9,7 +9,6 @@ import { promptly } from '../../db/pool.ts';
 import type { LedgerWriter } from '../../ledger/writer.ts';
 import { describeError } from '../../lib/describe-error.ts';
 import { likelyInput } from '../../metering/bounds.ts';
-import { withUnreported } from '../../metering/requests/asks.ts';
 import type { Logger } from '../../observe/log.ts';
 import { responseHeaders } from '../../upstream/headers.ts';
 import type { Provider } from '../../upstream/types.ts';
@@ -130,6 +129,7 @@ export async function closeBackground(context: Context, { background, log }: Bac
 function factsOf(context: Context): BackgroundFacts {
   const request = need(context, 'request');
   const { attempts, clampedTo } = context;
-  const likely = likelyInput(request, need(context, 'model'));
-  return { likely, always: withUnreported({}, request.asks), clampedTo, attempts };
+  const model = need(context, 'model');
+  const { asks, terms } = request;
+  return { likely: likelyInput(request, model), asks, terms, painter: model.painter, clampedTo, attempts };
 }

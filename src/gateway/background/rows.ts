@@ -3,19 +3,23 @@
  * is its own job: whoever claims it moves its `due_at` on, so that what a process that died had claimed is due again a minute later.
  */
 import type { Pool } from 'pg';
+import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
 import { transaction } from '../../db/pool.ts';
 import { ON_ORPHAN, type OnOrphan } from '../../ledger/outcomes.ts';
 import { endedHold, readRequest } from '../../ledger/requests.ts';
 import type { Uuid } from '../../lib/ids.ts';
 import type { AttemptFacts } from '../../metering/receipt.ts';
+import type { Asks } from '../../metering/requests/asks.ts';
 
 /** What a charge and its receipt need beside the hold. */
 export interface BackgroundFacts {
   /** What the request likely used, should nobody say. */
   likely: Usage;
-  /** What it used for certain, and a provider does not report. */
-  always: Usage;
+  /** What bears on its charge, as of any request (../billed.ts). */
+  asks: Asks;
+  terms?: Terms | undefined;
+  painter?: Terms['painter'];
   clampedTo: number | null;
   attempts: readonly AttemptFacts[];
 }
