@@ -21,7 +21,7 @@ const UNTRACKED = 'it names what the provider has stored, and this gateway does 
 const HARMLESS = new Set(['call_id', 'caller_id', 'tool_call_id']);
 const NAMES_STORED = /_ids?$|^cached_content$/;
 /** Parts of answers that are noted for their account. */
-const NOTED = new Set(['container_id', 'approval_request_id']);
+const NOTED = new Set(['container', 'container_id', 'approval_request_id']);
 /** What clients describe in words of their own: there `file_id` is the name of a parameter. */
 const OPAQUE = new Set([
   ...['parameters', 'output_schema', 'input_schema', 'schema', 'arguments', 'headers', 'metadata', 'encrypted_content'],
@@ -47,7 +47,7 @@ export function storedIdsOf(json: Json): readonly StoredId[] {
     for (const [at, item] of items.entries()) readItem(item, `${field}[${at}]`, found);
   }
   const tools = Array.isArray(json.tools) ? json.tools : [];
-  for (const [at, tool] of tools.entries()) readTool(tool, `tools[${at}]`, found);
+  for (const [at, tool] of tools.entries()) walk(tool, `tools[${at}]`, 0, found);
   if (found.length > MOST_IDS) throw invalid('input', `names more than ${MOST_IDS} stored things`);
   return found;
 }
@@ -93,14 +93,6 @@ function carriesItself(item: Json): boolean {
   return (CONTENT_OF.get(item.type ?? 'message') ?? []).some((field) => (item[field] ?? '') !== '');
 }
 
-/** A container is named by its id, or described; a voice and a skill likewise. */
-function readTool(tool: unknown, param: string, found: StoredId[]): void {
-  if (isObject(tool) && isNamed(tool.container)) {
-    found.push({ id: tool.container, param: `${param}.container`, kind: 'item' });
-  }
-  walk(tool, param, 0, found);
-}
-
 function isNamed(id: unknown): id is string {
   return typeof id === 'string' && id !== '';
 }
@@ -118,7 +110,9 @@ function walk(value: unknown, param: string, depth: number, found: StoredId[] | 
   for (const key in value) {
     if (OPAQUE.has(key)) continue;
     const held = value[key];
-    if (NAMES_STORED.test(key) && !HARMLESS.has(key)) readNamed(key, held, `${param}.${key}`, found);
+    // A container is named by its id, or described; wherever a tool stands, also among the items of the input.
+    const names = key === 'container' ? isNamed(held) : NAMES_STORED.test(key) && !HARMLESS.has(key);
+    if (names) readNamed(key, held, `${param}.${key}`, found);
     else if (typeof held === 'object' && held !== null) walk(held, `${param}.${key}`, depth + 1, found);
   }
 }

@@ -101,6 +101,8 @@ describe('what an account may name of its own answers', () => {
     expect(idsOf(tool({ type: 'code_interpreter', container: 'cntr_1' }))).toEqual([
       ['cntr_1', 'tools[0].container', 'item'],
     ]);
+    const brought = { type: 'additional_tools', tools: [{ type: 'code_interpreter', container: 'cntr_1' }] };
+    expect(idsOf(item(brought))).toEqual([['cntr_1', 'input[0].tools[0].container', 'item']]);
     expect(
       idsOf(tool({ type: 'shell', environment: { type: 'container_reference', container_id: 'cntr_1' } })),
     ).toEqual([['cntr_1', 'tools[0].environment.container_id', 'item']]);
