@@ -1,7 +1,10 @@
-/** The upstream of the streams soak: it sends each stream's frames at the pace that its request asks for. */
+/**
+ * The upstream of the streams soak: it sends each stream's frames at the pace that its request asks for; it hears sounds, of which it
+ * keeps nothing, and has one large picture to answer with.
+ */
 import { createServer, type ServerResponse } from 'node:http';
 import { listen, serveParent } from '../bench/child.ts';
-import { frameOf, framesIn, type Wanted, wantedOf } from './streams-wire.ts';
+import { frameOf, framesIn, LARGE, type Wanted, wantedOf } from './streams-wire.ts';
 
 /** Of those that a client or gateway broke off. */
 let broken = 0;
@@ -26,7 +29,14 @@ function send(response: ServerResponse, wanted: Wanted): void {
   tick();
 }
 
+const PICTURE = JSON.stringify({ created: 1, data: [{ b64_json: 'A'.repeat(LARGE.pictureBytes) }] });
+
 const server = createServer((request, response) => {
+  if (!request.url!.endsWith('/chat/completions')) {
+    const answer = request.url!.endsWith('/images/generations') ? PICTURE : '{"text":"Long."}';
+    request.resume().on('end', () => response.writeHead(200, { 'content-type': 'application/json' }).end(answer));
+    return;
+  }
   const body: Buffer[] = [];
   request.on('data', (chunk: Buffer) => body.push(chunk));
   request.on('end', () => send(response, wantedOf(Buffer.concat(body).toString())));

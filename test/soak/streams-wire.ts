@@ -1,5 +1,5 @@
 /** What a stream of the soak is asked for and answers, byte for byte: both ends make the same frames from its number. */
-import { MODEL } from '../bench/workload.ts';
+import { CATALOG as BENCH, MODEL } from '../bench/workload.ts';
 
 export interface Wanted {
   /** The number of the stream: each frame bears it, so that a frame of another stream shows. */
@@ -37,3 +37,16 @@ export function frameOf({ id, frames }: Wanted, index: number): string {
 }
 
 export const framesIn = ({ frames }: Wanted): number => frames + 2;
+
+/** What passes beside the streams: a sound of 25 MB that is sent, and a picture of 10 MB that is answered. */
+export const LARGE = { hears: 'heard', draws: 'drawn', soundSeconds: 819, pictureBytes: 10 * 1024 * 1024 };
+/** In nano-credits, each. */
+export const SOUND_NANO = 819_000_000n;
+export const PICTURE_NANO = 1_000_000_000n;
+
+export const CATALOG = BENCH.replace(
+  'plans:',
+  `  ${LARGE.hears}: { routes: [{ provider: mock, model: ${LARGE.hears} }], price: { second_input: 0.000001 } }
+  ${LARGE.draws}: { routes: [{ provider: mock, model: ${LARGE.draws} }], price: { image: 0.001 } }
+plans:`,
+).replace(`models: ["${MODEL}"]`, 'models: ["*"]');

@@ -1,7 +1,8 @@
 /**
  * Many streams through one gateway process, beside the bare proxy of the benchmark: a thousand open ones, each frame of which must
  * come intact and in order, for the memory that they take; then a hundred quick ones, for the time that the gateway adds to their
- * first byte and to the gaps between their frames. About a minute and a half. `npm run soak:streams`; with numbers behind it, so
+ * first byte and to the gaps between their frames; then the same hundred while sounds of 25 MB and pictures of 10 MB pass beside them.
+ * About two minutes. `npm run soak:streams`; with numbers behind it, so
  * many slow streams for so many seconds, and so many rounds of quick ones. Memory is read from Linux's /proc.
  */
 import { readFileSync } from 'node:fs';
@@ -10,9 +11,10 @@ import { type Database, endAll, makeFolder, openDatabase, settingsOf } from '../
 import { Child } from '../bench/processes.ts';
 import { seedAccounts } from '../bench/seed.ts';
 import { median, quantile } from '../bench/statistics.ts';
-import { CATALOG, INPUT_NANO, OUTPUT_NANO } from '../bench/workload.ts';
+import { INPUT_NANO, OUTPUT_NANO } from '../bench/workload.ts';
 import { type Plan, runStreams, type Seen } from './streams-client.ts';
-import { INPUT_TOKENS } from './streams-wire.ts';
+import type { LargeSeen } from './streams-large.ts';
+import { CATALOG, INPUT_TOKENS, PICTURE_NANO, SOUND_NANO } from './streams-wire.ts';
 
 const [STREAMS, SECONDS, ROUNDS] = [1_000, 20, 3].map((usual, i) => Number(process.argv[2 + i] ?? usual)) as [
   number,
@@ -23,6 +25,8 @@ const ACCOUNTS = 20;
 const SLOW = { everyMs: 200, apartMs: 4 };
 const QUICK = { streams: 100, everyMs: 20, frames: 150, apartMs: 10 };
 const AIM_MB = 80;
+/** One sound and one picture at a time: what is in memory of both is pieces, and what of pieces is not collected yet. */
+const MOST_LARGE_MB = 120;
 const SAMPLE_MS = 500;
 
 type Rates = Record<'first byte p50' | 'first byte p99' | 'gap p50' | 'gap p99', number>;
@@ -52,24 +56,30 @@ function judge(name: string, seen: Seen, plan: Plan): void {
 }
 
 /** What is charged for all streams so far is what the upstream reported. */
-async function judgeCharges(database: Database, plans: readonly Plan[]): Promise<void> {
+async function judgeCharges(database: Database, plans: readonly Plan[], large: LargeSeen): Promise<void> {
   const { rows } = await database.pool.query<{ charged: string }>(
     'SELECT coalesce(-sum(amount), 0) AS charged FROM entries WHERE kind = 2',
   );
   const cost = ({ streams, frames }: Plan): bigint =>
     BigInt(streams) * (BigInt(INPUT_TOKENS) * INPUT_NANO + BigInt(frames) * OUTPUT_NANO);
-  const served = plans.reduce((sum, plan) => sum + cost(plan), 0n);
+  const beside = BigInt(large.sounds) * SOUND_NANO + BigInt(large.pictures) * PICTURE_NANO;
+  const served = plans.reduce((sum, plan) => sum + cost(plan), beside);
   if (BigInt(rows[0]!.charged) !== served) fail(`${rows[0]!.charged} nano-credits are charged, ${served} were served`);
+}
+
+/** The memory of a process while something goes on, in MB. */
+async function sampled<T>({ pid }: Child, work: Promise<T>): Promise<[T, number[]]> {
+  const samples = [memoryOf(pid)];
+  const sampling = setInterval(() => samples.push(memoryOf(pid)), SAMPLE_MS);
+  const result = await work;
+  clearInterval(sampling);
+  return [result, samples];
 }
 
 /** Opens the slow streams; the memory of the gateway before, and the most while they were open. */
 async function slowStreams(gateway: Child, plan: Plan): Promise<void> {
   const before = memoryOf(gateway.pid);
-  const open = runStreams(plan);
-  const samples: number[] = [];
-  const sampling = setInterval(() => samples.push(memoryOf(gateway.pid)), SAMPLE_MS);
-  const seen = await open;
-  clearInterval(sampling);
+  const [seen, samples] = await sampled(gateway, runStreams(plan));
   judge('slow streams', seen, plan);
   if (seen.mostOpen < plan.streams)
     fail(`no more than ${seen.mostOpen} streams were open at once: the machine is too busy`);
@@ -120,6 +130,26 @@ async function quickStreams(ports: Record<string, number>, keys: string[]): Prom
   return metered;
 }
 
+/** The quick streams while large bodies pass: the gaps of the frames, and the memory of the gateway. */
+async function besideLarge(gateway: Child, port: number, keys: string[]): Promise<[Plan, LargeSeen]> {
+  const { child } = await Child.start('../soak/streams-large.ts', [String(port), keys[0]!]);
+  children.push(child);
+  const plan = { port, keys, ...QUICK };
+  const seconds = (QUICK.frames * QUICK.everyMs) / 1_000;
+  const before = memoryOf(gateway.pid);
+  const both = Promise.all([runStreams(plan), child.ask<LargeSeen>({ seconds }, 120_000)]);
+  const [[seen, large], samples] = await sampled(gateway, both);
+  judge('beside large bodies', seen, plan);
+  for (const fault of large.faults) fail(fault);
+  const grown = Math.max(...samples) - before;
+  console.table({ 'beside large bodies': rounded(ratesOf([seen])) });
+  say(
+    `${large.sounds} sounds of 25 MB and ${large.pictures} pictures of 10 MB passed; ${grown.toFixed(0)} MB more memory`,
+  );
+  if (grown > MOST_LARGE_MB) fail('what is large takes more memory than it may');
+  return [plan, large];
+}
+
 const BARE = 'bare Fastify + undici';
 const TOLLGATE = 'Tollgate';
 
@@ -148,7 +178,8 @@ try {
   const slow = { port: gateway.port, keys, ...SLOW, streams: STREAMS, frames: (SECONDS * 1_000) / SLOW.everyMs };
   await slowStreams(gateway.child, slow);
   const quick = await quickStreams(ports, keys);
-  await judgeCharges(database, [{ ...warmUp, port: gateway.port }, slow, ...quick]);
+  const [beside, large] = await besideLarge(gateway.child, gateway.port, keys);
+  await judgeCharges(database, [{ ...warmUp, port: gateway.port }, slow, ...quick, beside], large);
   const { broken } = await upstream.child.ask<{ broken: number }>({}, 5_000);
   if (broken > 0) fail(`${broken} streams were broken off at the upstream`);
 } finally {
