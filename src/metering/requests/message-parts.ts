@@ -116,9 +116,10 @@ function lengthOf(data: unknown): number {
 }
 
 /**
- * The JSON parser of Node 26 takes a key that begins with an escape ("\u0074ype") for a lone backslash, once it has
- * parsed an object that has such a key in the same place. No message has that key of its own.
+ * The JSON parser of Node 26 takes a key that is spelled with an escape ("\u0074ype", "typ\u0065") for what stands before the escape
+ * and a backslash, once it has parsed an object that has such a key in the same place. No message has a key like that of its own.
  */
 export function isMisread(object: Json): boolean {
-  return '\\' in object;
+  for (const key in object) if (key.includes('\\')) return true;
+  return false;
 }

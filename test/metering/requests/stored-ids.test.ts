@@ -89,6 +89,21 @@ describe('what names something stored that nobody tracks', () => {
   });
 });
 
+describe('a name that Node 26 misreads, because an escape is in it', () => {
+  const named = (key: string) =>
+    `{"input":[{"type":"message","role":"user","content":[{"type":"input_file","${key}":"file-1"}]}]}`;
+
+  it.each([
+    ['at its beginning', '\\\\', '\\u0066ile_id'],
+    ['in its middle', 'file_i\\\\', 'file_i\\u0064'],
+  ])('%s', (_, primes, key) => {
+    // What primes the fault: an object that has the misread key in the same place.
+    for (let i = 0; i < 3; i++)
+      expect(refusedParam(() => storedIdsOf(JSON.parse(named(primes)) as Json))).toBe('input[0].content[0]');
+    expect(refusedParam(() => storedIdsOf(JSON.parse(named(key)) as Json))).toMatch(/^input\[0\]\.content\[0\]/);
+  });
+});
+
 describe('what an account may name of its own answers', () => {
   const idsOf = (json: Json) => storedIdsOf(json).map(({ id, param, kind }) => [id, param, kind]);
 
