@@ -53,25 +53,29 @@ it.runIf(process.platform === 'linux')(
   async () => {
     const account = await createTestAccount(world, '1000');
     const sound = wav(SECONDS);
-    world.upstream.script(held(answer({ text: 'Long.' })));
-    const before = megabytes('VmRSS');
-    // The peak from now on.
-    writeFileSync(proc('clear_refs'), '5');
-    const sent = Array.from({ length: UPLOADS }, () => {
+    const send = () => {
       const body = new FormData();
       body.append('file', new Blob([sound]), 'long.wav');
       body.append('model', 'whisper-1');
       const headers = { authorization: `Bearer ${account.key}` };
       return fetch(`${gateway.url}/v1/audio/transcriptions`, { method: 'POST', headers, body });
-    });
-    await world.upstream.arrived(UPLOADS);
+    };
+    // The first one brings what a process takes of memory for any: that is not meant here.
+    world.upstream.script(answer({ text: 'Long.' }));
+    await (await send()).text();
+    world.upstream.script(held(answer({ text: 'Long.' })));
+    const before = megabytes('VmRSS');
+    // The peak from now on.
+    writeFileSync(proc('clear_refs'), '5');
+    const sent = Array.from({ length: UPLOADS }, send);
+    await world.upstream.arrived(1 + UPLOADS);
     expect(spooled()).toBe(UPLOADS);
     world.upstream.release();
     for (const response of await Promise.all(sent)) expect(response.headers.get('x-tollgate-charged')).toBe('81.9');
     expect(world.upstream.requests.every(({ body }) => body.includes(sound))).toBe(true);
     expect(megabytes('VmHWM') - before).toBeLessThan(MOST_GROWTH_MB);
     await eventually(() => spooled() === 0, 'their files are gone');
-    expect(await chargedTo(world, account.account)).toBe(BigInt(UPLOADS) * 81_900_000_000n);
+    expect(await chargedTo(world, account.account)).toBe(BigInt(1 + UPLOADS) * 81_900_000_000n);
     await expectSettled(world);
   },
 );
