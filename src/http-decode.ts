@@ -5,10 +5,9 @@
  */
 import { Readable } from 'node:stream';
 import zlib from 'node:zlib';
-import type { FastifyInstance } from 'fastify';
 import { TollgateError } from './errors.ts';
 
-/** Of what authenticates before it reads a body; so no webhook, whose very bytes are signed. */
+/** What authenticates before it reads a body; so no webhook, whose very bytes are signed. */
 const PLANES = /^\/(?:v1|account\/v1|admin\/v1)\//;
 /** More than one is unheard of; each of many could blow up what the one before it left. */
 const MOST_CODINGS = 2;
@@ -31,20 +30,9 @@ const DECODERS: Readonly<Record<Coding, () => Decoder>> = {
     }),
 };
 
-/** Makes a server take compressed bodies, each step of which inflates to `maxBytes` at most. */
-export function decodeBodies(app: FastifyInstance, maxBytes: number): void {
-  app.addHook('preParsing', (request, _reply, payload, done) => {
-    const header = request.headers['content-encoding'];
-    if (header === undefined || !PLANES.test(request.raw.url!)) {
-      done(null, payload);
-      return;
-    }
-    try {
-      done(null, decodedBody(payload as Readable, header, request.headers['content-length'], maxBytes));
-    } catch (error) {
-      done(error as TollgateError);
-    }
-  });
+/** Whether a compressed body is taken at that URL. */
+export function takesEncoded(url: string): boolean {
+  return PLANES.test(url);
 }
 
 /**

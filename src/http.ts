@@ -1,10 +1,11 @@
 /** The HTTP server all planes share: limits, ids, and errors in OpenAI's form, also where Node itself would answer. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import { presentedKey } from './accounts/authenticate.ts';
 import { type ErrorCode, TollgateError } from './errors.ts';
-import { decodeBodies } from './http-decode.ts';
+import { decodedBody, takesEncoded } from './http-decode.ts';
 import type { Clock } from './lib/clock.ts';
 import { publicUuid, uuidv7 } from './lib/ids.ts';
 import { siteOf } from './lib/networks.ts';
@@ -69,9 +70,13 @@ export function createHttp(options: HttpOptions): FastifyInstance {
       connectionsCheckingInterval: Math.min(5_000, Math.max(250, options.headersTimeoutMs / 4)),
     },
   });
-  // Of what nobody serves no body is read, nor inflated: nobody has shown a key for it.
-  app.addHook('preParsing', (request, _reply, _payload, done) => done(request.is404 ? unknownUrl(request) : null));
-  decodeBodies(app, options.maxBodyBytes);
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    const { 'content-encoding': encoding, 'content-length': length } = request.headers;
+    // Of what nobody serves no body is read, nor inflated: nobody has shown a key for it.
+    if (request.is404) done(unknownUrl(request));
+    else if (encoding === undefined || !takesEncoded(request.raw.url!)) done();
+    else done(null, decodedBody(payload as Readable, encoding, length, options.maxBodyBytes));
+  });
   // Before the handler, which may answer at once.
   app.server.prependListener('request', (_, response) => cutStalled(response, options.stallMs ?? STALL_MS));
   app.setErrorHandler((thrown, request, reply) => {

@@ -37,7 +37,10 @@ export async function registerGateway(app: FastifyInstance, deps: GatewayDeps): 
   app.decorateRequest('principal', null);
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers();
-    scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+    // Fastify remembers the parser of a type that it knows by name; the type of any other it takes apart each time.
+    scope.addContentTypeParser(['application/json', '*'], { parseAs: 'buffer' }, (_request, body, done) =>
+      done(null, body),
+    );
     scope.addContentTypeParser(/^multipart\/form-data/i, async (request: FastifyRequest, payload: IncomingMessage) =>
       sentForm(request, payload, deps),
     );
