@@ -49,8 +49,7 @@ export class FrameSplitter {
       start = this.#finishCarried(chunk, onFrame);
       if (start < 0) return;
     }
-    // Nearly all streams end lines with LF alone: then the native search finds the blank line in one go.
-    const find = chunk.includes(CR) ? endOfFrame : endOfLfFrame;
+    const find = frameFinder(chunk);
     for (;;) {
       const end = find(chunk, start);
       if (end < 0) break;
@@ -99,6 +98,12 @@ export class FrameSplitter {
     this.#carriedBytes = 0;
     this.#tail = Buffer.alloc(0);
   }
+}
+
+/** Finds where the frame ends that begins at `start` of those bytes: after its blank line; −1 when that has not come. */
+export function frameFinder(bytes: Buffer): (bytes: Buffer, start: number) => number {
+  // Nearly all streams end lines with LF alone: then the native search finds the blank line in one go.
+  return bytes.includes(CR) ? endOfFrame : endOfLfFrame;
 }
 
 const BLANK_LF = Buffer.from('\n\n');

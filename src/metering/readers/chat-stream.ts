@@ -7,9 +7,11 @@
  */
 import type { Terms } from '../../catalog/price.ts';
 import type { Usage } from '../../catalog/units.ts';
+import { ByteLog } from '../../lib/bytes.ts';
 import type { Json } from '../../lib/json.ts';
-import { FrameSplitter, frameData } from '../../lib/sse.ts';
+import { frameData, frameFinder } from '../../lib/sse.ts';
 import { besideIn, termsIn, usageIn } from './chat-usage.ts';
+import { FrameTemplate } from './frame-template.ts';
 import { frameObject, isDone, parseObject } from './frames.ts';
 import { GeneratedText, generatedIn, soundsIn } from './generated.ts';
 import type { FrameKind, Reported, StreamReader } from './types.ts';
@@ -20,7 +22,7 @@ const FINISH = Buffer.from('"finish_reason"');
 const CR = 0x0d;
 
 /** Content kept as it came, until it is folded into text. */
-const KEPT_BYTES = 64 * 1024;
+const KEPT_BYTES = 8 * 1024;
 const MOST_CHOICES = 128;
 
 /**
@@ -34,10 +36,12 @@ export class ChatStreamReader implements StreamReader {
   #foldedTerms: Terms = {};
   #beside: Usage = {};
   #finished = false;
-  /** Whole content frames, one or several a buffer. */
-  #kept: Buffer[] = [];
-  #keptBytes = 0;
+  /** Whole content frames. */
+  readonly #kept = new ByteLog();
   readonly #text = new GeneratedText();
+  /** Of the last frame that was parsed, and what it said of the terms: most that follow are like it. */
+  #template: FrameTemplate | null = null;
+  #templateTerms: Terms | null = null;
   readonly #sounds = new Set<string>();
 
   /** Whether the last content says why it ended: then the stream may end without `[DONE]` and still be whole. */
@@ -119,29 +123,45 @@ export class ChatStreamReader implements StreamReader {
   #keep(frames: Buffer): 'content' {
     const finish = frames.lastIndexOf(FINISH);
     if (finish >= 0) this.#finished = valueByte(frames, finish + FINISH.length) !== NULL;
-    this.#kept.push(frames);
-    this.#keptBytes += frames.length;
-    if (this.#keptBytes > KEPT_BYTES) this.#fold();
+    if (this.#kept.length + frames.length > KEPT_BYTES) this.#fold();
+    if (frames.length > KEPT_BYTES) this.#countAll(frames);
+    else this.#kept.append(frames);
     return 'content';
   }
 
   #fold(): void {
-    for (const bytes of this.#kept) {
-      const splitter = new FrameSplitter(Number.POSITIVE_INFINITY);
-      splitter.push(bytes, (frame) => this.#count(frame));
-      this.#count(splitter.rest());
+    if (this.#kept.length > 0) this.#countAll(this.#kept.take());
+  }
+
+  #countAll(frames: Buffer): void {
+    const find = frameFinder(frames);
+    for (let start = 0; start < frames.length; ) {
+      const text = this.#template?.read(frames, start) ?? null;
+      if (text !== null) {
+        this.#text.add(text);
+        this.#foldedTerms = this.#templateTerms ?? this.#foldedTerms;
+        start = this.#template!.end;
+      } else {
+        const end = find(frames, start);
+        const next = end < 0 ? frames.length : end;
+        this.#count(frames.subarray(start, next));
+        start = next;
+      }
     }
-    this.#kept = [];
-    this.#keptBytes = 0;
   }
 
   #count(frame: Buffer): void {
     const json = frameObject(frame, 'sse');
     if (json === null) return;
-    for (const text of generatedIn(json)) this.#text.add(text);
+    const texts = generatedIn(json);
+    const sounds = soundsIn(json, 'delta');
+    const terms = termsIn(json);
+    for (const text of texts) this.#text.add(text);
     // As many as there may be choices.
-    if (this.#sounds.size < MOST_CHOICES) for (const id of soundsIn(json, 'delta')) this.#sounds.add(id);
-    this.#foldedTerms = termsIn(json) ?? this.#foldedTerms;
+    if (this.#sounds.size < MOST_CHOICES) for (const id of sounds) this.#sounds.add(id);
+    this.#foldedTerms = terms ?? this.#foldedTerms;
+    this.#template = texts.length === 1 && sounds.length === 0 ? FrameTemplate.of(frame, texts[0]!) : null;
+    this.#templateTerms = terms;
   }
 }
 
