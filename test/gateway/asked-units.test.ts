@@ -2,6 +2,7 @@
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   client,
   closeWorld,
@@ -9,9 +10,9 @@ import {
   createWorld,
   eventually,
   expectSettled,
-  get,
   post,
   readLog,
+  receiptOf,
   startGateway,
   type TestGateway,
   type World,
@@ -35,20 +36,14 @@ afterAll(async () => {
 });
 afterEach(() => expectSettled(world));
 
-interface Receipt {
-  held: string;
-  charged: string;
-  lines: { unit: string; quantity: number; credits: string }[];
-}
-
 /** Asks with the real client; resolves with the receipt. */
-async function receiptOf(request: { model: string; stream?: boolean } & Record<string, unknown>): Promise<Receipt> {
+async function receiptFor(request: { model: string; stream?: boolean } & Record<string, unknown>): Promise<Receipt> {
   const account = await createTestAccount(world, '5000');
   const { data, response } = await client(gateway, account)
     .chat.completions.create({ messages, ...request })
     .withResponse();
   if (request.stream) for await (const _ of data as unknown as AsyncIterable<unknown>);
-  return (await get(gateway, account.key, `/account/v1/requests/${response.headers.get('x-request-id')}`)) as never;
+  return receiptOf(gateway, account.key, response.headers.get('x-request-id'));
 }
 
 describe.each([false, true])('a search of the web, streamed: %s', (stream) => {
@@ -56,7 +51,7 @@ describe.each([false, true])('a search of the web, streamed: %s', (stream) => {
 
   it('is held for as often as it may be made, and charged once where the answer does not report it', async () => {
     world.upstream.script(chat());
-    const { held, charged, lines } = await receiptOf(searching);
+    const { held, charged, lines } = await receiptFor(searching);
     // The whole window, as the model does not state one; 1,000 tokens of output; 30 searches at 10 credits.
     expect(held).toBe('2302');
     expect(charged).toBe('10.018');
@@ -66,12 +61,12 @@ describe.each([false, true])('a search of the web, streamed: %s', (stream) => {
   it('is charged as often as the answer reports it', async () => {
     const reported = { server_tool_use_details: { web_search_requests: 3 } };
     world.upstream.script(chat({ usage: usage(12, 3, reported) }));
-    expect((await receiptOf(searching)).charged).toBe('30.018');
+    expect((await receiptFor(searching)).charged).toBe('30.018');
   });
 
   it('is not charged where it was not asked for', async () => {
     world.upstream.script(chat());
-    expect((await receiptOf({ model: 'tiered', stream })).charged).toBe('0.018');
+    expect((await receiptFor({ model: 'tiered', stream })).charged).toBe('0.018');
   });
 });
 
@@ -92,7 +87,7 @@ it.each([
 it('a tier that has a price is served, and held for at the plain one, which may answer it', async () => {
   world.upstream.script(chat());
   const [cheap, plain] = [{ service_tier: 'flex' }, { service_tier: 'default' }];
-  const receipts = await Promise.all([cheap, plain].map((tier) => receiptOf({ model: 'tiered', ...tier })));
+  const receipts = await Promise.all([cheap, plain].map((tier) => receiptFor({ model: 'tiered', ...tier })));
   const bytes = (tier: object): number => Buffer.byteLength(JSON.stringify({ messages, model: 'tiered', ...tier }));
   expect(receipts.map(({ held }) => held)).toEqual([cheap, plain].map((tier) => String(2 + bytes(tier) / 1000)));
 });
@@ -100,7 +95,7 @@ it('a tier that has a price is served, and held for at the plain one, which may 
 it('a stream whose output is not all shown is held for as a whole, not by slices', async () => {
   world.upstream.script(chat());
   const drafted = { prediction: { type: 'content', content: 'Hello' } };
-  const streams = [{}, drafted].map((more) => receiptOf({ model: 'long', stream: true, ...more }));
+  const streams = [{}, drafted].map((more) => receiptFor({ model: 'long', stream: true, ...more }));
   const [shown, hidden] = (await Promise.all(streams)).map(({ held }) => Number(held));
   expect(shown).toBeLessThan(3);
   expect(hidden).toBeGreaterThan(200);
@@ -108,7 +103,7 @@ it('a stream whose output is not all shown is held for as a whole, not by slices
 
 it('what a provider reports beyond every limit is booked in full, and said in the log', async () => {
   world.upstream.script(chat({ usage: usage(12, 5_000) }));
-  const { held, charged } = await receiptOf({ model: 'strict', max_tokens: 10 });
+  const { held, charged } = await receiptFor({ model: 'strict', max_tokens: 10 });
   expect(charged).toBe('10.012');
   expect(Number(held)).toBeLessThan(0.2);
   await eventually(() => readLog(logged).includes('a charge exceeds its hold'), 'it is logged');

@@ -1,14 +1,13 @@
 /** The older completions, by the official client: charged exactly, bounded by every prompt and draft, ended well. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   client,
   closeWorld,
   createTestAccount,
   createWorld,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestGateway,
   type World,
@@ -30,8 +29,7 @@ let world: World;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  world = await createWorld();
-  writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
+  world = await createWorld({}, '', CATALOG);
   gateway = await startGateway(world);
 });
 afterAll(async () => {
@@ -65,24 +63,15 @@ const streamed: Script = (exchange) => {
   return events([...chunks, ...end, '[DONE]'])(exchange);
 };
 
-interface Receipt {
-  endpoint: string;
-  held: string;
-  charged: string;
-  usage_source: string;
-  lines: { unit: string; quantity: number }[];
-}
-
-async function receiptOf(key: string, response: Response): Promise<Receipt> {
-  return (await get(gateway, key, `/account/v1/requests/${response.headers.get('x-request-id')}`)) as never;
-}
-
 /** Asks with the real client; resolves with the receipt, and the body as the provider got it. */
 async function ask(request: object, credits = '5000'): Promise<{ receipt: Receipt; sent: string }> {
   const account = await createTestAccount(world, credits);
   const body = { model: 'instruct', prompt: 'def fib(n):', ...request };
   const { response } = await client(gateway, account).completions.create(body).withResponse();
-  return { receipt: await receiptOf(account.key, response), sent: world.upstream.requests.at(-1)!.body.toString() };
+  return {
+    receipt: await receiptOf(gateway, account.key, response.headers.get('x-request-id')),
+    sent: world.upstream.requests.at(-1)!.body.toString(),
+  };
 }
 
 it('charges what the provider reports, and sends the body on as it came but for its model', async () => {
@@ -102,7 +91,7 @@ it('charges a stream by the usage that it asked for itself, and takes that out a
   const seen = [];
   for await (const chunk of data) seen.push(chunk);
   expect(seen.map(({ choices }) => choices[0]?.text)).toEqual([' +', ' fib', '']);
-  expect((await receiptOf(account.key, response)).charged).toBe('0.013');
+  expect((await receiptOf(gateway, account.key, response.headers.get('x-request-id'))).charged).toBe('0.013');
 });
 
 describe('what is held for', () => {

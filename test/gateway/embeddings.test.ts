@@ -1,14 +1,13 @@
 /** Embeddings and moderations, by the official client: their input is charged, or nothing is, and nothing else is held for. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   client,
   closeWorld,
   createTestAccount,
   createWorld,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestGateway,
   type World,
@@ -33,8 +32,7 @@ let world: World;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  world = await createWorld();
-  writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
+  world = await createWorld({}, '', CATALOG);
   gateway = await startGateway(world);
 });
 afterAll(async () => {
@@ -43,14 +41,6 @@ afterAll(async () => {
 });
 afterEach(() => expectSettled(world));
 
-interface Receipt {
-  endpoint: string;
-  held: string;
-  charged: string;
-  usage_source: string;
-  lines: { unit: string; quantity: number }[];
-}
-
 /** Asks with the real client; resolves with its answer, the receipt, and the body as the provider got it. */
 async function ask<T>(
   call: (openai: ReturnType<typeof client>) => { withResponse(): Promise<{ data: T; response: Response }> },
@@ -58,8 +48,7 @@ async function ask<T>(
 ): Promise<{ data: T; receipt: Receipt; sent: string }> {
   const account = await createTestAccount(world, '1000', plan);
   const { data, response } = await call(client(gateway, account)).withResponse();
-  const path = `/account/v1/requests/${response.headers.get('x-request-id')}`;
-  const receipt = (await get(gateway, account.key, path)) as never;
+  const receipt = await receiptOf(gateway, account.key, response.headers.get('x-request-id'));
   return { data, receipt, sent: world.upstream.requests.at(-1)!.body.toString() };
 }
 

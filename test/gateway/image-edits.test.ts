@@ -1,13 +1,11 @@
 /** Pictures edited, sent in JSON: by their address or in the body, bounded by the most that they are to any model. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   closeWorld,
   createTestAccount,
   createWorld,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestGateway,
   type World,
@@ -26,8 +24,7 @@ let world: World;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  world = await createWorld();
-  writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
+  world = await createWorld({}, '', CATALOG);
   gateway = await startGateway(world);
 });
 afterAll(async () => {
@@ -60,11 +57,7 @@ describe('an edit in JSON', () => {
     return {
       json,
       status: response.status,
-      receipt: response.ok
-        ? ((await get(gateway, account.key, `/account/v1/requests/${response.headers.get('x-request-id')}`)) as {
-            held: string;
-          })
-        : null,
+      receipt: response.ok ? await receiptOf(gateway, account.key, response.headers.get('x-request-id')) : null,
     };
   };
   const image_url = 'https://example.com/cat.png';

@@ -1,6 +1,4 @@
 /** Pictures made and edited, by the official client: by the picture or by tokens, whole or streamed, small or of many megabytes. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import {
   chargedTo,
@@ -10,9 +8,8 @@ import {
   createWorld,
   eventually,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
-  type TestAccount,
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
@@ -36,8 +33,7 @@ let world: World;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  world = await createWorld();
-  writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
+  world = await createWorld({}, '', CATALOG);
   gateway = await startGateway(world);
 });
 afterAll(async () => {
@@ -46,25 +42,17 @@ afterAll(async () => {
 });
 afterEach(() => expectSettled(world));
 
-interface Receipt {
-  endpoint: string;
-  held: string;
-  charged: string;
-  usage_source: string;
-  lines: { unit: string; quantity: number }[];
-}
-
-async function receiptOf(account: TestAccount, response: Response): Promise<Receipt> {
-  return (await get(gateway, account.key, `/account/v1/requests/${response.headers.get('x-request-id')}`)) as never;
-}
-
 /** Asks for a picture with the real client; resolves with the answer, the receipt, and the body as the provider got it. */
 async function draw(request: object) {
   const account = await createTestAccount(world, '5000');
   const { data, response } = await client(gateway, account, 0)
     .images.generate({ prompt: 'A red circle', ...request, stream: false })
     .withResponse();
-  return { data, receipt: await receiptOf(account, response), sent: world.upstream.requests.at(-1)!.body.toString() };
+  return {
+    data,
+    receipt: await receiptOf(gateway, account.key, response.headers.get('x-request-id')),
+    sent: world.upstream.requests.at(-1)!.body.toString(),
+  };
 }
 
 const USAGE = {
@@ -214,7 +202,10 @@ describe('a stream', () => {
     expect(await chargedTo(world, account.account)).toBe(0n);
     world.upstream.release();
     expect((await frames.next()).value).toEqual(completed);
-    expect(await receiptOf(account, response)).toMatchObject({ charged: '2.734', usage_source: 'provider' });
+    expect(await receiptOf(gateway, account.key, response.headers.get('x-request-id'))).toMatchObject({
+      charged: '2.734',
+      usage_source: 'provider',
+    });
     expect((await frames.next()).done).toBe(true);
   });
 
@@ -258,7 +249,10 @@ describe('an answer of many megabytes', () => {
       .images.generate({ model: 'gpt-image-1.5', prompt: 'x', n: 2 })
       .withResponse();
     expect(answer.data![0]!.b64_json === data[0]!.b64_json).toBe(true);
-    expect(await receiptOf(account, response)).toMatchObject({ charged: '2.734', usage_source: 'provider' });
+    expect(await receiptOf(gateway, account.key, response.headers.get('x-request-id'))).toMatchObject({
+      charged: '2.734',
+      usage_source: 'provider',
+    });
   });
 
   it('is charged by its pictures where each has a price', async () => {

@@ -7,7 +7,6 @@ import { meterBody, meterStream } from '../../src/gateway/meter.ts';
 import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { formatCredits, parseCredits } from '../../src/lib/money.ts';
 import { encodeReceipt } from '../../src/metering/receipt.ts';
-import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   chargedTo,
   client,
@@ -18,6 +17,7 @@ import {
   expectSettled,
   get,
   post,
+  receiptOf,
   startGateway,
   type TestAccount,
   type TestGateway,
@@ -96,7 +96,7 @@ describe('what was served is charged', () => {
     const response = await post(gateway, account.key, body('strict', { max_tokens: 100 }));
     await response.text();
     const id = response.headers.get('x-request-id');
-    const receipt = (await get(gateway, account.key, `/account/v1/requests/${id}`)) as unknown as Receipt;
+    const receipt = await receiptOf(gateway, account.key, id);
     expect(receipt).toMatchObject({
       usage_source: 'estimated',
       charged: formatCredits(await chargedTo(world, account.account)),

@@ -7,7 +7,7 @@ import {
   createTestAccount,
   createWorld,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestAccount,
   type TestGateway,
@@ -43,14 +43,6 @@ afterAll(async () => {
 });
 afterEach(() => expectSettled(world));
 
-interface Line {
-  unit: string;
-  quantity: number;
-  credits: string;
-  model?: string;
-  price_version?: number;
-}
-
 function asked(request: object): Promise<Response> {
   return fetch(`${gateway.url}/v1/responses`, {
     method: 'POST',
@@ -59,18 +51,13 @@ function asked(request: object): Promise<Response> {
   });
 }
 
-async function receiptOf(request: object, answer: ResponsesAnswer) {
+async function receiptFor(request: object, answer: ResponsesAnswer) {
   world.upstream.script(responses(answer));
   const answered = await asked(request);
   expect(answered.status).toBe(200);
   await answered.text();
   const id = answered.headers.get('x-request-id');
-  return (await get(gateway, account.key, `/account/v1/requests/${id}`)) as unknown as {
-    held: string;
-    charged: string;
-    usage_source: string;
-    lines: Line[];
-  };
+  return receiptOf(gateway, account.key, id);
 }
 
 const searched = { type: 'web_search_call', id: 'ws_1', status: 'completed', action: { type: 'search', query: 'x' } };
@@ -123,7 +110,7 @@ describe('a tool of the provider', () => {
     ['namespace', { name: 'n', description: '', tools: [{ type: 'function', name: 'f' }] }],
   ])('that the client runs is text: %s', async (type, more) => {
     const request = { model: 'plain', tools: [{ type, ...more }] };
-    const { held } = await receiptOf(request, {});
+    const { held } = await receiptFor(request, {});
     const bytes = JSON.stringify({ input: 'Say hello', ...request }).length;
     // A token a byte, 512 for how tools are called, and 1,000 of output.
     expect(Number(held)).toBeCloseTo((bytes + 512) * 0.001 + 2, 9);
@@ -134,13 +121,13 @@ describe('a tool of the provider', () => {
     [2, 30_000, 2],
     [20, 40_000, 20],
   ])('makes the context be read again: with max_tool_calls %s', async (max_tool_calls, tokens, searches) => {
-    const { held } = await receiptOf({ model: 'agent', tools: [{ type: 'web_search' }], max_tool_calls }, {});
+    const { held } = await receiptFor({ model: 'agent', tools: [{ type: 'web_search' }], max_tool_calls }, {});
     expect(Number(held)).toBeCloseTo(tokens * 0.001 + 2 + searches * 10, 9);
   });
 
   it('of the client, on a server of MCP, costs its tokens, and reads again', async () => {
     const tools = [{ type: 'mcp', server_label: 'x', server_url: 'https://mcp.example' }];
-    const { held, charged } = await receiptOf({ model: 'agent', tools }, { items: [{ type: 'mcp_call', id: 'm' }] });
+    const { held, charged } = await receiptFor({ model: 'agent', tools }, { items: [{ type: 'mcp_call', id: 'm' }] });
     expect([held, charged]).toEqual(['42', '0.018']);
   });
 
@@ -158,7 +145,7 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
   it('are charged as the provider counts them, beside the usage', async () => {
     const more = { tool_usage: { web_search: { num_requests: 2 } } };
     const request = { model: 'agent', stream, tools: [{ type: 'web_search' }] };
-    const { charged, lines } = await receiptOf(request, { items: [searched, searched, searched], more });
+    const { charged, lines } = await receiptFor(request, { items: [searched, searched, searched], more });
     expect(charged).toBe('20.018');
     expect(lines.find(({ unit }) => unit === 'tool:web_search')).toMatchObject({ quantity: 2, credits: '20' });
   });
@@ -166,13 +153,13 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
   it('are charged by their items where it does not count them', async () => {
     const code = { type: 'code_interpreter_call', id: 'ci_1', container_id: 'cntr_1', code: 'x', outputs: [] };
     const request = { model: 'agent', stream, tools: [{ type: 'code_interpreter', container: { type: 'auto' } }] };
-    const { charged } = await receiptOf(request, { items: [code, code], more: { tool_usage: null } });
+    const { charged } = await receiptFor(request, { items: [code, code], more: { tool_usage: null } });
     expect(charged).toBe('30.018');
   });
 
   it('that drew cost what the model that draws does, and the receipt says which', async () => {
     const request = { model: 'agent', stream, tools: [{ type: 'image_generation' }] };
-    const { held, charged, lines } = await receiptOf(request, { items: [drawn], more: drawing(1_000, 50) });
+    const { held, charged, lines } = await receiptFor(request, { items: [drawn], more: drawing(1_000, 50) });
     // 40 and 10 USD a million: 40 credits for what was drawn, half a one for what was looked at.
     expect(charged).toBe('40.518');
     const pictures = lines.filter(({ unit }) => unit.endsWith('image'));
@@ -187,7 +174,7 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
   it('that drew cost what the answering model says, where the other is not in the catalog by its own name', async () => {
     for (const model of ['gpt-image-2', 'gpt-image-alias']) {
       const tools = [{ type: 'image_generation', model }];
-      const { charged, lines } = await receiptOf(
+      const { charged, lines } = await receiptFor(
         { model: 'sketcher', stream, tools },
         { items: [drawn], more: drawing(1_000) },
       );
@@ -199,7 +186,7 @@ describe.each([false, true])('calls of tools, streamed: %s', (stream) => {
 
   it('that drew, and are not counted, are charged as they were asked for', async () => {
     const request = { model: 'agent', stream, tools: [{ type: 'image_generation' }] };
-    const { charged, usage_source } = await receiptOf(request, { items: [drawn], more: { tool_usage: null } });
+    const { charged, usage_source } = await receiptFor(request, { items: [drawn], more: { tool_usage: null } });
     expect([charged, usage_source]).toEqual(['249.618', 'estimated']);
   });
 });
@@ -211,6 +198,6 @@ it('calls of tools are charged where the stream is cut after them', async () => 
   const answered = await asked({ model: 'agent', stream: true, tools: [{ type: 'web_search' }] });
   await answered.text().catch(() => null);
   const id = answered.headers.get('x-request-id');
-  const { lines } = (await get(gateway, account.key, `/account/v1/requests/${id}`)) as unknown as { lines: Line[] };
+  const { lines } = await receiptOf(gateway, account.key, id);
   expect(lines.find(({ unit }) => unit === 'tool:web_search')).toMatchObject({ quantity: 1, credits: '10' });
 });

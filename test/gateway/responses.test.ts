@@ -1,13 +1,14 @@
 /** The Responses API through the gateway, with the official client: what is answered, and what is charged to the nano-credit. */
 import type OpenAI from 'openai';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   client,
   closeWorld,
   createTestAccount,
   createWorld,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestAccount,
   type TestGateway,
@@ -46,17 +47,8 @@ function openai(): OpenAI {
   return client(gateway, account, 0).withOptions({ fetch: noting });
 }
 
-interface Receipt {
-  endpoint: string;
-  held: string;
-  charged: string;
-  usage_source: string;
-  lines: { unit: string; quantity: number; credits: string }[];
-  attempts: { outcome: string }[];
-}
-
 async function receipt(id: string | null): Promise<Receipt> {
-  return (await get(gateway, account.key, `/account/v1/requests/${id}`)) as never;
+  return receiptOf(gateway, account.key, id);
 }
 
 /** The receipt of what was asked for last: streams say which it is in a header. */

@@ -1,7 +1,6 @@
 /** Speech, by the official client: sound passes as it comes, its last bytes after the charge; by characters exactly, by tokens as told. */
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import {
   chargedTo,
   client,
@@ -10,7 +9,7 @@ import {
   createWorld,
   eventually,
   expectSettled,
-  get,
+  receiptOf,
   startGateway,
   type TestAccount,
   type TestGateway,
@@ -34,8 +33,7 @@ let world: World;
 let gateway: TestGateway;
 
 beforeAll(async () => {
-  world = await createWorld();
-  writeFileSync(join(world.folder, 'catalog.yaml'), CATALOG);
+  world = await createWorld({}, '', CATALOG);
   gateway = await startGateway(world);
 });
 afterAll(async () => {
@@ -46,25 +44,13 @@ afterEach(() => expectSettled(world));
 
 const mp3 = (bytes: number) => binaryAnswer('audio/mpeg', [Buffer.alloc(bytes / 2, 1), Buffer.alloc(bytes / 2, 2)]);
 
-interface Receipt {
-  endpoint: string;
-  held: string;
-  charged: string;
-  usage_source: string;
-  lines: { unit: string; quantity: number }[];
-}
-
-async function receiptOf(account: TestAccount, response: Response): Promise<Receipt> {
-  return (await get(gateway, account.key, `/account/v1/requests/${response.headers.get('x-request-id')}`)) as never;
-}
-
 /** Asks with the real client; resolves with the sound and the receipt. */
 async function speak(request: object): Promise<{ sound: Buffer; receipt: Receipt }> {
   const account = await createTestAccount(world, '5000');
   const body = { model: 'tts', voice: 'alloy', input: 'Hello', ...request };
   const response = await client(gateway, account).audio.speech.create(body);
   const sound = Buffer.from(await response.arrayBuffer());
-  return { sound, receipt: await receiptOf(account, response) };
+  return { sound, receipt: await receiptOf(gateway, account.key, response.headers.get('x-request-id')) };
 }
 
 describe('by characters', () => {

@@ -14,6 +14,7 @@ import { LedgerWriter } from '../../src/ledger/writer.ts';
 import { systemClock } from '../../src/lib/clock.ts';
 import { publicId, uuidv7 } from '../../src/lib/ids.ts';
 import { formatCredits, parseCredits } from '../../src/lib/money.ts';
+import type { Receipt } from '../../src/metering/receipt-view.ts';
 import { verifyBooks } from '../../src/metering/usage-audit.ts';
 import { foldAll } from '../../src/metering/usage-fold.ts';
 import { createLogger, silentLogger } from '../../src/observe/log.ts';
@@ -235,6 +236,11 @@ export async function warmTokens(world: World, gateway: TestGateway, model: stri
 export async function get(gateway: { url: string }, key: string, path: string): Promise<Record<string, unknown>> {
   const response = await fetch(gateway.url + path, { headers: { authorization: `Bearer ${key}` } });
   return (await response.json()) as Record<string, unknown>;
+}
+
+/** The receipt of a request, whose id is in the header `x-request-id` of its answer. */
+export async function receiptOf(gateway: { url: string }, key: string, id: string | null): Promise<Receipt> {
+  return (await get(gateway, key, `/account/v1/requests/${id}`)) as unknown as Receipt;
 }
 
 /** What an account was charged in all, in nano-credits, by its entries. */
