@@ -77,7 +77,7 @@ async function ask(request: object, credits = '5000'): Promise<{ receipt: Receip
 it('charges what the provider reports, and sends the body on as it came but for its model', async () => {
   world.upstream.script(whole());
   const { receipt, sent } = await ask({ prompt: 'def fib(n):', suffix: '# end', temperature: 0.4 });
-  expect(receipt).toMatchObject({ endpoint: 'completions', charged: '0.013', usage_source: 'provider' });
+  expect(receipt).toMatchObject({ endpoint: '/v1/completions', charged: '0.013', usage_source: 'provider' });
   expect(sent).toBe('{"model":"gpt-3.5-turbo-instruct","prompt":"def fib(n):","suffix":"# end","temperature":0.4}');
   expect(world.upstream.requests.at(-1)!.path).toBe('/v1/completions');
 });

@@ -66,7 +66,7 @@ describe('embeddings', () => {
     world.upstream.script(answer({ prompt_tokens: 8, total_tokens: 8 }));
     const { data, receipt, sent } = await embed({});
     expect(data.data[0]!.embedding).toEqual([0.25, -0.5]);
-    expect(receipt).toMatchObject({ endpoint: 'embeddings', charged: '0.008', usage_source: 'provider' });
+    expect(receipt).toMatchObject({ endpoint: '/v1/embeddings', charged: '0.008', usage_source: 'provider' });
     expect(receipt.lines.map(({ unit }) => unit)).toEqual(['input']);
     expect(sent).toBe('{"model":"text-embedding-3-small","input":"Hello","encoding_format":"base64"}');
     expect(world.upstream.requests.at(-1)!.path).toBe('/v1/embeddings');
@@ -149,7 +149,7 @@ describe('moderations', () => {
     world.upstream.script(answer);
     const { data, receipt, sent } = await moderate({});
     expect(data.results[0]!.flagged).toBe(false);
-    expect(receipt).toMatchObject({ endpoint: 'moderations', held: '0', charged: '0', usage_source: 'provider' });
+    expect(receipt).toMatchObject({ endpoint: '/v1/moderations', held: '0', charged: '0', usage_source: 'provider' });
     expect(sent).toBe('{"input":"I want to kill them.","model":"omni-moderation-2024-09-26"}');
     await moderate({ model: null });
     expect(world.upstream.requests.at(-1)!.json.model).toBe('omni-moderation-2024-09-26');

@@ -65,7 +65,7 @@ describe('an edit in JSON', () => {
   it('is charged as reported, pictures sent apart from those made', async () => {
     world.upstream.script(answer);
     const { receipt } = await edit({ images: [{ image_url }], quality: 'low', size: '1024x1024' });
-    expect(receipt).toMatchObject({ endpoint: 'images-edit', charged: '3.38', usage_source: 'provider' });
+    expect(receipt).toMatchObject({ endpoint: '/v1/images/edits', charged: '3.38', usage_source: 'provider' });
     expect(world.upstream.requests.at(-1)!.json.model).toBe('gpt-image-1.5');
     expect(world.upstream.requests.at(-1)!.path).toBe('/v1/images/edits');
   });

@@ -73,7 +73,7 @@ describe('by tokens', () => {
   it('is charged as reported, text apart from pictures', async () => {
     world.upstream.script(made(USAGE));
     const { receipt, sent } = await draw({ model: 'gpt-image-1.5', quality: 'low', size: '1024x1024' });
-    expect(receipt).toMatchObject({ endpoint: 'images', charged: '2.734', usage_source: 'provider' });
+    expect(receipt).toMatchObject({ endpoint: '/v1/images/generations', charged: '2.734', usage_source: 'provider' });
     expect(receipt.lines.filter(({ unit }) => unit !== 'image')).toMatchObject([
       { unit: 'input', quantity: 14 },
       { unit: 'output_image', quantity: 272 },

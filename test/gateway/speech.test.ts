@@ -58,7 +58,12 @@ describe('by characters', () => {
     world.upstream.script(mp3(1_000));
     const { sound, receipt } = await speak({ input: 'Grüße, 世界 🌍!', instructions: 'Speak slowly.' });
     expect(sound.equals(Buffer.concat([Buffer.alloc(500, 1), Buffer.alloc(500, 2)]))).toBe(true);
-    expect(receipt).toMatchObject({ endpoint: 'speech', held: '0.18', charged: '0.18', usage_source: 'provider' });
+    expect(receipt).toMatchObject({
+      endpoint: '/v1/audio/speech',
+      held: '0.18',
+      charged: '0.18',
+      usage_source: 'provider',
+    });
     expect(receipt.lines).toMatchObject([{ unit: 'character', quantity: 12 }]);
     expect(world.upstream.requests.at(-1)!.path).toBe('/v1/audio/speech');
   });

@@ -79,7 +79,7 @@ describe('a transcription', () => {
     expect(await chargedTo(world, account.account)).toBe(400_000_000n);
     const { data } = (await get(gateway, account.key, '/account/v1/requests')) as { data: Record<string, unknown>[] };
     expect(data[0]).toMatchObject({
-      endpoint: 'transcriptions',
+      endpoint: '/v1/audio/transcriptions',
       usage_source: 'provider',
       held: '0.5',
       charged: '0.4',

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { flatPrice, readPrice } from '../../src/catalog/price.ts';
 import { charge, rate } from '../../src/catalog/rating.ts';
 import { UNITS, type Unit, type Usage } from '../../src/catalog/units.ts';
+import { ENDPOINTS } from '../../src/gateway/endpoints.ts';
 import { MAX_RECEIPT_BYTES } from '../../src/ledger/journal/record.ts';
 import { normalise, readChatJson } from '../../src/metering/readers/chat.ts';
 import {
@@ -140,6 +141,12 @@ describe('a receipt', () => {
 });
 
 describe('a receipt as it is shown', () => {
+  it('shows each endpoint as the path that was called', () => {
+    for (const [url, { name }] of ENDPOINTS) {
+      expect(presentReceipt(source(encodeReceipt({ ...facts, endpoint: name })), 1000n).endpoint).toBe(url);
+    }
+  });
+
   it('of a settled request says all', () => {
     const usage = {
       input: 10,
