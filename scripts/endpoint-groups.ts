@@ -24,7 +24,7 @@ export const GROUPS: readonly Group[] = [
   { title: 'Completions', prefixes: ['/v1/completions'], refused: null },
   { title: 'Embeddings', prefixes: ['/v1/embeddings'], refused: null },
   { title: 'Moderations', prefixes: ['/v1/moderations'], refused: null },
-  { title: 'Images', prefixes: ['/v1/images'], refused: 'not served yet.' },
+  { title: 'Images', prefixes: ['/v1/images'], refused: null },
   {
     title: 'Audio',
     prefixes: ['/v1/audio/speech', '/v1/audio/transcriptions', '/v1/audio/translations'],
@@ -51,7 +51,8 @@ export const GROUPS: readonly Group[] = [
   {
     title: 'Batches',
     prefixes: ['/v1/batches'],
-    refused: 'each line of a batch names its own model, and is answered when no request runs that could be held for.',
+    refused:
+      'each line of a batch names its own model, and is answered when no request runs that could be held for. Send the lines as requests.',
   },
   {
     title: 'Vector stores',
@@ -72,7 +73,8 @@ export const GROUPS: readonly Group[] = [
   {
     title: 'Realtime',
     prefixes: ['/v1/realtime'],
-    refused: 'a session runs past the gateway: each of its turns is billed again, and none is seen here.',
+    refused:
+      'a session runs past the gateway: each of its turns is billed again, and none is seen here. Chat with sound, speech and transcriptions serve instead.',
   },
   {
     title: 'Videos',

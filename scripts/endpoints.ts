@@ -128,6 +128,9 @@ Deny by default: a path or method that is not metered, and not answered of what 
 
 Paths are taken as they are written: another case, a slash too many, an encoded slash or a dot is another path, and unknown. A
 query such as \`?beta=true\` changes nothing.
+
+**Files, uploads, batches, realtime**, vector stores, containers, conversations, fine-tuning, assistants, evals and videos are
+refused: each section below says why, and what serves instead where something does.
 `;
 
 /** The page. Throws when a path belongs to no group: then it is not said why it is refused. */
