@@ -126,6 +126,17 @@ describe('a transcription', () => {
     expect(await chargedTo(world, account.account)).toBe(180_000_000n);
   });
 
+  it('that reports neither, of a sound that cannot be measured, is charged by its size', async () => {
+    world.upstream.script(answer('x'.repeat(40), 'text/plain'));
+    await client(gateway, account).audio.transcriptions.create({
+      model: 'gpt-4o-transcribe',
+      file: await toFile(Buffer.alloc(6_000, 'no sound that is known'), 'hello.mp4'),
+      response_format: 'text',
+    });
+    // 20 tokens of sound at 4, 10 of text at 2.
+    expect(await chargedTo(world, account.account)).toBe(100_000_000n);
+  });
+
   it('in tokens, at a price by the second, is charged the seconds of its sound', async () => {
     world.upstream.script(answer({ text: 'Hi', usage: { input_tokens: 0, output_tokens: 12, total_tokens: 12 } }));
     await client(gateway, account).audio.transcriptions.create({ model: 'whisper-1', file: await sound() });

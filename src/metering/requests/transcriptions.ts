@@ -20,6 +20,8 @@ const DOUBT_SECONDS = 1;
 const MOST_TOKENS_PER_SECOND = 13;
 const PADDED_SECONDS = 30;
 const LIKELY_TOKENS_PER_SECOND = 10;
+/** Where it cannot be measured how long a sound plays, that is told by its size: speech as Opus, at 24 kbit/s. */
+const LIKELY_BYTES_PER_SECOND = 3_000;
 
 const TRANSCRIPTIONS: FormShape = {
   endpoint: 'transcriptions',
@@ -72,6 +74,7 @@ async function readSound(form: Form, shape: FormShape, deployment: string | null
   if (file === undefined) throw invalid('file', 'must be a file');
   const seconds = await secondsOf(form, file);
   const heard = seconds === null ? null : Math.ceil(seconds);
+  const tokens = LIKELY_TOKENS_PER_SECOND * (heard ?? Math.ceil((file.end - file.start) / LIKELY_BYTES_PER_SECOND));
   return {
     model,
     namesModel,
@@ -89,20 +92,16 @@ async function readSound(form: Form, shape: FormShape, deployment: string | null
       sounds: 1,
       soundTokens: heard === null ? 0 : (heard + PADDED_SECONDS) * MOST_TOKENS_PER_SECOND,
       unbounded: heard === null ? 1 : 0,
-      likelyTokens: likelyTokens(heard),
+      likelyTokens: tokens,
     },
     hasTools: false,
     asks: { units: [], serviceTier: null },
     others: heard === null ? null : { second_input: heard + DOUBT_SECONDS },
-    certain: heard === null ? null : { second_input: heard, input_audio: likelyTokens(heard) },
+    certain: heard === null ? { input_audio: tokens } : { second_input: heard, input_audio: tokens },
     hidesOutput: true,
     spans,
     end: null,
   };
-}
-
-function likelyTokens(heard: number | null): number {
-  return (heard ?? 0) * LIKELY_TOKENS_PER_SECOND;
 }
 
 function secondsOf(form: Form, { start, end }: Span): Promise<number | null> {
@@ -112,7 +111,7 @@ function secondsOf(form: Form, { start, end }: Span): Promise<number | null> {
 
 /** What is billed by the second, and has no seconds that could be measured, cannot be held for. */
 function refuseUnmeasured({ units }: Price, { certain }: MeteredRequest): void {
-  if (units.second_input === undefined || certain !== null) return;
+  if (units.second_input === undefined || certain?.second_input !== undefined) return;
   throw invalid(
     'file',
     'how long it plays cannot be told, and this model is billed by the second. Send flac, m4a, mp3, mp4, ogg, wav or webm, whole and without encryption',
@@ -121,6 +120,6 @@ function refuseUnmeasured({ units }: Price, { certain }: MeteredRequest): void {
 
 /** Seconds are billed as OpenAI's whisper-1 reports them: whole ones, rounded up. Tokens are not told by the request. */
 function usedUnreported({ certain }: MeteredRequest, { price }: Model): { usage: Usage; exact: boolean } | undefined {
-  if (price.units.second_input === undefined || certain === null) return undefined;
-  return { usage: { second_input: certain.second_input! }, exact: true };
+  if (price.units.second_input === undefined || certain?.second_input === undefined) return undefined;
+  return { usage: { second_input: certain.second_input }, exact: true };
 }
