@@ -88,7 +88,7 @@ export const ERRORS = {
   unknown_url: define(
     404,
     invalid,
-    'Unknown URL, or a method it does not take. Only metered endpoints are served; see the documentation for the list.',
+    'Unknown URL, or a method it does not take. Only metered endpoints are served: docs/endpoints.md lists them.',
   ),
   not_found: define(404, invalid, 'There is no such object.'),
   conflict: define(409, invalid, 'The request conflicts with the current state.'),

@@ -93,7 +93,7 @@ export function createHttp(options: HttpOptions): FastifyInstance {
 function unknownUrl(request: FastifyRequest): TollgateError {
   const path = request.originalUrl.split('?', 1)[0]!;
   return new TollgateError('unknown_url', {
-    message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served; see the documentation for the list.`,
+    message: `Unknown URL (${request.method} ${path}). Only metered endpoints are served: docs/endpoints.md lists them.`,
   });
 }
 

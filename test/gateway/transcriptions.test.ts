@@ -68,23 +68,27 @@ describe('a transcription', () => {
     ['text', 'text/plain; charset=utf-8'],
     ['srt', 'text/plain'],
     ['vtt', 'text/plain'],
-  ] as const)('as %s reports nothing: the seconds of its sound are the bill, rounded up', async (format, type) => {
-    world.upstream.script(answer('Hello there.', type));
-    const text = await client(gateway, account).audio.transcriptions.create({
-      model: 'whisper-same',
-      file: await sound(),
-      response_format: format,
-    });
-    expect(text).toBe('Hello there.');
-    expect(await chargedTo(world, account.account)).toBe(400_000_000n);
-    const { data } = (await get(gateway, account.key, '/account/v1/requests')) as { data: Record<string, unknown>[] };
-    expect(data[0]).toMatchObject({
-      endpoint: '/v1/audio/transcriptions',
-      usage_source: 'provider',
-      held: '0.5',
-      charged: '0.4',
-    });
-  });
+  ] as const)(
+    'as %s reports nothing: the seconds of its sound are the bill, to the part of one',
+    async (format, type) => {
+      world.upstream.script(answer('Hello there.', type));
+      const text = await client(gateway, account).audio.transcriptions.create({
+        model: 'whisper-same',
+        file: await sound(),
+        response_format: format,
+      });
+      expect(text).toBe('Hello there.');
+      expect(await chargedTo(world, account.account)).toBe(325_000_000n);
+      const { data } = (await get(gateway, account.key, '/account/v1/requests')) as { data: Record<string, unknown>[] };
+      expect(data[0]).toMatchObject({
+        endpoint: '/v1/audio/transcriptions',
+        usage_source: 'provider',
+        held: '0.5',
+        charged: '0.325',
+        lines: [{ unit: 'second_input', quantity: 3.25 }],
+      });
+    },
+  );
 
   it('is charged by tokens where these have a price, as a stream too', async () => {
     const usage = {
@@ -140,7 +144,7 @@ describe('a transcription', () => {
   it('in tokens, at a price by the second, is charged the seconds of its sound', async () => {
     world.upstream.script(answer({ text: 'Hi', usage: { input_tokens: 0, output_tokens: 12, total_tokens: 12 } }));
     await client(gateway, account).audio.transcriptions.create({ model: 'whisper-1', file: await sound() });
-    expect(await chargedTo(world, account.account)).toBe(400_000_000n);
+    expect(await chargedTo(world, account.account)).toBe(325_000_000n);
   });
 
   it('refused by the provider costs nothing, and its words pass', async () => {

@@ -97,7 +97,8 @@ async function readSound(form: Form, shape: FormShape, deployment: string | null
     hasTools: false,
     asks: { units: [], serviceTier: null },
     others: heard === null ? null : { second_input: heard + DOUBT_SECONDS },
-    certain: heard === null ? { input_audio: tokens } : { second_input: heard, input_audio: tokens },
+    certain:
+      seconds === null ? { input_audio: tokens } : { second_input: toMicroseconds(seconds), input_audio: tokens },
     hidesOutput: true,
     spans,
     end: null,
@@ -118,7 +119,12 @@ function refuseUnmeasured({ units }: Price, { certain }: MeteredRequest): void {
   );
 }
 
-/** Seconds are billed as OpenAI's whisper-1 reports them: whole ones, rounded up. Tokens are not told by the request. */
+/** As exactly as a part of a second is rated (catalog/rating.ts). */
+function toMicroseconds(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1e6;
+}
+
+/** Seconds are what was measured, not rounded up. Tokens are not told by the request. */
 function usedUnreported({ certain }: MeteredRequest, { price }: Model): { usage: Usage; exact: boolean } | undefined {
   if (price.units.second_input === undefined || certain?.second_input === undefined) return undefined;
   return { usage: { second_input: certain.second_input }, exact: true };
