@@ -114,6 +114,99 @@ describe('a header that says less', () => {
   });
 });
 
+/** FFmpeg plays each of these for as long as all that is in it. */
+describe('sound that players find where its file says there is none is counted, or the file refused', () => {
+  const plain = (samples: Buffer) => Buffer.concat([withBytes(wav(0), 40, [...size(samples.length)]), samples]);
+  const size = (bytes: number, big = false): Buffer => {
+    const four = Buffer.alloc(4);
+    if (big) four.writeUInt32BE(bytes);
+    else four.writeUInt32LE(bytes);
+    return four;
+  };
+  const adts = Buffer.from(`fff16040041ffc${'00'.repeat(25)}`, 'hex');
+  const frames = (head: string, length: number) =>
+    Buffer.concat(Array.from({ length: 20 }, () => Buffer.concat([Buffer.from(head, 'hex')], length)));
+
+  it.each([
+    ['since its size is none', [4, 0, 0, 0, 0, 0x80, 0], 16_384],
+    ['since its version is none', [0xff, 0, 0, 0, 0, 0x7f, 0], 16_256],
+  ])('in what is no tag, %s', async (_why, head, bytes) => {
+    const hidden = Buffer.concat([mp3(38), Buffer.alloc(bytes)], bytes);
+    expect(await secondsOf(Buffer.concat([Buffer.from('ID3'), Buffer.from(head), hidden, mp3(20)]))).toBeNull();
+  });
+
+  it.each([
+    ['MP3', mp3(20)],
+    ['MP3 behind silence', Buffer.concat([Buffer.alloc(200_001), mp3(20)])],
+    ['MP3 behind other sound', Buffer.concat([Buffer.alloc(70_000, 0x41), mp3(20)])],
+    ['AAC', Buffer.concat(Array.from({ length: 20 }, () => adts))],
+    ['AC-3', frames('0b7700000040', 128)],
+    ['AC-3 with its bytes swapped', frames('0b7700000040', 128).swap16()],
+    ['E-AC-3', frames('0b77003f3f80', 128)],
+    ['DTS', frames('7ffe8001fc3c07f0', 128)],
+  ])('in plain samples: %s', async (_what, packed) => expect(await secondsOf(plain(packed))).toBeNull());
+
+  it('in plain samples that say to be larger than they are', async () => {
+    const law = withBytes(withBytes(wav(1), 20, [6, 0]), 34, [64, 0]);
+    expect(await secondsOf(law)).toBeNull();
+    const head = wav(0);
+    const used = (bits: number) =>
+      Buffer.concat([
+        withBytes(withBytes(withBytes(head.subarray(0, 36), 16, [40]), 20, [0xfe, 0xff]), 34, [32, 0]),
+        Buffer.from([22, 0, bits, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 16, 0, 128, 0, 0, 170, 0, 56, 155, 113]),
+        Buffer.from('data'),
+        size(64_000),
+        Buffer.alloc(64_000),
+      ]);
+    expect(await secondsOf(used(16))).toBeNull();
+    expect(await secondsOf(used(32))).toBe(1);
+  });
+
+  it('behind the samples of a large file, whose own size stands elsewhere', async () => {
+    const first = withBytes(wav(1, 3_200), 0, [...Buffer.from('RF64')]);
+    const second = Buffer.concat([Buffer.from('junk'), size(32_000), Buffer.alloc(32_000)]);
+    const hidden = Buffer.concat([first.subarray(0, 44 + 3_200), second]);
+    expect(await secondsOf(hidden)).toBe((3_200 + 8 + 32_000) / 32_000);
+  });
+
+  it('in a stream of Ogg of another packing', async () => {
+    const page = Buffer.from('4f676753000200000000000000000900000000000000000000000107', 'hex');
+    const flac = Buffer.concat([page, Buffer.from('\x7fFLAC\x01\x00', 'latin1')]);
+    expect(await secondsOf(Buffer.concat([flac, sound('opus.ogg')]))).toBeNull();
+  });
+
+  it('in a track of WebM that another takes the name of', async () => {
+    const bytes = sound('opus.webm');
+    const mark = Buffer.from('1654ae6b', 'hex');
+    const at = bytes.indexOf(mark, bytes.indexOf(mark) + 1);
+    // Its size has eight bytes, or one.
+    const long = bytes[at + 4] === 1;
+    const tracks = long ? Number(bytes.readBigUInt64BE(at + 4) & 0xffffffn) + 12 : (bytes[at + 4]! & 127) + 5;
+    const block = Buffer.from('1f43b67588a386810000800801', 'hex');
+    expect(await secondsOf(Buffer.concat([bytes, bytes.subarray(at, at + tracks), block]))).toBeNull();
+  });
+
+  it('in a sample of MP4 that has many packets', async () => {
+    const bytes = sound('aac.m4a');
+    const sizes = bytes.indexOf('stsz');
+    bytes.writeUInt32BE(1, sizes + 12);
+    bytes.writeUInt32BE(2_000, sizes + 16);
+    bytes.writeUInt32BE(1, bytes.indexOf('stts') + 12);
+    bytes.write('free', bytes.indexOf('edts'));
+    expect(await secondsOf(bytes)).toBeNull();
+  });
+
+  it('in a track of MP4 that has a handler of its data', async () => {
+    const bytes = sound('aac.m4a');
+    const handler = Buffer.concat([size(20, true), Buffer.from('hdlr'), Buffer.alloc(8), Buffer.from('url ')]);
+    const at = bytes.indexOf('stbl') - 4;
+    const grown = Buffer.concat([bytes.subarray(0, at), handler, bytes.subarray(at)]);
+    for (const box of ['moov', 'trak', 'mdia', 'minf'])
+      grown.writeUInt32BE(grown.readUInt32BE(grown.indexOf(box) - 4) + handler.length, grown.indexOf(box) - 4);
+    expect(await secondsOf(grown)).toBe(await secondsOf(bytes));
+  });
+});
+
 function withBytes(bytes: Buffer, at: number, values: number[]): Buffer {
   bytes.set(values, at);
   return bytes;

@@ -54,10 +54,16 @@ export function mpegFrame(header: Buffer, at = 0): MpegFrame | null {
 async function afterTags(file: FileWindow): Promise<number> {
   for (let at = 0; ; ) {
     const head = await file.at(at, TAG_HEAD_BYTES);
-    if (head.length < TAG_HEAD_BYTES || head.toString('latin1', 0, 3) !== 'ID3') return at;
+    if (!isTag(head)) return at;
     const size = (head[6]! << 21) | (head[7]! << 14) | (head[8]! << 7) | head[9]!;
     at += TAG_HEAD_BYTES + size + (head[5]! & 0x10 ? TAG_HEAD_BYTES : 0);
   }
+}
+
+/** Seven bits of a byte are its size: what has another in it is no tag, and players look for sound in what it would pass over. */
+function isTag(head: Buffer): boolean {
+  if (head.length < TAG_HEAD_BYTES || head.toString('latin1', 0, 3) !== 'ID3') return false;
+  return head[3] !== 0xff && head[4] !== 0xff && head.subarray(6, 10).every((byte) => byte < 0x80);
 }
 
 /** Whether a file is MPEG audio: after its tags, two frames stand one behind the other. */

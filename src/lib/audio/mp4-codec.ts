@@ -1,4 +1,4 @@
-/** What a packet of a track of MP4 plays, by what its codec says of itself: AAC, MP3, ALAC, Opus, and plain samples. */
+/** What a packet of a track of MP4 plays, by what its codec says of itself: AAC, ALAC, Opus, and plain samples. */
 
 export interface Mp4Codec {
   /** Hz of the decoder, which is what counts, and no clock of the file. */
@@ -6,15 +6,26 @@ export interface Mp4Codec {
   samplesPerPacket: number;
   /** Bytes of a moment of all channels, where its samples are plain. */
   plainBytes: number | null;
+  /** A larger sample has several packets in it. */
+  mostBytes: number;
 }
 
 const AAC_RATES = [
   96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
 ];
+/** By its number in the configuration; others are described elsewhere. */
+const CHANNELS: readonly (number | undefined)[] = [undefined, 1, 2, 3, 4, 5, 6, 8];
+const MOST_CHANNELS = 8;
+/** The standard lets no packet have more than 6,144 bits of a channel. */
+const AAC_BYTES_PER_CHANNEL = 768;
 const PLAIN = new Set(['sowt', 'twos', 'lpcm', 'ipcm', 'in24', 'in32', 'fl32', 'fl64', 'raw ', 'alaw', 'ulaw']);
 /** Nobody packs Opus otherwise into MP4; its packets are not looked at. */
-const OPUS_PACKET = { sampleRate: 48_000, samplesPerPacket: 960, plainBytes: null };
-const MP3_OBJECTS = new Set([0x69, 0x6b]);
+const OPUS_PACKET = {
+  sampleRate: 48_000,
+  samplesPerPacket: 960,
+  plainBytes: null,
+  mostBytes: Number.POSITIVE_INFINITY,
+};
 const AAC_OBJECTS = new Set([0x40, 0x66, 0x67, 0x68]);
 
 /** Bytes of a second of plain samples; `null`: they are packets. */
@@ -33,10 +44,10 @@ export function codecOf(description: Buffer): Mp4Codec | null {
     const bytes = kind === 'alaw' || kind === 'ulaw' ? 1 : bits / 8;
     return rate === 0 || channels === 0 || bytes < 1
       ? null
-      : { sampleRate: rate, samplesPerPacket: 1, plainBytes: channels * bytes };
+      : { sampleRate: rate, samplesPerPacket: 1, plainBytes: channels * bytes, mostBytes: Number.POSITIVE_INFINITY };
   }
   if (kind === 'alac') return alacIn(entry);
-  return kind === 'mp4a' ? mp4aIn(entry, rate) : null;
+  return kind === 'mp4a' ? mp4aIn(entry) : null;
 }
 
 function alacIn(entry: Buffer): Mp4Codec | null {
@@ -44,19 +55,20 @@ function alacIn(entry: Buffer): Mp4Codec | null {
   if (at < 0 || at + 32 > entry.length) return null;
   const cookie = entry.subarray(at + 8);
   const [samplesPerPacket, sampleRate] = [cookie.readUInt32BE(0), cookie.readUInt32BE(20)];
-  return samplesPerPacket === 0 || sampleRate === 0 ? null : { sampleRate, samplesPerPacket, plainBytes: null };
+  // No decoder reads a second packet from one sample.
+  const mostBytes = Number.POSITIVE_INFINITY;
+  return samplesPerPacket === 0 || sampleRate === 0
+    ? null
+    : { sampleRate, samplesPerPacket, plainBytes: null, mostBytes };
 }
 
 /** What the descriptors in `esds` say: which codec, and of AAC how it is decoded. */
-function mp4aIn(entry: Buffer, rate: number): Mp4Codec | null {
+function mp4aIn(entry: Buffer): Mp4Codec | null {
   const at = entry.indexOf('esds', 8, 'latin1');
   if (at < 0) return null;
   const config = descriptor(entry, at + 8, 0x04, 3);
   const object = config?.[0];
   if (config === null || object === undefined) return null;
-  if (MP3_OBJECTS.has(object)) {
-    return rate === 0 ? null : { sampleRate: rate, samplesPerPacket: rate < 32_000 ? 576 : 1_152, plainBytes: null };
-  }
   const specific = AAC_OBJECTS.has(object) ? descriptor(config, 13, 0x05, 0) : null;
   return specific === null ? null : aacIn(specific);
 }
@@ -98,10 +110,13 @@ function aacIn(specific: Buffer): Mp4Codec | null {
   const type = object();
   // What extends a plain stream is decoded at twice the rate, and twice the samples.
   const sampleRate = frequency();
-  bits(4);
+  const channels = CHANNELS[bits(4)] ?? MOST_CHANNELS;
   if (type === 5 || type === 29) {
     frequency();
     object();
   }
-  return sampleRate === 0 ? null : { sampleRate, samplesPerPacket: bits(1) === 1 ? 960 : 1_024, plainBytes: null };
+  const samplesPerPacket = bits(1) === 1 ? 960 : 1_024;
+  return sampleRate === 0
+    ? null
+    : { sampleRate, samplesPerPacket, plainBytes: null, mostBytes: channels * AAC_BYTES_PER_CHANNEL };
 }

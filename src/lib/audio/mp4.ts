@@ -20,16 +20,27 @@ class Mp4Track {
   isSound = false;
   timescale = 0;
   codec: Mp4Codec | null = null;
+  /** A second description would be another one's to some players. */
+  isDescribed = false;
   samples = 0;
   bytes = 0;
+  /** Bytes of its largest sample. */
+  largest = 0;
   /** In units of its timescale. */
   time = 0;
   /** In those of the movie. */
   edited = 0;
   defaults = { duration: 0, size: 0 };
 
+  /** Notes samples of so many bytes each. */
+  hold(bytes: number, samples: number): void {
+    this.bytes += bytes * samples;
+    if (samples > 0) this.largest = Math.max(this.largest, bytes);
+  }
+
   seconds(movieScale: number): number | null {
-    if (this.codec === null) return null;
+    // A player plays all packets that it finds in one sample.
+    if (this.codec === null || this.largest > this.codec.mostBytes) return null;
     const rate = bytesPerSecond(this.codec);
     const decoded =
       rate === null ? (this.samples * this.codec.samplesPerPacket) / this.codec.sampleRate : this.bytes / rate;
@@ -148,15 +159,13 @@ const TABLES: ReadonlyMap<string, (head: Buffer, track: Mp4Track) => Table | nul
     (head, track) => {
       const [each, count] = [head.readUInt32BE(4), head.length >= 12 ? head.readUInt32BE(8) : 0];
       track.samples += count;
-      track.bytes += each * count;
+      track.hold(each, count);
       if (each > 0) return null;
       return {
         count,
         at: 12,
         bytes: 4,
-        take: (bytes, at) => {
-          track.bytes += bytes.readUInt32BE(at);
-        },
+        take: (bytes, at) => track.hold(bytes.readUInt32BE(at), 1),
       };
     },
   ],
@@ -181,11 +190,11 @@ function runOf(head: Buffer, track: Mp4Track): Table {
   const fields = [duration, size, (flags & 0x400) !== 0, (flags & 0x800) !== 0].filter(Boolean).length;
   track.samples += count;
   if (!duration) track.time += count * track.defaults.duration;
-  if (!size) track.bytes += count * track.defaults.size;
+  if (!size) track.hold(track.defaults.size, count);
   const at = 8 + ((flags & 1) !== 0 ? 4 : 0) + ((flags & 4) !== 0 ? 4 : 0);
   const take = (bytes: Buffer, from: number): void => {
     if (duration) track.time += bytes.readUInt32BE(from);
-    if (size) track.bytes += bytes.readUInt32BE(from + (duration ? 4 : 0));
+    if (size) track.hold(bytes.readUInt32BE(from + (duration ? 4 : 0)), 1);
   };
   return { count: fields === 0 ? 0 : count, at, bytes: Math.max(4, fields * 4), take };
 }
@@ -220,13 +229,15 @@ const READERS: Readonly<Record<string, BoxReader>> = {
   hdlr: {
     least: 12,
     read: (body, track) => {
-      track.isSound = body.toString('latin1', 8, 12) === 'soun';
+      // Other handlers within a track tell of its data.
+      track.isSound ||= body.toString('latin1', 8, 12) === 'soun';
     },
   },
   stsd: {
     least: 16,
     read: (body, track) => {
-      track.codec = codecOf(body);
+      track.codec = track.isDescribed ? null : codecOf(body);
+      track.isDescribed = true;
     },
   },
   trex: { least: 24, read: (body, _track, walk) => readDefaults(walk.select(body.readUInt32BE(4)), body, 12, 3) },

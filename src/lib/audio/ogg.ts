@@ -13,12 +13,14 @@ const MOST_HEADER_BYTES = 256 * 1024;
 const VORBIS_HEADERS = 3;
 const OPUS_HEADERS = 2;
 const SEARCH_BYTES = 64 * 1024;
+/** Streams without sound, by their first bytes: of what is in the file, and of pictures. */
+const SILENT: ReadonlySet<string> = new Set(['fishead', '\x80theora'.slice(0, 7), '\x80kate\0\0']);
 /** Sound must be so much of a file: more of what is no sound is not understood. */
 const LEAST_SHARE = 0.5;
 
 /** One logical stream. */
 class OggStream {
-  #kind: 'opus' | 'vorbis' | 'other' | null = null;
+  #kind: 'opus' | 'vorbis' | 'silent' | 'other' | null = null;
   #packets = 0;
   #skipped = 0;
   #opus = 0;
@@ -27,7 +29,12 @@ class OggStream {
   /** The beginning of a packet that goes on in the next page. */
   rest: Buffer | null = null;
 
-  /** `null`: it is a sound that is not understood. */
+  /** Whether a player may hear something in it that is not counted here. */
+  get isUnknown(): boolean {
+    return this.#kind === 'other' || (this.#kind !== 'silent' && this.#kind !== null && this.seconds === null);
+  }
+
+  /** `null`: it is no sound, or one that is not understood. */
   get seconds(): number | null {
     if (this.#kind === 'opus') return Math.max(0, this.#opus - this.#skipped);
     return this.#kind === 'vorbis' ? (this.#vorbis?.seconds ?? null) : null;
@@ -59,7 +66,7 @@ class OggStream {
     } else if (packet.toString('latin1', 0, 7) === '\x01vorbis') {
       this.#kind = 'vorbis';
       this.#headers.push(Buffer.from(packet));
-    } else this.#kind = 'other';
+    } else this.#kind = SILENT.has(packet.toString('latin1', 0, 7)) ? 'silent' : 'other';
   }
 }
 
@@ -87,7 +94,10 @@ export async function oggSeconds(file: FileWindow): Promise<number | null> {
     at = start + size;
   }
   let sum: number | null = null;
-  for (const { seconds } of [...ended, ...streams.values()]) if (seconds !== null) sum = (sum ?? 0) + seconds;
+  const all = [...ended, ...streams.values()];
+  // A player chooses among several, and not by how much of the file each is.
+  if (all.some(({ isUnknown }) => isUnknown)) return null;
+  for (const { seconds } of all) if (seconds !== null) sum = (sum ?? 0) + seconds;
   return understood >= file.length * LEAST_SHARE ? sum : null;
 }
 

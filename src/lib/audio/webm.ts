@@ -41,6 +41,8 @@ export async function webmSeconds(file: FileWindow): Promise<number | null> {
     if (element.id === TRACK_ENTRY) {
       if (element.size > MOST_PRIVATE_BYTES || tracks.size >= MOST_TRACKS) return null;
       const track = trackIn(await file.at(start, element.size));
+      // The first stands for players: what was heard of it must not be forgotten.
+      if (tracks.has(track.number)) return null;
       tracks.set(track.number, track);
     } else if (element.id === SIMPLE_BLOCK || element.id === BLOCK) {
       hear(tracks, await file.at(start, 16));
