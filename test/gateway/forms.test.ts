@@ -68,6 +68,11 @@ describe('a form', () => {
       'language',
       () => whole(field('model', 'whisper-1'), field('language', 'en'), field('language', 'de'), file()),
     ],
+    ...['url', 'file_url', 'file_id'].map((name): [string, string, () => Buffer<ArrayBuffer>] => [
+      `a sound elsewhere, as ${name}`,
+      name,
+      () => whole(field('model', 'whisper-1'), field(name, 'https://example.com/hours.mp3'), file()),
+    ]),
     ['an odd flag', 'stream', () => whole(field('model', 'whisper-1'), field('stream', 'maybe'), file())],
     [
       'a file of unknown length',

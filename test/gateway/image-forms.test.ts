@@ -112,6 +112,8 @@ it.each<[string, string, string, Record<string, string | Blob>]>([
     'images',
     { prompt: 'Hats', image: new Blob([PNG]), 'images[0][file_id]': 'f' },
   ],
+  ['edits', 'whose it is as a list', 'user', { prompt: 'Hats', image: new Blob([PNG]), 'user[]': 'another' }],
+  ['edits', 'whose it is in capitals', 'user', { prompt: 'Hats', image: new Blob([PNG]), User: 'another' }],
   ['edits', 'too many', 'n', { prompt: 'Hats', image: new Blob([PNG]), n: '11' }],
   ['variations', 'an odd number', 'n', { image: new Blob([PNG]), n: '1.5' }],
   ['variations', 'two ways of one list', 'image', { image: new Blob([PNG]), 'image[]': new Blob([PNG]) }],

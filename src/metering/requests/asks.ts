@@ -69,7 +69,7 @@ export function readTierAlone(json: Json): Asks {
 /** By field: what its value asks for. `service_tier` is read apart. */
 const READERS: Readonly<Record<string, (value: unknown, units: AskedUnit[], n: number) => void>> = {
   modalities: readModalities,
-  audio: (_value, units) => void units.push({ unit: 'output_audio', param: 'audio', most: 0 }),
+  audio: readAudio,
   // Models that search do so for every request, and report nothing of it.
   web_search_options: (_value, units, n) => void units.push(searches('web_search_options', MOST_CALLS * n, true)),
   enable_search: (value, units, n) => {
@@ -81,6 +81,14 @@ const READERS: Readonly<Record<string, (value: unknown, units: AskedUnit[], n: n
 
 function searches(param: string, most: number, always = false): AskedUnit {
   return { unit: 'tool:web_search', param, most, ...(always ? { always } : {}) };
+}
+
+/** A voice that is named by an id is one that the provider has stored. */
+function readAudio(value: unknown, units: AskedUnit[]): void {
+  if (isObject(value) && (isMisread(value) || isObject(value.voice))) {
+    throw unpriceable('audio.voice.id', 'this gateway does not know whose voice it is');
+  }
+  units.push({ unit: 'output_audio', param: 'audio', most: 0 });
 }
 
 function readModalities(value: unknown, units: AskedUnit[]): void {

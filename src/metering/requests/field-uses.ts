@@ -52,6 +52,10 @@ const COMMON = [
 const SENT = 'pictures are sent to /v1/images/edits';
 const PICTURE_FORM = ['response_format', 'output_format', 'output_compression', 'background', 'moderation', 'user'];
 
+/** Of other providers, which hear these in the place of the file. */
+const NOT_MEASURED = 'how long it plays cannot be told; send the sound itself as file';
+const OTHER_SOUNDS = { url: NOT_MEASURED, file_url: NOT_MEASURED, file_id: NOT_MEASURED };
+
 export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
   chat: {
     selects: ['model', 'stream', 'stream_options'],
@@ -163,7 +167,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     output: [],
     asks: [],
     free: ['language', 'languages', 'temperature', 'include', 'timestamp_granularities', 'chunking_strategy'],
-    refused: {},
+    refused: OTHER_SOUNDS,
   },
   translations: {
     selects: ['model', 'response_format'],
@@ -171,7 +175,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
     output: [],
     asks: [],
     free: ['temperature'],
-    refused: {},
+    refused: OTHER_SOUNDS,
   },
 };
 
@@ -181,11 +185,16 @@ export function useOf(endpoint: RequestEndpoint, field: string): FieldUse | 'ref
 }
 
 /** What the gateway may set itself (gateway/tenancy.ts): it and the provider must see the same field there too. */
-const SET_BY_US = ['user', 'safety_identifier', 'prompt_cache_key', 'store'];
+const SET_BY_US: ReadonlySet<string> = new Set(['user', 'safety_identifier', 'prompt_cache_key', 'store']);
+
+/** Whether a field is read the same by everybody, or refused: it bears on cost, or the gateway may set it. */
+export function isReadAlike(endpoint: RequestEndpoint, field: string): boolean {
+  return (useOf(endpoint, field) ?? 'free') !== 'free' || SET_BY_US.has(field);
+}
 
 /** The fields that bear on cost, in any way, and those that the gateway may set. */
 export function costFieldsOf(endpoint: RequestEndpoint): ReadonlySet<string> {
-  const uses = [...USES.get(endpoint)!].filter(([field, use]) => use !== 'free' || SET_BY_US.includes(field));
+  const uses = [...USES.get(endpoint)!].filter(([field, use]) => use !== 'free' || SET_BY_US.has(field));
   return new Set(uses.map(([field]) => field));
 }
 

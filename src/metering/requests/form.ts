@@ -3,7 +3,7 @@
  * field. Files are known by where they stand in the body, and read only as far as they bear on cost.
  */
 import type { Json } from '../../lib/json.ts';
-import { REQUEST_FIELDS, type RequestEndpoint, useOf } from './field-uses.ts';
+import { isReadAlike, REQUEST_FIELDS, type RequestEndpoint, useOf } from './field-uses.ts';
 import { invalid } from './json-body.ts';
 import type { Form, Span } from './types.ts';
 
@@ -68,12 +68,12 @@ function baseOf(name: string): string {
 }
 
 /**
- * A field that bears on cost, given twice, in another case, or as part of a list that it is not, is read differently by different
+ * A field that bears on cost, or says whose the request is, given twice, in another case, or as part of a list that it is not, is read differently by different
  * parsers. Lists repeat, in one way of writing them.
  */
 function refuseRepeated(name: string, field: string, seen: Map<string, string>, shape: FormShape): void {
   const plain = field.toUpperCase().toLowerCase();
-  const bears = (useOf(shape.endpoint, plain) ?? 'free') !== 'free';
+  const bears = isReadAlike(shape.endpoint, plain);
   if (bears && field !== plain) throw invalid(plain, 'the name of the field must be spelled in small letters');
   const isList = shape.lists.includes(field) || (shape.files[field] ?? 1) > 1;
   if (bears && name !== field && !(isList && name === `${field}[]`)) throw invalid(field, 'it is no list');

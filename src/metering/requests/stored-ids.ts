@@ -88,9 +88,10 @@ function readItem(item: unknown, param: string, found: StoredId[]): void {
   walk(item, param, 0, found);
 }
 
-/** One that does not say what it is, is a message or a reference. */
+/** One that does not say what it is, is a message where it has a role, else a reference, whatever stands beside its id. */
 function carriesItself(item: Json): boolean {
-  return (CONTENT_OF.get(item.type ?? 'message') ?? []).some((field) => (item[field] ?? '') !== '');
+  const type = item.type ?? ((item.role ?? null) === null ? 'item_reference' : 'message');
+  return (CONTENT_OF.get(type) ?? []).some((field) => (item[field] ?? '') !== '');
 }
 
 function isNamed(id: unknown): id is string {

@@ -75,6 +75,7 @@ describe('what nobody could price is refused whatever the price', () => {
     ['modalities', { modalities: ['video'] }],
     ['modalities', { modalities: 'audio' }],
     ['plugins', { plugins: [{ id: 'file-parser' }] }],
+    ['audio.voice.id', { audio: { voice: { id: 'voice_1' }, format: 'mp3' } }],
     ['tools', { tools: {} }],
     ['tools', { tools: ['web_search'] }],
     ['tools', { tools: [{ google_search: {} }] }],

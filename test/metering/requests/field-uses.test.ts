@@ -57,6 +57,7 @@ const BEYOND = new Set([
     'images.mask',
   ],
   ...['models', 'plugins', 'search_parameters', 'modalities', 'audio'].map((field) => `responses.${field}`),
+  ...['url', 'file_url', 'file_id'].flatMap((field) => [`transcriptions.${field}`, `translations.${field}`]),
 ]);
 
 /** One schema of the description: its lines are cut out, because the whole takes seconds to parse. */

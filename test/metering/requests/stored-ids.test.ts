@@ -134,6 +134,8 @@ describe('what an account may name of its own answers', () => {
     ['thoughts with an empty one', { type: 'reasoning', id: 'rs_1', encrypted_content: '' }],
     ['a picture that was drawn', { type: 'image_generation_call', id: 'ig_1', result: 'aGk=' }],
     ['a message without content', { type: 'message', id: 'msg_1', role: 'assistant' }],
+    ['what has neither a type nor a role, whatever stands beside it', { id: 'msg_1', content: 'a' }],
+    ['what has an empty type', { type: null, id: 'msg_1', content: 'a', role: null }],
     ['a kind that nobody knows yet', { type: 'later', id: 'l_1', content: 'x' }],
   ])('%s is only named', (_, one) => {
     expect(idsOf(item(one))).toEqual([[one.id, 'input[0].id', 'item']]);
