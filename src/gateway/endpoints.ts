@@ -1,5 +1,5 @@
 /**
- * What is served and metered, by URL. An endpoint is a row here: its path at a provider, how its requests are read, how its
+ * What is served and metered. An endpoint is a row here: its name, its path, how its requests are read, how its
  * answers are, and how its streams end when they are not ended by a provider.
  */
 import { dialectOf } from '../metering/readers/index.ts';
@@ -34,25 +34,24 @@ export interface Endpoint {
   readonly ends: StreamEnds;
 }
 
-/** The metered endpoints, by URL. All are POST. */
-export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map([
-  ['/v1/chat/completions', endpoint('chat', '/chat/completions', chatRequests, chatEnds)],
-  ['/v1/completions', endpoint('completions', '/completions', completionRequests, completionEnds)],
-  ['/v1/embeddings', endpoint('embeddings', '/embeddings', embeddingRequests, answerEnds)],
-  ['/v1/moderations', endpoint('moderations', '/moderations', moderationRequests, answerEnds)],
-  ['/v1/responses', endpoint('responses', '/responses', responsesRequests, responsesEnds)],
-  [
-    '/v1/responses/input_tokens',
-    endpoint('responses-input_tokens', '/responses/input_tokens', inputTokensRequests, responsesEnds),
-  ],
-  ['/v1/responses/compact', endpoint('responses-compact', '/responses/compact', compactRequests, responsesEnds)],
-  ['/v1/audio/transcriptions', endpoint('transcriptions', '/audio/transcriptions', transcriptionRequests, answerEnds)],
-  ['/v1/audio/translations', endpoint('translations', '/audio/translations', translationRequests, answerEnds)],
-  ['/v1/audio/speech', endpoint('speech', '/audio/speech', speechRequests, answerEnds)],
-  ['/v1/images/generations', endpoint('images', '/images/generations', imageRequests, answerEnds)],
-  ['/v1/images/edits', endpoint('images-edit', '/images/edits', imageEditFormRequests, answerEnds)],
-  ['/v1/images/variations', endpoint('images-var', '/images/variations', imageVariationRequests, answerEnds)],
-]);
+const ROWS: readonly Endpoint[] = [
+  endpoint('chat', '/chat/completions', chatRequests, chatEnds),
+  endpoint('completions', '/completions', completionRequests, completionEnds),
+  endpoint('embeddings', '/embeddings', embeddingRequests, answerEnds),
+  endpoint('moderations', '/moderations', moderationRequests, answerEnds),
+  endpoint('responses', '/responses', responsesRequests, responsesEnds),
+  endpoint('responses-input_tokens', '/responses/input_tokens', inputTokensRequests, responsesEnds),
+  endpoint('responses-compact', '/responses/compact', compactRequests, responsesEnds),
+  endpoint('transcriptions', '/audio/transcriptions', transcriptionRequests, answerEnds),
+  endpoint('translations', '/audio/translations', translationRequests, answerEnds),
+  endpoint('speech', '/audio/speech', speechRequests, answerEnds),
+  endpoint('images', '/images/generations', imageRequests, answerEnds),
+  endpoint('images-edit', '/images/edits', imageEditFormRequests, answerEnds),
+  endpoint('images-var', '/images/variations', imageVariationRequests, answerEnds),
+];
+
+/** The metered endpoints, by URL. All are POST. A provider's base URL ends where ours does: at `/v1`. */
+export const ENDPOINTS: ReadonlyMap<string, Endpoint> = new Map(ROWS.map((row) => [`/v1${row.upstreamPath}`, row]));
 
 /** `name` is that on receipts, and of the dialect of its answers (metering/readers/index.ts). */
 function endpoint(name: string, upstreamPath: string, requests: RequestReader, ends: StreamEnds): Endpoint {
