@@ -175,6 +175,16 @@ describe('sound that players find where its file says there is none is counted, 
     expect(await secondsOf(Buffer.concat([flac, sound('opus.ogg')]))).toBeNull();
   });
 
+  it('in blocks of Vorbis that are shorter by what follows its setup', async () => {
+    // Its short blocks are made shorter than its long ones.
+    const bytes = withBytes(sound('vorbis.ogg'), 56, [0xb8]);
+    // The page of the setup ends at 3,400; its last piece has 187 bytes, and eight more here: one mode, of short blocks.
+    const longer = withBytes(Buffer.from(bytes), 98, [187 + 8]);
+    const modes = Buffer.from('0000000000800000', 'hex');
+    const seconds = await secondsOf(Buffer.concat([longer.subarray(0, 3_400), modes, longer.subarray(3_400)]));
+    expect(seconds).toBe(await secondsOf(bytes));
+  });
+
   it('in a track of WebM that another takes the name of', async () => {
     const bytes = sound('opus.webm');
     const mark = Buffer.from('1654ae6b', 'hex');

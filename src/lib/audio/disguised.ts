@@ -14,23 +14,19 @@ const AC3_KBITS = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320
 /** DTS that is packed by 14 bits begins so, in one byte order or the other. */
 const DTS_14 = [Buffer.from('1fffe80007', 'hex'), Buffer.from('ff1f00e8f107', 'hex')];
 
-/** How packed sound is told: its frames begin with a mark, and say how long they are. */
-interface Packing {
-  mark: Buffer;
-  /** Bytes of the frame that begins there; 0: none does. */
-  lengthOf: (bytes: Buffer, at: number) => number;
-  /** So many, one behind the other, are no chance. Players believe no fewer. */
-  chain: number;
-}
+/** Bytes of the frame that begins there; 0: none does. */
+type FrameLength = (bytes: Buffer, at: number) => number;
 
-const PACKINGS: readonly Packing[] = [
-  { mark: Buffer.from([0xff]), lengthOf: (bytes, at) => mpegFrame(bytes, at)?.length ?? 0, chain: 16 },
-  { mark: Buffer.from([0xff]), lengthOf: adtsLength, chain: 16 },
-  { mark: Buffer.from([0x56]), lengthOf: loasLength, chain: 16 },
+const mpegLength: FrameLength = (bytes, at) => mpegFrame(bytes, at)?.length ?? 0;
+/** Their marks are so short that they stand in all sound: so many frames, one behind the other, are no chance. Players believe no fewer. */
+const SHORT_MARKED: readonly FrameLength[] = [mpegLength, adtsLength, loasLength];
+const SHORT_CHAIN = 16;
+/** Those with longer marks. */
+const MARKED: readonly { mark: Buffer; lengthOf: FrameLength; chain: number }[] = [
   { mark: Buffer.from([0x0b, 0x77]), lengthOf: ac3Length, chain: 4 },
   { mark: Buffer.from([0x7f, 0xfe, 0x80, 0x01]), lengthOf: dtsLength, chain: 2 },
 ];
-const SWAPPED = PACKINGS.slice(3);
+const ALL = [...SHORT_MARKED, ...MARKED.map(({ lengthOf }) => lengthOf)];
 /** Where the samples begin, fewer do. */
 const CHAIN_AT_START = 3;
 
@@ -40,28 +36,46 @@ export async function isDisguised(file: FileWindow, start: number, end: number):
   for (let at = start; at < end; at += PIECE_BYTES) {
     const bytes: Buffer = await file.at(at, Math.min(PIECE_BYTES + OVERLAP_BYTES, end - at));
     // Silence before it is passed over.
-    const first: number = isSilent ? bytes.findIndex((byte) => byte !== 0) : -1;
+    const first: number = isSilent ? firstSound(bytes) : -1;
     isSilent &&= first < 0;
-    if (first >= 0 && PACKINGS.some((packing) => chained(bytes, first, packing, CHAIN_AT_START))) return true;
+    if (first >= 0 && ALL.some((lengthOf) => chained(bytes, first, lengthOf, CHAIN_AT_START))) return true;
     if (!isSilent && hasPacked(bytes)) return true;
   }
   return false;
 }
 
-function hasPacked(bytes: Buffer): boolean {
-  if (DTS_14.some((mark) => bytes.includes(mark)) || PACKINGS.some((packing) => found(bytes, packing))) return true;
-  const swapped = Buffer.from(bytes.subarray(0, bytes.length - (bytes.length % 2))).swap16();
-  return SWAPPED.some((packing) => found(swapped, packing));
+function firstSound(bytes: Buffer): number {
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] !== 0) return at;
+  return -1;
 }
 
-function found(bytes: Buffer, packing: Packing): boolean {
-  for (let at = bytes.indexOf(packing.mark); at >= 0 && at < PIECE_BYTES; at = bytes.indexOf(packing.mark, at + 1)) {
-    if (chained(bytes, at, packing, packing.chain)) return true;
+function hasPacked(bytes: Buffer): boolean {
+  if (DTS_14.some((mark) => bytes.includes(mark)) || hasShortMarked(bytes) || hasMarked(bytes)) return true;
+  return hasMarked(Buffer.from(bytes.subarray(0, bytes.length - (bytes.length % 2))).swap16());
+}
+
+/** Quiet sound and silence are full of the first byte: what cannot follow it is seen at once. */
+function hasShortMarked(bytes: Buffer): boolean {
+  const end = Math.min(PIECE_BYTES, bytes.length - HEADER_BYTES);
+  for (let at = 0; at < end; at++) {
+    const first = bytes[at];
+    if ((first !== 0xff && first !== 0x56) || bytes[at + 1]! < 0xe0 || (first === 0xff && bytes[at + 2]! >= 0xf4))
+      continue;
+    if (SHORT_MARKED.some((lengthOf) => chained(bytes, at, lengthOf, SHORT_CHAIN))) return true;
   }
   return false;
 }
 
-function chained(bytes: Buffer, start: number, { lengthOf }: Packing, frames: number): boolean {
+function hasMarked(bytes: Buffer): boolean {
+  return MARKED.some(({ mark, lengthOf, chain }) => {
+    for (let at = bytes.indexOf(mark); at >= 0 && at < PIECE_BYTES; at = bytes.indexOf(mark, at + 1)) {
+      if (chained(bytes, at, lengthOf, chain)) return true;
+    }
+    return false;
+  });
+}
+
+function chained(bytes: Buffer, start: number, lengthOf: FrameLength, frames: number): boolean {
   let at = start;
   for (let i = 0; i < frames; i++) {
     const length = at + HEADER_BYTES <= bytes.length ? lengthOf(bytes, at) : 0;

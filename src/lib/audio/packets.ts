@@ -1,4 +1,5 @@
 /** How long the packets of a codec play, from their first bytes: of Opus each says so, of Vorbis the headers say what each means. */
+import { modeFlags } from './vorbis-setup.ts';
 
 const SILK_SECONDS = [0.01, 0.02, 0.04, 0.06];
 const CELT_SECONDS = [0.0025, 0.005, 0.01, 0.02];
@@ -23,43 +24,15 @@ export interface VorbisModes {
   blocks: readonly number[];
 }
 
-/** The bits of a mode: whether its blocks are long, 16 + 16 of zeros, and its mapping. */
-const MODE_BITS = 41;
-const MOST_MODES = 64;
-
 /** Of the first and the third header of a stream; `null`: they are none. */
 export function vorbisModes(identification: Buffer, setup: Buffer): VorbisModes | null {
   if (identification.length < 30 || setup.length < 16) return null;
   const sampleRate = identification.readUInt32LE(12);
   const sizes = identification[28]!;
   const [short, long] = [1 << (sizes & 15), 1 << (sizes >> 4)];
-  const flags = modeFlags(setup);
+  const flags = modeFlags(setup, identification[11]!);
   if (flags === null || sampleRate === 0) return null;
   return { sampleRate, blocks: flags.map((isLong) => (isLong ? long : short)) };
-}
-
-/**
- * The modes stand at the end of the setup, after much that has no length of its own: so they are read from there, backwards, as
- * far as they look like modes, until their count stands before them.
- */
-function modeFlags(setup: Buffer): boolean[] | null {
-  let end = setup.length * 8 - 1;
-  const bit = (at: number): number => (setup[at >> 3]! >> (at & 7)) & 1;
-  const bits = (at: number, count: number): number => {
-    let value = 0;
-    for (let i = count - 1; i >= 0; i--) value = value * 2 + bit(at + i);
-    return value;
-  };
-  // The last bit that is set ends the header.
-  while (end > 0 && bit(end) === 0) end--;
-  let found: boolean[] | null = null;
-  const flags: boolean[] = [];
-  for (let at = end - MODE_BITS; at >= 6 && flags.length < MOST_MODES; at -= MODE_BITS) {
-    if (bits(at + 33, 8) > 63 || bits(at + 1, 16) !== 0 || bits(at + 17, 16) !== 0) break;
-    flags.unshift(bit(at) === 1);
-    if (bits(at - 6, 6) + 1 === flags.length) found = [...flags];
-  }
-  return found;
 }
 
 /** Counts the packets of a Vorbis stream: a block overlaps half of the one before it. */
