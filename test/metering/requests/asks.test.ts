@@ -76,6 +76,10 @@ describe('what nobody could price is refused whatever the price', () => {
     ['modalities', { modalities: 'audio' }],
     ['plugins', { plugins: [{ id: 'file-parser' }] }],
     ['audio.voice.id', { audio: { voice: { id: 'voice_1' }, format: 'mp3' } }],
+    [
+      'tools[1].vector_store_ids[0]',
+      { tools: [{ type: 'web_search' }, { type: 'file_search', vector_store_ids: ['vs_1'] }] },
+    ],
     ['tools', { tools: {} }],
     ['tools', { tools: ['web_search'] }],
     ['tools', { tools: [{ google_search: {} }] }],
