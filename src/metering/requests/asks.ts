@@ -7,7 +7,6 @@ import { isUnit, type Unit, type Usage } from '../../catalog/units.ts';
 import { TollgateError } from '../../errors.ts';
 import { isObject, type Json } from '../../lib/json.ts';
 import { isMisread, type MessageParts } from './message-parts.ts';
-import { refuseStored } from './stored-ids.ts';
 
 /** A unit that a request may use. */
 export interface AskedUnit {
@@ -114,13 +113,12 @@ function readPlugins(value: unknown, units: AskedUnit[], n: number): void {
 /** Tools that the client runs are text to the model; the others are run, and billed, by the provider. */
 function readTools(value: unknown, units: AskedUnit[], n: number): void {
   if (!Array.isArray(value)) throw unpriceable('tools', 'must be an array');
-  for (const [at, tool] of value.entries()) {
+  for (const tool of value) {
     if (!isObject(tool) || isMisread(tool)) throw unpriceable('tools', 'each must be an object that has a type');
     const { type = isObject(tool.function) ? 'function' : null } = tool;
     if (type === 'function' || type === 'custom') continue;
     const unit = typeof type === 'string' ? `tool:${toolName(type)}` : '';
     if (!isUnit(unit)) throw unpriceable('tools', 'this gateway does not know this type of tool');
-    refuseStored(tool, `tools[${at}]`);
     units.push({ unit, param: 'tools', most: mostUses(tool) * n });
   }
 }

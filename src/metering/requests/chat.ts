@@ -37,6 +37,8 @@ export function readChatRequest(body: Buffer): MeteredRequest {
   const stream = flag(json, 'stream');
   const includeUsage = includesUsage(json);
   const asks = readAsks(json, parts, n);
+  // What the client runs names nothing of the provider's.
+  if (asks.units.length > 0) refuseStored(json.tools, 'tools');
   return {
     model,
     namesModel,
