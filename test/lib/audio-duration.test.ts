@@ -196,6 +196,23 @@ describe('sound that players find where its file says there is none is counted, 
     expect(await secondsOf(Buffer.concat([bytes, bytes.subarray(at, at + tracks), block]))).toBeNull();
   });
 
+  it.each([
+    ['as a number of eight bytes', '83880000000000000002', false],
+    ['twice', '838102838111', true],
+  ])('in a track of WebM that says %s that it is sound', async (_how, type, refused) => {
+    const bytes = sound('opus.webm');
+    const kind = bytes.indexOf(Buffer.from('838102', 'hex'));
+    const mark = Buffer.from('1654ae6b', 'hex');
+    const tracks = bytes.indexOf(mark, bytes.indexOf(mark) + 1);
+    const entry = bytes.indexOf(0xae, tracks + 5);
+    const said = Buffer.from(type, 'hex');
+    const grown = Buffer.concat([bytes.subarray(0, kind), said, bytes.subarray(kind + 3)]);
+    // The size of an entry has eight bytes, or one.
+    const size = grown[entry + 1] === 1 ? entry + 8 : entry + 1;
+    grown[size] = grown[size]! + said.length - 3;
+    expect(await secondsOf(grown)).toBe(refused ? null : await secondsOf(bytes));
+  });
+
   it('in a sample of MP4 that has many packets', async () => {
     const bytes = sound('aac.m4a');
     const sizes = bytes.indexOf('stsz');

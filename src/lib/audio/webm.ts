@@ -8,6 +8,7 @@ const TRACK_ENTRY = 0xae;
 const SIMPLE_BLOCK = 0xa3;
 const BLOCK = 0xa1;
 const [TRACK_NUMBER, TRACK_TYPE, CODEC_ID, CODEC_PRIVATE, ENCODINGS] = [0xd7, 0x83, 0x86, 0x63a2, 0x6d80];
+const READ: ReadonlySet<number> = new Set([TRACK_NUMBER, TRACK_TYPE, CODEC_ID, CODEC_PRIVATE, ENCODINGS]);
 const VIDEO = 1;
 const AUDIO = 2;
 const MOST_PRIVATE_BYTES = 256 * 1024;
@@ -21,6 +22,8 @@ interface Track {
   type: number;
   codec: string;
   encoded: boolean;
+  /** What it is depends on who reads it. */
+  isUnclear: boolean;
   seconds: number;
   vorbis: VorbisClock | null;
 }
@@ -42,7 +45,7 @@ export async function webmSeconds(file: FileWindow): Promise<number | null> {
       if (element.size > MOST_PRIVATE_BYTES || tracks.size >= MOST_TRACKS) return null;
       const track = trackIn(await file.at(start, element.size));
       // The first stands for players: what was heard of it must not be forgotten.
-      if (tracks.has(track.number)) return null;
+      if (track.isUnclear || tracks.has(track.number)) return null;
       tracks.set(track.number, track);
     } else if (element.id === SIMPLE_BLOCK || element.id === BLOCK) {
       hear(tracks, await file.at(start, 16));
@@ -78,11 +81,14 @@ function hear(tracks: ReadonlyMap<number, Track>, block: Buffer): void {
 }
 
 function trackIn(entry: Buffer): Track {
-  const track: Track = { number: -1, type: 0, codec: '', encoded: false, seconds: 0, vorbis: null };
+  const track: Track = { number: -1, type: 0, codec: '', encoded: false, isUnclear: true, seconds: 0, vorbis: null };
   let privates: Buffer = Buffer.alloc(0);
+  const seen = new Set<number>();
   for (let at = 0; at < entry.length; ) {
     const element = elementIn(entry.subarray(at));
-    if (element === null || element.size === null) break;
+    // Which of two stands, and what follows what is no element, is up to who reads it.
+    if (element === null || element.size === null || (seen.has(element.id) && READ.has(element.id))) return track;
+    seen.add(element.id);
     const value = entry.subarray(at + element.head, at + element.head + element.size);
     if (element.id === TRACK_NUMBER) track.number = wholeIn(value);
     else if (element.id === TRACK_TYPE) track.type = wholeIn(value);
@@ -91,6 +97,7 @@ function trackIn(entry: Buffer): Track {
     else if (element.id === ENCODINGS) track.encoded = true;
     at += element.head + element.size;
   }
+  track.isUnclear = track.number < 0 || track.type < 0;
   if (track.codec === 'A_VORBIS') track.vorbis = vorbisIn(privates);
   return track;
 }
@@ -108,8 +115,11 @@ function vorbisIn(headers: Buffer): VorbisClock | null {
   return modes === null ? null : new VorbisClock(modes);
 }
 
+/** A number of up to eight bytes, of which the first may be zeros. */
 function wholeIn(value: Buffer): number {
-  return value.length >= 1 && value.length <= 6 ? value.readUIntBE(0, value.length) : -1;
+  const zeros = Math.max(0, value.length - 6);
+  if (value.length < 1 || value.length > 8 || value.subarray(0, zeros).some((byte) => byte !== 0)) return -1;
+  return value.readUIntBE(zeros, value.length - zeros);
 }
 
 /** An element's id, the bytes of its head, and its size; `null` of a size: it is not known when it is begun. */
