@@ -12,7 +12,7 @@ const secondsOf = (bytes: Buffer) =>
 /** What is before or behind the tone is the encoder's: less than 0.12 s. */
 const FILES = [
   ...['tone.mp3', 'tone.flac', 'opus.ogg', 'vorbis.ogg', 'opus.webm', 'vorbis.webm', 'live.webm'],
-  ...['aac.m4a', 'fragments.mp4', 'opus.mp4'],
+  ...['aac.m4a', 'fragments.mp4'],
 ];
 
 describe('a sound', () => {
@@ -86,13 +86,15 @@ describe('a header that says less', () => {
   });
 
   it('of MP4, its times and durations, is not believed', async () => {
-    for (const name of ['aac.m4a', 'opus.mp4']) {
-      const bytes = sound(name);
-      for (const [box, fields] of Object.entries({ mvhd: [16], mdhd: [16], tkhd: [20], stts: [12] })) {
-        for (const field of fields) bytes.writeUInt32BE(1, bytes.indexOf(box) + 4 + field);
-      }
-      expect(await secondsOf(bytes)).toBe(await secondsOf(sound(name)));
+    const bytes = sound('aac.m4a');
+    for (const [box, fields] of Object.entries({ mvhd: [16], mdhd: [16], tkhd: [20], stts: [12] })) {
+      for (const field of fields) bytes.writeUInt32BE(1, bytes.indexOf(box) + 4 + field);
     }
+    expect(await secondsOf(bytes)).toBe(await secondsOf(sound('aac.m4a')));
+  });
+
+  it('of Opus in MP4 is not measured: only its packets say how long they play', async () => {
+    expect(await secondsOf(sound('opus.mp4'))).toBeNull();
   });
 
   it('of MP4, a clock of its decoder that its entry states, is not believed', async () => {

@@ -1,4 +1,4 @@
-/** What a packet of a track of MP4 plays, by what its codec says of itself: AAC, ALAC, Opus, and plain samples. */
+/** What a packet of a track of MP4 plays, by what its codec says of itself: AAC, ALAC and plain samples. */
 
 export interface Mp4Codec {
   /** Hz of the decoder, which is what counts, and no clock of the file. */
@@ -19,13 +19,6 @@ const MOST_CHANNELS = 8;
 /** The standard lets no packet have more than 6,144 bits of a channel. */
 const AAC_BYTES_PER_CHANNEL = 768;
 const PLAIN = new Set(['sowt', 'twos', 'lpcm', 'ipcm', 'in24', 'in32', 'fl32', 'fl64', 'raw ', 'alaw', 'ulaw']);
-/** Nobody packs Opus otherwise into MP4; its packets are not looked at. */
-const OPUS_PACKET = {
-  sampleRate: 48_000,
-  samplesPerPacket: 960,
-  plainBytes: null,
-  mostBytes: Number.POSITIVE_INFINITY,
-};
 const AAC_OBJECTS = new Set([0x40, 0x66, 0x67, 0x68]);
 
 /** Bytes of a second of plain samples; `null`: they are packets. */
@@ -33,13 +26,15 @@ export function bytesPerSecond({ sampleRate, plainBytes }: Mp4Codec): number | n
   return plainBytes === null ? null : plainBytes * sampleRate;
 }
 
-/** Of the description of a track's samples; `null`: of another codec, encrypted, or of several. */
+/**
+ * Of the description of a track's samples; `null`: of another codec, encrypted, or of several. Opus is another: a packet of it plays
+ * 2.5 to 120 ms, which only the packet says, and packets are not looked at here.
+ */
 export function codecOf(description: Buffer): Mp4Codec | null {
   const entry = description.subarray(8);
   if (description.readUInt32BE(4) !== 1 || entry.length < 36) return null;
   const kind = entry.toString('latin1', 4, 8);
   const [channels, bits, rate] = [entry.readUInt16BE(24), entry.readUInt16BE(26), entry.readUInt16BE(32)];
-  if (kind === 'Opus') return OPUS_PACKET;
   if (PLAIN.has(kind)) {
     const bytes = kind === 'alaw' || kind === 'ulaw' ? 1 : bits / 8;
     return rate === 0 || channels === 0 || bytes < 1
