@@ -18,6 +18,8 @@ beforeAll(async () => {
 });
 afterAll(() => rig.drop());
 
+/** The day on which what was granted for a period expires: six hours behind its end, by when a renewal is paid. */
+const creditsEnd = (end: number): string => date(end + 6 * 3600);
 const itemOf = ({ items }: Stripe.Subscription) => items.data[0]!;
 /** A subscription, heard of. */
 async function subscribed(price: string, more: object = {}, card: string | null = 'pm_card_visa') {
@@ -29,7 +31,7 @@ async function subscribed(price: string, more: object = {}, card: string | null 
 
 test('a subscription grants its month and allows its plan, once, whatever is heard again', async () => {
   const { account, sub, end } = await subscribed(pro);
-  expect(await rig.lots(account)).toEqual([`10000 until ${date(end)}`]);
+  expect(await rig.lots(account)).toEqual([`10000 until ${creditsEnd(end)}`]);
   expect(await rig.stated(account)).toEqual([`pro until ${date(end + 3 * DAY)}`]);
   expect(await syncSubscription(rig.deps, sub.id, null)).toEqual({ changed: false, ours: true });
   expect(await syncInvoice(rig.deps, sub.latest_invoice as string, null)).toEqual({ changed: false, ours: true });
@@ -42,7 +44,7 @@ test('each renewal grants a month, and moves the end on', async () => {
   rig.until(end + 2 * 3600);
   await rig.heard((all) => all.toReversed());
   const renewed = itemOf(await rig.stripe.subscriptions.retrieve(sub.id)).current_period_end;
-  expect(await rig.lots(account)).toEqual([`10000 until ${date(end)}`, `10000 until ${date(renewed)}`]);
+  expect(await rig.lots(account)).toEqual([`10000 until ${creditsEnd(end)}`, `10000 until ${creditsEnd(renewed)}`]);
   expect(await rig.stated(account)).toEqual([`pro until ${date(renewed + 3 * DAY)}`]);
 });
 
@@ -57,7 +59,7 @@ test('an upgrade that is billed now takes back the unused part of the old month,
   await change(max);
   await rig.heard();
   const [first, second] = await rig.lots(account);
-  expect(first).toBe(`10000 until ${date(end)}`);
+  expect(first).toBe(`10000 until ${creditsEnd(end)}`);
   // Half of a month, to a cent.
   expect(Number(second!.split(' ')[0])).toBeCloseTo(25_000, -2);
   expect(Number(await rig.held(account))).toBeCloseTo(10_000 - 5000 + 25_000, -2);
@@ -104,8 +106,8 @@ test('more seats grant their share; prorations that wait are granted with the ne
   const renewed = itemOf(await rig.stripe.subscriptions.retrieve(sub.id)).current_period_end;
   const lots = await rig.lots(account);
   expect(lots).toHaveLength(3);
-  expect(lots[0]).toBe(`10000 until ${date(end)}`);
-  expect(lots.slice(1).every((one) => one.endsWith(`until ${date(renewed)}`))).toBe(true);
+  expect(lots[0]).toBe(`10000 until ${creditsEnd(end)}`);
+  expect(lots.slice(1).every((one) => one.endsWith(`until ${creditsEnd(renewed)}`))).toBe(true);
   const sum = lots.slice(1).reduce((all, one) => all + Number(one.split(' ')[0]), 0);
   expect(sum).toBeCloseTo(30_000 + (20_000 * 15 * DAY) / (end - itemOf(sub).current_period_start), -2);
 });
@@ -128,17 +130,17 @@ test('a year grants a month at a time', async () => {
   const lots = await rig.lots(account);
   expect(lots).toHaveLength(12);
   expect(lots.slice(1).every((one) => one.startsWith('10000 from '))).toBe(true);
-  expect(lots.at(-1)).toContain(`until ${date(end)}`);
+  expect(lots.at(-1)).toContain(`until ${creditsEnd(end)}`);
 });
 
 test('a trial grants what the plan includes in trials; what is paid after it grants the month', async () => {
   const { account, sub, end } = await subscribed(pro, { trial_period_days: 14 });
-  expect(await rig.lots(account)).toEqual([`100 until ${date(end)}`]);
+  expect(await rig.lots(account)).toEqual([`100 until ${creditsEnd(end)}`]);
   expect(await rig.stated(account)).toEqual([`pro until ${date(end + 3 * DAY)}`]);
   rig.until(end + 2 * 3600);
   await rig.heard();
   const renewed = itemOf(await rig.stripe.subscriptions.retrieve(sub.id)).current_period_end;
-  expect(await rig.lots(account)).toEqual([`100 until ${date(end)}`, `10000 until ${date(renewed)}`]);
+  expect(await rig.lots(account)).toEqual([`100 until ${creditsEnd(end)}`, `10000 until ${creditsEnd(renewed)}`]);
 });
 
 test('another trial of the same plan grants nothing more', async () => {
@@ -170,7 +172,7 @@ test('a renewal that fails is told of, and keeps the plan for the days of grace;
   await rig.heard();
   expect((await rig.stripe.subscriptions.retrieve(sub.id)).status).toBe('past_due');
   expect(await rig.stated(account)).toEqual([`pro until ${date(end + 3 * DAY)}`]);
-  expect(await rig.lots(account)).toEqual([`10000 until ${date(end)}`]);
+  expect(await rig.lots(account)).toEqual([`10000 until ${creditsEnd(end)}`]);
   expect(await rig.told(account, 'payment.failed')).toMatchObject([
     { subscription: sub.id, attempt: 1, amount_minor: '2000' },
   ]);
@@ -206,7 +208,7 @@ test('cancelled at the end of its period it is allowed until then, exactly; canc
   await rig.stripe.subscriptions.cancel(sub.id);
   await rig.heard();
   expect(await rig.stated(account)).toEqual([]);
-  expect(await rig.lots(account)).toEqual([`10000 until ${date(end)}`]);
+  expect(await rig.lots(account)).toEqual([`10000 until ${creditsEnd(end)}`]);
 });
 
 test('with its collection paused, it is allowed for the days of grace after what was paid', async () => {
