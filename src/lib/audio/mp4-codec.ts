@@ -6,8 +6,8 @@ export interface Mp4Codec {
   samplesPerPacket: number;
   /** Bytes of a moment of all channels, where its samples are plain. */
   plainBytes: number | null;
-  /** A larger sample has several packets in it. */
-  mostBytes: number;
+  /** A larger sample has several packets in it; absent: none has. */
+  mostBytes?: number;
 }
 
 const AAC_RATES = [
@@ -39,7 +39,7 @@ export function codecOf(description: Buffer): Mp4Codec | null {
     const bytes = kind === 'alaw' || kind === 'ulaw' ? 1 : bits / 8;
     return rate === 0 || channels === 0 || bytes < 1
       ? null
-      : { sampleRate: rate, samplesPerPacket: 1, plainBytes: channels * bytes, mostBytes: Number.POSITIVE_INFINITY };
+      : { sampleRate: rate, samplesPerPacket: 1, plainBytes: channels * bytes };
   }
   if (kind === 'alac') return alacIn(entry);
   return kind === 'mp4a' ? mp4aIn(entry) : null;
@@ -50,11 +50,7 @@ function alacIn(entry: Buffer): Mp4Codec | null {
   if (at < 0 || at + 32 > entry.length) return null;
   const cookie = entry.subarray(at + 8);
   const [samplesPerPacket, sampleRate] = [cookie.readUInt32BE(0), cookie.readUInt32BE(20)];
-  // No decoder reads a second packet from one sample.
-  const mostBytes = Number.POSITIVE_INFINITY;
-  return samplesPerPacket === 0 || sampleRate === 0
-    ? null
-    : { sampleRate, samplesPerPacket, plainBytes: null, mostBytes };
+  return samplesPerPacket === 0 || sampleRate === 0 ? null : { sampleRate, samplesPerPacket, plainBytes: null };
 }
 
 /** What the descriptors in `esds` say: which codec, and of AAC how it is decoded. */

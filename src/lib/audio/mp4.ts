@@ -39,8 +39,10 @@ class Mp4Track {
   }
 
   seconds(movieScale: number): number | null {
+    if (this.codec === null) return null;
+    const { mostBytes } = this.codec;
     // A player plays all packets that it finds in one sample.
-    if (this.codec === null || this.largest > this.codec.mostBytes) return null;
+    if (mostBytes !== undefined && this.largest > mostBytes) return null;
     const rate = bytesPerSecond(this.codec);
     const decoded =
       rate === null ? (this.samples * this.codec.samplesPerPacket) / this.codec.sampleRate : this.bytes / rate;

@@ -14,7 +14,7 @@ const VORBIS_HEADERS = 3;
 const OPUS_HEADERS = 2;
 const SEARCH_BYTES = 64 * 1024;
 /** Streams without sound, by their first bytes: of what is in the file, and of pictures. */
-const SILENT: ReadonlySet<string> = new Set(['fishead', '\x80theora'.slice(0, 7), '\x80kate\0\0']);
+const SILENT: ReadonlySet<string> = new Set(['fishead', '\x80theora', '\x80kate\0\0']);
 /** Sound must be so much of a file: more of what is no sound is not understood. */
 const LEAST_SHARE = 0.5;
 
