@@ -2,9 +2,9 @@
  * Counts tokens where a provider did not, or a balance is tight. In a worker thread, never on the event loop: tokenising can
  * take seconds.
  *
- *   idle ──count──▶ working (one worker, started at the first count) ──answer──▶ idle
+ *   none ──count──▶ starting ──first answer──▶ working ⇄ idle
  *                     ├── no answer by the deadline, or too much is asked ──▶ estimated by length, or not told
- *                     └── the worker dies ──▶ all that wait have no count; the next count starts another
+ *                     └── the worker dies ──▶ none: all that wait have no count; the next count starts another
  */
 import { Worker } from 'node:worker_threads';
 import type { TiktokenEncoding } from 'tiktoken';
@@ -13,6 +13,8 @@ import type { Logger } from '../../observe/log.ts';
 import { encodingOf } from './encodings.ts';
 
 const DEADLINE_MS = 2_000;
+/** The same while the worker starts and reads an encoding: half a second on an idle machine, several on a busy one. */
+const STARTING_DEADLINE_MS = 10_000;
 /** Texts that wait; beyond it, nothing is counted. */
 const MOST_WAITING = 64;
 /** With so many waiting no prompt is counted: what a running stream was sent, and is charged, still is. */
@@ -52,6 +54,8 @@ export class TokenCounter {
   readonly #log: Logger;
   readonly #waiting = new Map<number, (counted: Counted | null) => void>();
   #worker: Worker | null = null;
+  /** Whether the worker has answered yet. */
+  #started = false;
   #next = 0;
 
   constructor(options: { log: Logger }) {
@@ -91,7 +95,8 @@ export class TokenCounter {
     if (this.#waiting.size >= MOST_WAITING) return Promise.resolve(null);
     return new Promise((resolve) => {
       const id = this.#next++;
-      const timer = setTimeout(() => answer(null), DEADLINE_MS);
+      const within = this.#started ? DEADLINE_MS : STARTING_DEADLINE_MS;
+      const timer = setTimeout(() => answer(null), within);
       const answer = (counted: Counted | null): void => {
         clearTimeout(timer);
         this.#waiting.delete(id);
@@ -99,14 +104,17 @@ export class TokenCounter {
       };
       this.#waiting.set(id, answer);
       this.#worker ??= this.#start();
-      const request: CountRequest = { id, source, encoding, deadline: systemClock.now() + DEADLINE_MS, enough };
+      const request: CountRequest = { id, source, encoding, deadline: systemClock.now() + within, enough };
       this.#worker.postMessage(request, typeof source === 'string' ? [] : [source.buffer]);
     });
   }
 
   #start(): Worker {
     const worker = new Worker(new URL('./worker.ts', import.meta.url));
-    worker.on('message', ({ id, counted }: CountAnswer) => this.#waiting.get(id)?.(counted));
+    worker.on('message', ({ id, counted }: CountAnswer) => {
+      this.#started = true;
+      this.#waiting.get(id)?.(counted);
+    });
     worker.on('error', (error) => {
       this.#log.warn(
         { err: error },
@@ -122,6 +130,7 @@ export class TokenCounter {
 
   #giveUp(): void {
     this.#worker = null;
+    this.#started = false;
     for (const answer of this.#waiting.values()) answer(null);
   }
 }

@@ -1,11 +1,12 @@
 /** Counting never throws, never waits for long, and never holds up the process. */
 import { get_encoding } from 'tiktoken';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { TokenCounter } from '../../../src/metering/tokens/counter.ts';
 import { silentLogger } from '../../../src/observe/log.ts';
 
 let counter = new TokenCounter({ log: silentLogger });
 afterEach(async () => {
+  vi.useRealTimers();
   await counter.close();
   counter = new TokenCounter({ log: silentLogger });
 });
@@ -71,6 +72,28 @@ describe('tokens are estimated by length', () => {
     const waiting = counter.count(['one two three four five'], 'gpt-4o');
     await counter.close();
     expect(await waiting).toBe(Math.ceil(23 / 4));
+  });
+});
+
+describe('who waits while the worker starts', () => {
+  it('is counted even if that takes longer than a count may', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    const counted = counter.countText('one two three', 'o200k_base');
+    vi.advanceTimersByTime(9_999);
+    expect(await counted).toBe(3);
+  });
+
+  it('is not told once it takes too long, and who comes later waits for a count alone', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    const first = counter.countText('one two three', 'o200k_base');
+    vi.advanceTimersByTime(10_000);
+    expect(await first).toBeNull();
+    vi.useRealTimers();
+    expect(await counter.countText('one two three', 'o200k_base')).toBe(3);
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    const later = counter.countText('one two three', 'o200k_base');
+    vi.advanceTimersByTime(2_000);
+    expect(await later).toBeNull();
   });
 });
 
