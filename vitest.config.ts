@@ -11,8 +11,9 @@ export default defineConfig({
     maxWorkers: 3,
     env: compileCache,
     sequence: { sequencer: SlowestFirst },
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Several times what the slowest takes: a busy machine is no fault.
+    testTimeout: 90_000,
+    hookTimeout: 90_000,
     reporters: ['default'],
   },
 });

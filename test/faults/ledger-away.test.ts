@@ -73,7 +73,7 @@ describe.each(['cut', 'frozen'] as const)('the wire to the database is %s', (fau
     await eventually(async () => (await post(gateway, account.key, BODY)).status === 200, 'it serves again');
     await eventually(async () => (await world.pool.query('SELECT FROM holds')).rowCount === 0, 'no hold is left');
     await expectSettled(world);
-  }, 30_000);
+  });
 
   it('an answer whose charge cannot be booked yet still arrives, and is charged when the database is back', async () => {
     const before = await chargedTo(world, account.account);
@@ -93,7 +93,7 @@ describe.each(['cut', 'frozen'] as const)('the wire to the database is %s', (fau
       'the charge is booked, once',
     );
     await expectSettled(world);
-  }, 30_000);
+  });
 });
 
 it('a report of usage whose answer is lost says so within 2 s; sent again, it is charged once', async () => {
@@ -121,4 +121,4 @@ it('a report of usage whose answer is lost says so within 2 s; sent again, it is
   expect(again.body).toMatchObject({ charged: '2', replayed: true });
   expect((await chargedTo(world, account.account)) - before).toBe(2_000_000_000n);
   await expectSettled(world);
-}, 30_000);
+});

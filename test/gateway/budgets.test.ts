@@ -95,7 +95,7 @@ it('a key with a day for ten holds lets ten of two hundred through, and as many 
   await burst([account.key], FIT - 1);
   await turn(account);
   await burst([account.key], FIT);
-}, 60_000);
+});
 
 it('an account with a budget lets ten through over all its keys', async () => {
   const account = await createTestAccount(world, '1000');
@@ -106,7 +106,7 @@ it('an account with a budget lets ten through over all its keys', async () => {
   expect(error!.message).toContain('The budget of this account is');
   expect(error!.message).toContain(' in total, of which ');
   expect(error!.message).toContain('This budget does not reset.');
-}, 60_000);
+});
 
 it('a budget that is raised, or taken away, lets the next request through on every gateway', async () => {
   const account = await createTestAccount(world, '1000');

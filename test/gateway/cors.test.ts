@@ -221,7 +221,7 @@ describe.skipIf(found === undefined)('the official client in a page', () => {
       failed: { status: 404, code: 'model_not_found' },
     });
     await page.close();
-  }, 60_000);
+  });
 
   it('hears nothing where it is not, and nothing is sent on', async () => {
     const before = world.upstream.requests.length;

@@ -198,4 +198,4 @@ it('a hold covers every honest charge within the limits of a request', () => {
   );
   expect(tally.served).toBeGreaterThan(500);
   expect(tally.refused).toBeGreaterThan(50);
-}, 60_000);
+});

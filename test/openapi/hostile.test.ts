@@ -13,7 +13,7 @@ import { createWalk, type Operation, SCOPES, type Walk } from './walk.ts';
 let walk: Walk;
 beforeAll(async () => {
   walk = await createWalk();
-}, 60_000);
+});
 afterAll(() => walk.rig.close());
 
 /** Entries of the catalog, of which a number is as good as its text. */
@@ -34,7 +34,7 @@ test('a body that lacks a field, or has one of a wrong kind, size or name, is re
       }));
   });
   expect(faults).toEqual([]);
-}, 60_000);
+});
 
 test('values of any kind, and fields that do not fit together, are refused by name', async () => {
   const faults = await walk.attemptAll(({ name }) =>
@@ -44,7 +44,7 @@ test('values of any kind, and fields that do not fit together, are refused by na
   );
   expect(faults).toEqual([]);
   expect(Object.keys(MORE).filter((name) => !walk.operations.some((one) => one.name === name))).toEqual([]);
-}, 60_000);
+});
 
 test('a body that is not one JSON object is refused, however deep, broken, long or odd it is', async () => {
   const odd: [unknown, string][] = [
@@ -67,7 +67,7 @@ test('a body that is not one JSON object is refused, however deep, broken, long 
   );
   expect(faults).toEqual([]);
   expect(({} as Record<string, unknown>).isAdmin).toBeUndefined();
-}, 60_000);
+});
 
 test('a name in a path that nobody has, or nobody can have, is refused, and so is what is somebody else’s', async () => {
   const odd = [
@@ -108,7 +108,7 @@ test('a name in a path that nobody has, or nobody can have, is refused, and so i
     expect((await walk.call(method, path, ADMIN_KEY, body)).status, `${method} ${end}`).toBe(404);
   }
   expect(faults).toEqual([]);
-}, 60_000);
+});
 
 test('a query that is wrong, hostile or not known is refused by its name', async () => {
   const faults = await walk.attemptAll((one) => {
@@ -123,7 +123,7 @@ test('a query that is wrong, hostile or not known is refused by its name', async
     }));
   });
   expect(faults).toEqual([]);
-}, 60_000);
+});
 
 test('a header that is wrong, or not for this key, is refused by its name', async () => {
   const odd: Record<string, string[]> = {

@@ -55,5 +55,5 @@ describe.skipIf(found === undefined)('the page', () => {
     expect(await page.locator('.errors-wrapper').count()).toBe(0);
     expect(complaints).toEqual([]);
     expect(elsewhere).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -36,6 +36,8 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   await clone(name);
   const url = databaseUrl(inject('serverUrl'), name);
   const pool = createPool({ url, max: 8, applicationName: 'tollgate-test', log: silentLogger });
+  // Tests ask hundreds of things at once, and a busy machine is no fault.
+  pool.options.connectionTimeoutMillis = 30_000;
   return {
     url,
     pool,

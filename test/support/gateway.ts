@@ -268,11 +268,12 @@ export function readLog(path: string): string {
   return readFileSync(path, 'utf8');
 }
 
-/** Waits until `check` holds, for at most 10 s. */
+/** Waits until `check` holds, for at most 30 s. */
 export async function eventually(check: () => Promise<boolean> | boolean, what: string): Promise<void> {
-  for (let i = 0; i < 200; i++) {
+  const seconds = 30;
+  for (let i = 0; i < seconds * 20; i++) {
     if (await check()) return;
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  throw new Error(`waited 10 s in vain: ${what}`);
+  throw new Error(`waited ${seconds} s in vain: ${what}`);
 }
