@@ -67,7 +67,7 @@ let gateway: TestGateway;
 let account: TestAccount;
 let hold: MockInstance<LedgerWriter['hold']>;
 beforeAll(async () => {
-  const impatient = `{ kind: openai, base_url: "URL", api_key: "sk-impatient", headers_timeout_seconds: 4, body_timeout_seconds: 4 }`;
+  const impatient = `{ kind: openai, base_url: "URL", api_key: "sk-impatient", headers_timeout_seconds: 8, body_timeout_seconds: 8 }`;
   world = await createWorld();
   const config = world.env.TOLLGATE_CONFIG!;
   writeFileSync(

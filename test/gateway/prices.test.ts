@@ -78,7 +78,7 @@ async function lastReceipt(): Promise<Record<string, unknown>> {
 
 /** An instant of the database's clock that is soon, and a wait until it has passed. */
 async function soon(): Promise<{ effective_at: string; passed: () => Promise<void> }> {
-  const { rows } = await world.pool.query<{ at: Date }>("SELECT clock_timestamp() + interval '600 ms' AS at");
+  const { rows } = await world.pool.query<{ at: Date }>("SELECT clock_timestamp() + interval '2 s' AS at");
   const at = rows[0]!.at;
   return { effective_at: at.toISOString(), passed: () => sleep(at.getTime() - Date.now() + 20) };
 }

@@ -2,8 +2,8 @@
  * Many streams through one gateway process, beside the bare proxy of the benchmark: a thousand open ones, each frame of which must
  * come intact and in order, for the memory that they take; then a hundred quick ones, for the time that the gateway adds to their
  * first byte and to the gaps between their frames; then the same hundred while sounds of 25 MB and pictures of 10 MB pass beside them.
- * About two minutes. `npm run soak:streams`; with numbers behind it, so
- * many slow streams for so many seconds, and so many rounds of quick ones. Memory is read from Linux's /proc.
+ * About three minutes. `npm run soak:streams`; with numbers behind it, so many slow streams for so many seconds, and so many rounds of
+ * quick ones. Memory is read from Linux's /proc.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -29,6 +29,8 @@ const AIM_MB = 80;
 const MOST_LARGE_MB = 120;
 const SAMPLE_MS = 500;
 
+/** Where each contender listens. */
+type Ports = Record<string, number>;
 type Rates = Record<'first byte p50' | 'first byte p99' | 'gap p50' | 'gap p99', number>;
 
 const startedAt = performance.now();
@@ -107,47 +109,52 @@ function ratesOf(all: readonly Seen[]): Rates {
 const rounded = (rates: Rates): Record<string, string> =>
   Object.fromEntries(Object.entries(rates).map(([name, ms]) => [`${name}, ms`, ms.toFixed(2)]));
 
+/** What passes beside the streams of a round, through the same contender. */
+type Beside = (port: number) => Promise<void>;
+
 /** The quick streams of all contenders, in turns; the middle of the rounds is told. */
-async function quickStreams(ports: Record<string, number>, keys: string[]): Promise<Plan[]> {
+async function quickStreams(title: string, ports: Ports, keys: string[], beside?: Beside): Promise<Plan[]> {
   const seen: Record<string, Seen[]> = {};
   const metered: Plan[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     for (const [name, port] of Object.entries(ports)) {
       const plan = { port, keys, ...QUICK };
-      const one = await runStreams(plan);
+      const [one] = await Promise.all([runStreams(plan), beside?.(port)]);
       judge(name, one, plan);
       seen[name] = [...(seen[name] ?? []), one];
       if (name === TOLLGATE) metered.push(plan);
     }
-    say(`round ${round + 1} of ${ROUNDS}`);
+    say(`${title}: round ${round + 1} of ${ROUNDS}`);
   }
   const rates = Object.fromEntries(Object.entries(seen).map(([name, all]) => [name, ratesOf(all)]));
   console.table(Object.fromEntries(Object.entries(rates).map(([name, all]) => [name, rounded(all)])));
   const added = (rate: keyof Rates): string => (rates[TOLLGATE]![rate] - rates[BARE]![rate]).toFixed(2);
   say(
-    `added to the bare proxy: ${added('first byte p50')} ms to the first byte (p99 ${added('first byte p99')}), ${added('gap p99')} ms to the p99 of gaps`,
+    `${title}: added to the bare proxy ${added('first byte p50')} ms to the first byte (p99 ${added('first byte p99')}), ${added('gap p99')} ms to the p99 of gaps`,
   );
   return metered;
 }
 
-/** The quick streams while large bodies pass: the gaps of the frames, and the memory of the gateway. */
-async function besideLarge(gateway: Child, port: number, keys: string[]): Promise<[Plan, LargeSeen]> {
-  const { child } = await Child.start('../soak/streams-large.ts', [String(port), keys[0]!]);
+/** The quick streams while large bodies pass through the same contender: the gaps of the frames, and the memory of the gateway. */
+async function besideLarge(gateway: Child, ports: Ports, keys: string[]): Promise<[Plan[], LargeSeen]> {
+  const { child } = await Child.start('../soak/streams-large.ts', [keys[0]!]);
   children.push(child);
-  const plan = { port, keys, ...QUICK };
   const seconds = (QUICK.frames * QUICK.everyMs) / 1_000;
+  const passed: Record<number, LargeSeen> = {};
   const before = memoryOf(gateway.pid);
-  const both = Promise.all([runStreams(plan), child.ask<LargeSeen>({ seconds }, 120_000)]);
-  const [[seen, large], samples] = await sampled(gateway, both);
-  judge('beside large bodies', seen, plan);
-  for (const fault of large.faults) fail(fault);
+  const running = quickStreams('beside large bodies', ports, keys, async (port) => {
+    const { sounds, pictures, faults } = await child.ask<LargeSeen>({ port, seconds }, 120_000);
+    for (const fault of faults) fail(fault);
+    const all = passed[port] ?? { sounds: 0, pictures: 0, faults };
+    passed[port] = { sounds: all.sounds + sounds, pictures: all.pictures + pictures, faults };
+  });
+  const [plans, samples] = await sampled(gateway, running);
   const grown = Math.max(...samples) - before;
-  console.table({ 'beside large bodies': rounded(ratesOf([seen])) });
-  say(
-    `${large.sounds} sounds of 25 MB and ${large.pictures} pictures of 10 MB passed; ${grown.toFixed(0)} MB more memory`,
-  );
+  for (const [name, port] of Object.entries(ports))
+    say(`${name}: ${passed[port]!.sounds} sounds of 25 MB and ${passed[port]!.pictures} pictures of 10 MB passed`);
+  say(`${grown.toFixed(0)} MB more memory`);
   if (grown > MOST_LARGE_MB) fail('what is large takes more memory than it may');
-  return [plan, large];
+  return [plans, passed[ports[TOLLGATE]!]!];
 }
 
 const BARE = 'bare Fastify + undici';
@@ -177,9 +184,9 @@ try {
   say('warm');
   const slow = { port: gateway.port, keys, ...SLOW, streams: STREAMS, frames: (SECONDS * 1_000) / SLOW.everyMs };
   await slowStreams(gateway.child, slow);
-  const quick = await quickStreams(ports, keys);
-  const [beside, large] = await besideLarge(gateway.child, gateway.port, keys);
-  await judgeCharges(database, [{ ...warmUp, port: gateway.port }, slow, ...quick, beside], large);
+  const quick = await quickStreams('quick streams', ports, keys);
+  const [beside, large] = await besideLarge(gateway.child, ports, keys);
+  await judgeCharges(database, [{ ...warmUp, port: gateway.port }, slow, ...quick, ...beside], large);
   const { broken } = await upstream.child.ask<{ broken: number }>({}, 5_000);
   if (broken > 0) fail(`${broken} streams were broken off at the upstream`);
 } finally {

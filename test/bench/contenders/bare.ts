@@ -17,7 +17,7 @@ function endToEnd(headers: Headers): Headers {
 }
 
 const pool = new Pool(process.argv[2]!, { connections: 256, pipelining: 1 });
-const app = fastify();
+const app = fastify({ bodyLimit: 64 * 1024 * 1024 });
 app.removeAllContentTypeParsers();
 app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 app.post('/v1/*', async (request, reply) => {
