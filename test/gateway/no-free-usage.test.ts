@@ -25,6 +25,9 @@ import {
 } from '../support/gateway.ts';
 import { at, chat, errorFrame, hold, sequence, stream } from '../support/scripted-upstream.ts';
 
+// Files that ran before in this process have read these modules: here all are read anew, and those that come read them as they are.
+vi.hoisted(() => vi.resetModules());
+afterAll(() => vi.resetModules());
 // As they are, but for the tests that let one of them fail.
 vi.mock('../../src/catalog/rating.ts', { spy: true });
 vi.mock('../../src/gateway/edits.ts', { spy: true });

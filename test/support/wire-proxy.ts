@@ -137,7 +137,12 @@ class Wire {
       this.#deaf ||= passes() === 'statements';
       fromServer(bytes);
     });
-    near.on('close', () => this.#ended(far));
+    near.on('close', () => {
+      // Who waited for the answer gave up before it came: the strike is for the next who says the statement.
+      if (this.#waiting !== null && !this.#frozen) armed.push(this.#waiting);
+      this.#waiting = null;
+      this.#ended(far);
+    });
     far.on('close', () => {
       this.#onReady();
       this.#ended(near);
@@ -219,6 +224,7 @@ class Wire {
     const answer = Buffer.concat(this.#answer);
     const heard = this.#waiting.strike.point === 'half answered' ? Math.floor(answer.length / 2) : 0;
     const armed = this.#waiting;
+    this.#waiting = null;
     this.#near.write(answer.subarray(0, heard), () => this.#hit(armed));
   }
 
