@@ -560,7 +560,13 @@ CREATE TABLE stored_ids (
   account_id bigint NOT NULL,
   request uuid NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+  model text,
+  context_tokens integer,
+  answer_tokens integer,
+  thought_tokens integer,
   CONSTRAINT stored_ids_pkey PRIMARY KEY (id, provider),
+  CONSTRAINT stored_context_holds_the_answer CHECK (((thought_tokens >= 0) AND (thought_tokens <= answer_tokens) AND (answer_tokens <= context_tokens))),
+  CONSTRAINT stored_context_is_whole CHECK ((num_nulls(model, context_tokens, answer_tokens, thought_tokens) = ANY (ARRAY[0, 4]))),
   CONSTRAINT stored_id_is_short CHECK (((length(id) >= 1) AND (length(id) <= 200)))
 ) WITH (autovacuum_vacuum_scale_factor=0.02);
 

@@ -123,7 +123,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     case 'whole': {
       context.status = relayed.status;
       const metering = await meterBody(context, deps, relayed);
-      const noting = noteMade(context, deps);
+      const noting = noteMade(context, deps, metering);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
       if (noting !== null) await noting;
       // An error in the form of a success, or a redirect, is no answer to repeat.
@@ -146,7 +146,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       context.policy = 'when_short: clamp';
       const metering = charged(context, deps, await meterCut(context, deps, relayed));
       await settle(context, deps, metering);
-      await noteMade(context, deps);
+      await noteMade(context, deps, metering);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
       const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage, relayed.reader));
       await context.claim?.keep(rest);
@@ -158,7 +158,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       if (context.clientGone) decideByDisconnect(context);
       if (relayed.sent) await settle(context, deps, await meterCut(context, deps, relayed));
       else await release(context, deps);
-      await noteMade(context, deps);
+      await noteMade(context, deps, null);
       response.destroy();
       return;
     default:
@@ -178,7 +178,7 @@ async function concludeStream(
     decideByDisconnect(context);
   }
   const metering = await meterStream(context, deps, reader);
-  const noting = noteMade(context, deps);
+  const noting = noteMade(context, deps, metering);
   await settle(context, deps, metering);
   if (noting !== null) await noting;
   // One that failed is no answer to repeat.
@@ -237,7 +237,7 @@ function endFailed(context: Context, relayed: Failed, deps: GatewayDeps): Promis
   if (!billable) return release(context, deps);
   return meterCut(context, deps, relayed).then(async (metering) => {
     const result = await settle(context, deps, metering);
-    await noteMade(context, deps);
+    await noteMade(context, deps, null);
     return result;
   });
 }

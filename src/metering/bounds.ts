@@ -34,8 +34,8 @@ export function requestBounds(
     output: outputBound(request, model),
     others: othersBound(request),
     serviceTier: asks.serviceTier ?? dearestTier(model.price),
-    // A file may have sound in it.
-    hears: parts.sounds > 0 || parts.unbounded > 0,
+    // A file may have sound in it, and so may what was said before.
+    hears: parts.sounds > 0 || parts.named > 0 || parts.unbounded > 0,
     draws: asks.painter === undefined,
     speaks: request.speaks === true || asks.units.some(({ unit }) => unit === 'output_audio'),
   };
@@ -51,11 +51,12 @@ export function inputBound(request: MeteredRequest, model: Limits): number {
 
 /**
  * The most input tokens that are not among the text of a request: of its pictures and sounds, and of how to call its tools.
- * `null`: the context window alone bounds it, since it names what is not in the body, or reads what a provider's tool finds.
+ * `null`: the context window alone bounds it, since it names what nobody has counted, or reads what a provider's tool finds.
  */
-export function partsBound({ parts, asks, hasTools }: MeteredRequest, { routes }: Limits): number | null {
+export function partsBound({ parts, named, asks, hasTools }: MeteredRequest, { routes }: Limits): number | null {
   if (parts.unbounded > 0 || asks.units.some(isReadAgain)) return null;
-  const tokens = parts.given + parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
+  if (parts.named > 0 && named === undefined) return null;
+  const tokens = (named?.most ?? 0) + parts.given + parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
   if (parts.pictures.length === 0) return tokens;
   const models = routes.map(({ model }) => model);
   return tokens + pictureTokens(parts.pictures, models);
@@ -69,7 +70,8 @@ function isReadAgain({ unit, most }: AskedUnit): boolean {
 /** What a request likely is in input tokens: what is charged when nobody says how many there were. */
 export function inputEstimate(request: MeteredRequest, model: Limits): number {
   const { dataBytes, likelyTokens } = request.parts;
-  const likely = Math.ceil((request.bytes - dataBytes) / BYTES_PER_TOKEN) + likelyTokens;
+  const said = Math.ceil((request.bytes - dataBytes) / BYTES_PER_TOKEN) + likelyTokens;
+  const likely = said + (request.named?.likely ?? 0);
   return Math.min(likely, inputBound(request, model));
 }
 

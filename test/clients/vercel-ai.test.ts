@@ -158,8 +158,8 @@ describe('responses, which the SDK speaks by default', () => {
   );
 
   it('thoughts that the provider has stored are named in the next step, by the account that was told them alone', async () => {
-    // What is named may be as long as the context window.
-    await fresh('500');
+    // A step that names them is held for at what they were counted as: the context window would cost 100.
+    await fresh('5');
     const thought = { id: `rs_${randomUUID()}`, type: 'reasoning', summary: [] };
     const calls = [{ name: 'get_weather', arguments: '{"city":"Paris"}' }];
     world.upstream.script(sequence(responses({ pieces: [], items: [thought], calls }), responses()));
@@ -172,7 +172,7 @@ describe('responses, which the SDK speaks by default', () => {
     expect(await charged()).toBe(2n * PLAIN_CHARGE);
 
     const messages = await agent.responseMessages;
-    await fresh('500');
+    await fresh('5');
     const prior = [{ role: 'user' as const, content: prompt }, ...messages];
     const stranger = generateText({ model: openai('plain'), messages: prior, providerOptions, maxRetries: 0 });
     await expect(stranger).rejects.toMatchObject({ statusCode: 400 });

@@ -30,27 +30,33 @@ beforeAll(async () => {
 });
 afterAll(() => closeWorld(world));
 
+/** The first requests of a process compile it: two hundred of them at once would wait for that longer than the ledger may take. */
+async function warmUp(gateways: { url: string }[]): Promise<void> {
+  const { key } = await createTestAccount(world, '1');
+  world.upstream.script('plain');
+  for (const gateway of gateways) expect((await post(gateway, key, BODY)).status).toBe(200);
+}
+
 async function round(gateways: { url: string }[]): Promise<void> {
   const account = await createTestAccount(world, '0');
   for (let i = 0; i < FIT; i++) await grantCredits(world, account.account, HOLD_CREDITS);
   world.upstream.script('held');
   const arrivedBefore = world.upstream.requests.length;
-  let refused = 0;
+  const refused: number[] = [];
   const answers = Array.from({ length: REQUESTS }, (_, i) =>
-    post(gateways[i % gateways.length]!, account.key, BODY).then((response) => {
-      if (response.status !== 200) refused++;
-      return response.status;
+    post(gateways[i % gateways.length]!, account.key, BODY).then(({ status }) => {
+      if (status !== 200) refused.push(status);
+      return status;
     }),
   );
   await eventually(
-    () => refused + world.upstream.requests.length - arrivedBefore === REQUESTS,
+    () => refused.length + world.upstream.requests.length - arrivedBefore === REQUESTS,
     `all ${REQUESTS} are decided`,
   );
-  expect(world.upstream.requests.length - arrivedBefore).toBe(FIT);
+  expect(refused).toEqual(Array(REQUESTS - FIT).fill(429));
   world.upstream.release();
   const statuses = await Promise.all(answers);
   expect(statuses.filter((status) => status === 200)).toHaveLength(FIT);
-  expect(statuses.filter((status) => status === 429)).toHaveLength(REQUESTS - FIT);
   expect(await chargedTo(world, account.account)).toBe(BigInt(FIT) * 18_000_000n);
   const balance = await get(gateways[0]!, account.key, '/account/v1/balance');
   expect(balance).toMatchObject({ held: '0', debt: '0' });
@@ -60,6 +66,7 @@ async function round(gateways: { url: string }[]): Promise<void> {
 describe('no overspend', () => {
   it(`one process: ${FIT} of ${REQUESTS} are answered, in ${ROUNDS} rounds of ${ROUNDS}`, async () => {
     const gateway: TestGateway = await startGateway(world);
+    await warmUp([gateway]);
     for (let i = 0; i < ROUNDS; i++) await round([gateway]);
     await gateway.close();
     await expectSettled(world);
@@ -70,6 +77,7 @@ describe('no overspend', () => {
       spawnGateway(world, { TOLLGATE_CLOCK_OFFSET_MS: '-45000' }),
       spawnGateway(world, { TOLLGATE_CLOCK_OFFSET_MS: '45000' }),
     ]);
+    await warmUp(gateways);
     for (let i = 0; i < ROUNDS; i++) await round(gateways);
     for (const { child } of gateways) child.kill('SIGTERM');
     expect(await Promise.all(gateways.map(({ exited }) => exited))).toEqual([0, 0]);

@@ -10,6 +10,7 @@ import { invalid } from '../../metering/requests/json-body.ts';
 import type { StoredId } from '../../metering/requests/types.ts';
 import type { Logger } from '../../observe/log.ts';
 import { type Context, need } from '../context.ts';
+import { namedContext } from './follow-up.ts';
 import type { OwnedId, OwnedIds } from './ids.ts';
 
 export interface CheckDeps {
@@ -21,7 +22,7 @@ export interface CheckDeps {
 const LOGGED_CHARS = 12;
 
 /**
- * Fills `onlyProvider`. `null`: the request names nothing that is stored. Throws `previous_response_not_found`, `invalid_request`
+ * Fills `onlyProvider`, and `named` of the request where it is known. `null`: the request names nothing that is stored. Throws `previous_response_not_found`, `invalid_request`
  * with `param`, and `ledger_unavailable`.
  */
 export function checkOwned(context: Context, deps: CheckDeps): Promise<void> | null {
@@ -45,7 +46,12 @@ async function check(context: Context, deps: CheckDeps, named: readonly StoredId
   for (const { id } of named) providers = providers.intersection(new Set(own.get(id)!.map(({ provider }) => provider)));
   const routes = need(context, 'model').routes.filter(({ provider }) => providers.has(provider));
   if (routes.length === 0) throw elsewhere(named[0]!);
-  context.onlyProvider = routes[0]!.provider;
+  const { provider } = routes[0]!;
+  context.onlyProvider = provider;
+  const answers = new Map(found.filter((one) => one.provider === provider).map((one) => [one.id, one]));
+  const models = routes.filter((route) => route.provider === provider).map(({ model }) => model);
+  const read = namedContext(named, answers, models);
+  if (read !== null) need(context, 'request').named = read;
 }
 
 /** Says who asked for what is not theirs, and whether it is another's. */

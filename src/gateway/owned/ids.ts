@@ -17,11 +17,27 @@ const DAY_MS = 24 * 3_600_000;
 /** Nothing that would mean anything in a path. */
 const ID = /^[A-Za-z0-9_-]{1,200}$/;
 
+/** What an answer holds that a follow-up reads which names it, in tokens at most (owned/follow-up.ts). */
+export interface StoredContext {
+  /** The provider's name of the model that counted them. */
+  model: string;
+  /** Of the answer, and of all that it followed. */
+  contextTokens: number;
+  /** Of these, the answer. */
+  answerTokens: number;
+  /** Of these, thoughts. */
+  thoughtTokens: number;
+}
+
 /** An id and whose it is. */
 export interface OwnedId {
   id: string;
   provider: string;
   account: bigint;
+  /** The request that it was answered to. */
+  request: Uuid;
+  /** `null`: nobody knows. */
+  context: StoredContext | null;
 }
 
 /** Whether a text can be an id at all. */
@@ -40,12 +56,23 @@ export class OwnedIds {
    * Notes ids as an account's. An id that was noted before stays whose it is. Returns how many were new. Throws what the driver
    * throws.
    */
-  async note(account: bigint, provider: string, request: Uuid, ids: readonly string[]): Promise<number> {
+  async note(
+    account: bigint,
+    provider: string,
+    request: Uuid,
+    ids: readonly string[],
+    context: StoredContext | null = null,
+  ): Promise<number> {
+    const { model = null, contextTokens = null, answerTokens = null, thoughtTokens = null } = context ?? {};
     const { rowCount } = await this.#pool.query({
       name: 'stored_ids_note',
-      text: `INSERT INTO stored_ids (id, provider, account_id, request) SELECT unnest($1::text[]), $2, $3, $4
-             ON CONFLICT DO NOTHING`,
-      values: [ids.filter(isStoredId), provider, account, request],
+      text: `INSERT INTO stored_ids (id, provider, account_id, request, model, context_tokens, answer_tokens, thought_tokens)
+             SELECT unnest($1::text[]), $2, $3, $4, $5, $6, $7, $8 ON CONFLICT DO NOTHING`,
+      values: [
+        ids.filter(isStoredId),
+        ...[provider, account, request, model],
+        ...[contextTokens, answerTokens, thoughtTokens],
+      ],
     });
     return rowCount ?? 0;
   }
@@ -54,14 +81,17 @@ export class OwnedIds {
   async find(ids: readonly string[]): Promise<OwnedId[]> {
     const { rows } = await this.#pool.query<OwnedId>({
       name: 'stored_ids_find',
-      text: 'SELECT id, provider, account_id AS account FROM stored_ids WHERE id = ANY ($1::text[])',
+      text: `SELECT id, provider, account_id AS account, request,
+                    CASE WHEN model IS NOT NULL THEN json_build_object('model', model, 'contextTokens', context_tokens,
+                      'answerTokens', answer_tokens, 'thoughtTokens', thought_tokens) END AS context
+               FROM stored_ids WHERE id = ANY ($1::text[])`,
       values: [ids.filter(isStoredId)],
     });
     return rows;
   }
 
   /** An id of an account is deleted at the provider: it is nobody's now. */
-  async forget({ id, provider, account }: OwnedId): Promise<void> {
+  async forget({ id, provider, account }: Pick<OwnedId, 'id' | 'provider' | 'account'>): Promise<void> {
     await this.#pool.query('DELETE FROM stored_ids WHERE id = $1 AND provider = $2 AND account_id = $3', [
       id,
       provider,

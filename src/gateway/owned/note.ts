@@ -6,7 +6,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describeError } from '../../lib/describe-error.ts';
 import type { Logger } from '../../observe/log.ts';
+import type { Metering } from '../billed.ts';
 import { type Context, need } from '../context.ts';
+import { contextOf } from './follow-up.ts';
 import { isStoredId, type OwnedIds } from './ids.ts';
 
 /** As long as a client waits for the settle, which runs at the same time. */
@@ -17,19 +19,28 @@ export interface NoteDeps {
   log: Logger;
 }
 
-/** Notes what `context.made` has. Resolves when it is noted, or will not be in time; `null`: there is nothing to note. Never throws. */
-export function noteMade(context: Context, deps: NoteDeps): Promise<void> | null {
+/**
+ * Notes what `context.made` has, and what of it a follow-up reads, by what it used. Resolves when it is noted, or will not be in time;
+ * `null`: there is nothing to note. Never throws.
+ */
+export function noteMade(context: Context, deps: NoteDeps, metering: Metering | null): Promise<void> | null {
   const { made, attempts } = context;
   const provider = attempts.at(-1)?.provider;
   if (made === null || made.length === 0 || provider === undefined) return null;
-  return note(context, deps, made, provider);
+  return note(context, deps, made, provider, metering);
 }
 
-async function note(context: Context, deps: NoteDeps, made: readonly string[], provider: string): Promise<void> {
+async function note(
+  context: Context,
+  deps: NoteDeps,
+  made: readonly string[],
+  provider: string,
+  metering: Metering | null,
+): Promise<void> {
   const { account } = need(context, 'principal');
   const late = sleep(NOTE_MS, 'late' as const, { ref: false });
   try {
-    const noted = deps.owned.note(account, provider, context.id, made);
+    const noted = deps.owned.note(account, provider, context.id, made, contextOf(context, made, metering));
     const isLate = (await Promise.race([noted, late])) === 'late';
     // It may be noted yet; what it throws then was told of already.
     noted.catch(() => {});

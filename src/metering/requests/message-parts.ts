@@ -15,7 +15,9 @@ export interface MessageParts {
   soundTokens: number;
   /** Tokens that the body gives as their numbers, each of which is one. */
   given: number;
-  /** Parts whose tokens only the context window bounds: files, what is named by an id, kinds we do not know. */
+  /** What earlier answers hold, named by their ids: bounded by what their usage was, where that is known. */
+  named: number;
+  /** Parts whose tokens only the context window bounds: files, what else is named by an id, kinds we do not know. */
   unbounded: number;
   /** Bytes of the body that are data and no text: of pictures, sounds and files, of tokens that are given. */
   dataBytes: number;
@@ -43,7 +45,7 @@ const MOST_PICTURES = 500;
 
 /** Of a prompt that is text alone, as far as is known yet. */
 export function noParts(): MessageParts {
-  return { pictures: [], sounds: 0, soundTokens: 0, given: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
+  return { pictures: [], sounds: 0, soundTokens: 0, given: 0, named: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
 }
 
 /** What of messages is not text. */

@@ -1,7 +1,7 @@
 /**
  * The items of a Responses request that are not text: as message-parts.ts has them for the messages of a chat. Items whose
- * tokens all stand in the body are known by their type; what names something that a provider has stored, and what nobody knows,
- * is bounded by the context window alone.
+ * tokens all stand in the body are known by their type, references to items of earlier answers by what those answers used; what else
+ * a provider has stored, and what nobody knows, is bounded by the context window alone.
  */
 import { isObject, type Json } from '../../lib/json.ts';
 import { countPicture, countSound, countUnknown, isMisread, type MessageParts, noParts } from './message-parts.ts';
@@ -46,11 +46,17 @@ function countItem(item: Json, found: ItemParts): void {
   const type = item.type ?? (item.role === undefined ? 'item_reference' : 'message');
   if (typeof type === 'string' && BRING_TOOLS.has(type)) found.tools.push(item.tools);
   if (type === TRIGGER) found.compacts = true;
-  if (type === 'message') countContent(item.content, parts);
+  if (isReference(item)) parts.named++;
+  else if (type === 'message') countContent(item.content, parts);
   else if (typeof type === 'string' && OUTPUTS.has(type)) countContent(item.output, parts);
   // Thoughts that are neither shown nor sent along are read from where the provider stored them.
   else if (type === 'reasoning' && typeof item.encrypted_content === 'string') return;
   else if (typeof type !== 'string' || !TEXT.has(type)) countUnknown(item.result, parts);
+}
+
+/** Names an item of an answer, and nothing else. */
+function isReference({ type, id, ...rest }: Json): boolean {
+  return type === 'item_reference' && typeof id === 'string' && id !== '' && Object.keys(rest).length === 0;
 }
 
 function countContent(content: unknown, parts: MessageParts): void {

@@ -12,7 +12,7 @@ import type { MeteredRequest, RequestReader } from './types.ts';
 const COST_FIELDS = costFieldsOf('responses');
 const REFUSED = REQUEST_FIELDS.responses.refused;
 /** Fields that name what a provider has stored, to be read with the input. */
-const STORED = ['prompt', 'previous_response_id', 'conversation'];
+const STORED = ['prompt', 'conversation'];
 /**
  * How many context windows are held for where the provider runs tools: the model reads its context again after each call. What it has
  * read before it reads from the provider's cache, at a tenth of the price, so that these are the price of 30 calls that fill
@@ -115,6 +115,7 @@ function readInput(json: Json, mostCalls: number | null): Input {
   const compacts = triggered || (json.context_management ?? null) !== null;
   const unbounded = [isHosted, compacts, ...STORED.map((field) => (json[field] ?? null) !== null)];
   parts.unbounded += unbounded.filter(Boolean).length;
+  if ((json.previous_response_id ?? null) !== null) parts.named++;
   if (parts.sounds > 0) units.unshift({ unit: 'input_audio', param: 'input', most: 0 });
   const serviceTier = readTier(json.service_tier ?? null);
   const asks = { units, serviceTier, ...(painter === null ? {} : { painter }) };

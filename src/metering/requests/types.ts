@@ -23,6 +23,12 @@ export interface StoredId {
   kind: 'response' | 'item';
 }
 
+/** What a request reads that it names alone, in tokens. */
+export interface NamedContext {
+  most: number;
+  likely: number;
+}
+
 export interface MeteredRequest {
   model: string;
   /** Whether it names its model itself: else this is what its endpoint takes instead. */
@@ -64,6 +70,8 @@ export interface MeteredRequest {
   background?: boolean;
   /** What it names that a provider has stored: its account must own that. Absent or empty: nothing. */
   storedIds?: readonly StoredId[] | undefined;
+  /** What all of that is to the model, once it is found (gateway/owned/). Absent: not known. */
+  named?: NamedContext;
   /** What it asks for that bears on the price, where the answer does not say: the size and quality of pictures. */
   terms?: Terms;
   /** Output tokens of one answer, likely, where its bound is far above that. */

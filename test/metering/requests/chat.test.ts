@@ -126,7 +126,10 @@ describe('a request', () => {
 describe('the parts of messages', () => {
   const partsOf = (content: unknown, message: object = {}) =>
     parse(JSON.stringify({ model: 'm', messages: [{ role: 'user', content, ...message }] })).parts;
-  const none = { pictures: [], sounds: 0, soundTokens: 0, given: 0, unbounded: 0, dataBytes: 0, likelyTokens: 0 };
+  const none = {
+    ...{ pictures: [], sounds: 0, soundTokens: 0, given: 0, named: 0, unbounded: 0 },
+    ...{ dataBytes: 0, likelyTokens: 0 },
+  };
   const picture = { size: null, low: false };
 
   it('are counted by what bounds them, and estimated by what they are', () => {
