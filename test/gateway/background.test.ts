@@ -13,7 +13,7 @@ import {
   type TestGateway,
   type World,
 } from '../support/gateway.ts';
-import { responsesStream, responseUsage } from '../support/scripted-responses.ts';
+import { responses, responsesStream, responseUsage } from '../support/scripted-responses.ts';
 import { at, type Script } from '../support/scripted-upstream.ts';
 
 let world: World;
@@ -103,6 +103,31 @@ describe('a background response', () => {
       },
       usage: { input_tokens: 12, output_tokens: 30 },
     });
+  });
+
+  it('is followed by a step that is held for at what it read and wrote, and its items are its account’s', async () => {
+    await create();
+    const item = { type: 'item_reference', id: `msg_${answer.id}` };
+    expect((await create({ background: false, input: [item] })).status).toBe(400);
+    answer = {
+      ...answer,
+      status: 'completed',
+      usage: responseUsage(200, 30),
+      output: [{ id: item.id, type: 'message' }],
+    };
+    await due();
+    await eventually(async () => (await rows()) === 0, 'it is settled');
+    world.upstream.script(responses({ id: `${answer.id}_next` }));
+    for (const [named, tokens] of [
+      [{ previous_response_id: answer.id }, 230],
+      [{ input: [item] }, 30],
+    ] as const) {
+      const step = { model: 'plain', input: 'And?', max_output_tokens: 100, background: false, ...named };
+      const { headers } = await create(step);
+      const { held } = await get(gateway, account.key, `/account/v1/requests/${headers.get('x-request-id')}`);
+      const bytes = Buffer.byteLength(JSON.stringify(step));
+      expect(Number(held)).toBeCloseTo((bytes + tokens + 2 * 64 + 2 * 100) / 1_000, 9);
+    }
   });
 
   it('that has ended when it is answered is charged like any other', async () => {

@@ -67,8 +67,7 @@ it('no step of a talk reads more than is held for', () => {
       const made = [`resp_${number}`, ...Array.from({ length: step.calls + 1 }, (_, i) => `item_${number}_${i}`)];
       answers.push({ made, input, output: step.output, reasoning });
       const usage = { input, output: step.output - reasoning, reasoning };
-      const attempts = [{ provider: 'p', model: 'm', status: 200, outcome: 'served', ms: 1 }];
-      const context = contextOf({ request, attempts }, made, { usage, source: 'provider' });
+      const context = contextOf({ made, model: 'm', reads: request.reads }, { usage, source: 'provider' });
       const row = { provider: 'p', account: 1n, request: `request-${number}` as Uuid, context };
       for (const id of made) rows.set(id, { id, ...row });
     }

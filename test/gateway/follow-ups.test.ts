@@ -94,14 +94,12 @@ describe('is held for at the length of what it names', () => {
 
   it('of a stream too, and of a step that follows a step', async () => {
     const second = await answered({ previous_response_id: `resp_${id}` }, { usage: responseUsage(900, 10) });
-    const stream = await client(gateway, account, 0).responses.create({
-      ...{ ...LIMIT, stream: true, input: 'And then?', previous_response_id: `resp_${second}` },
-    });
-    const ids: string[] = [];
-    for await (const event of stream) if (event.type === 'response.completed') ids.push(event.response.id);
-    expect(ids).toHaveLength(1);
-    const { held, bytes } = await step({ input: 'And?', previous_response_id: `resp_${second}` });
-    expect(held).toBeCloseTo(costOf(bytes + 900 + 10 + 3 * ITEM_TOKENS), 9);
+    world.upstream.script(responses({ id: `${id}_third`, usage: responseUsage(1_000, 20) }));
+    const asked = { ...LIMIT, input: 'And then?', previous_response_id: `resp_${second}` };
+    const stream = client(gateway, account, 0).responses.stream(asked);
+    expect((await stream.finalResponse()).id).toBe(`${id}_third`);
+    const { held, bytes } = await step({ input: 'And?', previous_response_id: `${id}_third` });
+    expect(held).toBeCloseTo(costOf(bytes + 1_000 + 20 + 2 * ITEM_TOKENS), 9);
   });
 });
 
@@ -120,6 +118,12 @@ describe('is held for at the context window', () => {
   it('what is named twice', async () => {
     const twice = [1, 2].map(() => ({ type: 'item_reference', id: `msg_${id}` }));
     expect((await step({ input: twice })).held).toBeGreaterThanOrEqual(WINDOW);
+  });
+
+  it('what follows an id that the provider gave to two answers', async () => {
+    world.upstream.script(responses({ id: `resp_${id}`, usage: responseUsage(5, 3) }));
+    await step({ input: 'Hi' });
+    expect(await followed(id)).toBeGreaterThanOrEqual(WINDOW);
   });
 
   it('a reference that says more than whose it is', async () => {

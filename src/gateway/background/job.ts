@@ -25,6 +25,8 @@ import type { TokenCounter } from '../../metering/tokens/counter.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Provider } from '../../upstream/types.ts';
 import { billed } from '../billed.ts';
+import { contextOf } from '../owned/follow-up.ts';
+import type { OwnedIds } from '../owned/ids.ts';
 import { fetchWhole } from './fetch.ts';
 import { type BackgroundHold, type BackgroundRow, type BackgroundRows, MOST_AGE_MS } from './rows.ts';
 
@@ -37,6 +39,7 @@ const MOST_WAIT_MS = 60_000;
 
 export interface BackgroundJobDeps {
   background: BackgroundRows;
+  owned: OwnedIds;
   providers: ReadonlyMap<string, Provider>;
   writer: LedgerWriter;
   tokens: TokenCounter;
@@ -113,6 +116,7 @@ async function ended(
   answer: Answer,
 ): Promise<boolean> {
   const used = await usedBy(deps, row, hold, answer);
+  await noteEnded(deps, row, answer, used);
   if (used === null) return end(deps, row, hold, { amount: null, usage: {}, source: 'provider', policy: null });
   const { price } = decodeReceipt(hold.frozen);
   const { asks, terms: asked, painter } = row.facts;
@@ -122,6 +126,14 @@ async function ended(
   const rated = charge(usage, price, creditsPerUsd, terms);
   const most = source === 'estimated' ? hold.amount : MAX_NANO;
   return end(deps, row, hold, { usage, source, terms, amount: rated > most ? most : rated, policy: null });
+}
+
+/** Its items are its account's too, and a step that follows it reads as much as it says. */
+async function noteEnded({ owned }: BackgroundJobDeps, row: BackgroundRow, answer: Answer, used: Used): Promise<void> {
+  const { account, provider, request, facts } = row;
+  const made = answer.made ?? [];
+  const model = facts.attempts.at(-1)?.model;
+  await owned.note(account, provider!, request, made, contextOf({ made, model, reads: facts.reads }, used));
 }
 
 async function usedBy(

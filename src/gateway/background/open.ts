@@ -130,6 +130,6 @@ function factsOf(context: Context): BackgroundFacts {
   const request = need(context, 'request');
   const { attempts, clampedTo } = context;
   const model = need(context, 'model');
-  const { asks, terms } = request;
-  return { likely: likelyInput(request, model), asks, terms, painter: model.painter, clampedTo, attempts };
+  const { reads, asks, terms } = request;
+  return { likely: likelyInput(request, model), reads, asks, terms, painter: model.painter, clampedTo, attempts };
 }

@@ -16,6 +16,8 @@ import type { Asks } from '../../metering/requests/asks.ts';
 export interface BackgroundFacts {
   /** What the request likely used, should nobody say. */
   likely: Usage;
+  /** How many times it may have the context read. Absent: it was noted by a release that did not say. */
+  reads?: number;
   /** What bears on its charge, as of any request (../billed.ts). */
   asks: Asks;
   terms?: Terms | undefined;

@@ -5,7 +5,6 @@
  */
 import type { NamedContext, StoredId } from '../../metering/requests/types.ts';
 import type { Metering } from '../billed.ts';
-import type { Context } from '../context.ts';
 import { tokensOf } from '../stream-ends.ts';
 import type { OwnedId, StoredContext } from './ids.ts';
 
@@ -14,22 +13,29 @@ const ITEM_TOKENS = 64;
 /** No context is as long. A provider that says so is not believed. */
 const MOST_TOKENS = 100_000_000;
 
+export interface Made {
+  /** Ids of an answer. */
+  made: readonly string[];
+  /** The provider's name of the model that made it. */
+  model: string | undefined;
+  /** How many times its request may have had the context read. */
+  reads: number | undefined;
+}
+
 /**
  * What of an answer a follow-up reads. `null`: nobody knows, because its provider reported no usage, or may have run tools, whose
  * findings the model read without all of it being counted.
  */
 export function contextOf(
-  { request, attempts }: Pick<Context, 'request' | 'attempts'>,
-  made: readonly string[],
-  metering: Metering | null,
+  { made, model, reads }: Made,
+  used: Pick<Metering, 'usage' | 'source'> | null,
 ): StoredContext | null {
-  const model = attempts.at(-1)?.model;
-  if (metering?.source !== 'provider' || model === undefined || request === null || request.reads > 1) return null;
-  const { input, output } = tokensOf(metering.usage);
+  if (used?.source !== 'provider' || model === undefined || reads !== 1) return null;
+  const { input, output } = tokensOf(used.usage);
   const answerTokens = output + ITEM_TOKENS * made.length;
   const contextTokens = input + answerTokens;
   if (input === 0 || contextTokens > MOST_TOKENS) return null;
-  return { model, contextTokens, answerTokens, thoughtTokens: metering.usage.reasoning ?? 0 };
+  return { model, contextTokens, answerTokens, thoughtTokens: used.usage.reasoning ?? 0 };
 }
 
 /**

@@ -53,8 +53,8 @@ export class OwnedIds {
   }
 
   /**
-   * Notes ids as an account's. An id that was noted before stays whose it is. Returns how many were new. Throws what the driver
-   * throws.
+   * Notes ids as an account's, and what naming one of them has read. An id that was noted before stays whose it is; of one that a provider
+   * has given to two answers nobody knows what it names. Throws what the driver throws.
    */
   async note(
     account: bigint,
@@ -62,19 +62,21 @@ export class OwnedIds {
     request: Uuid,
     ids: readonly string[],
     context: StoredContext | null = null,
-  ): Promise<number> {
+  ): Promise<void> {
     const { model = null, contextTokens = null, answerTokens = null, thoughtTokens = null } = context ?? {};
-    const { rowCount } = await this.#pool.query({
+    await this.#pool.query({
       name: 'stored_ids_note',
       text: `INSERT INTO stored_ids (id, provider, account_id, request, model, context_tokens, answer_tokens, thought_tokens)
-             SELECT unnest($1::text[]), $2, $3, $4, $5, $6, $7, $8 ON CONFLICT DO NOTHING`,
+             SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM (SELECT DISTINCT unnest($1::text[]) AS id ORDER BY 1) AS made
+             ON CONFLICT (id, provider) DO UPDATE SET (model, context_tokens, answer_tokens, thought_tokens) = (
+               SELECT excluded.model, excluded.context_tokens, excluded.answer_tokens, excluded.thought_tokens
+                WHERE stored_ids.request = excluded.request)`,
       values: [
         ids.filter(isStoredId),
         ...[provider, account, request, model],
         ...[contextTokens, answerTokens, thoughtTokens],
       ],
     });
-    return rowCount ?? 0;
   }
 
   /** Who owns which of these ids; those that nobody does are left out. */

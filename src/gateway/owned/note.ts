@@ -38,9 +38,11 @@ async function note(
   metering: Metering | null,
 ): Promise<void> {
   const { account } = need(context, 'principal');
+  const { reads } = need(context, 'request');
+  const model = context.attempts.at(-1)?.model;
   const late = sleep(NOTE_MS, 'late' as const, { ref: false });
   try {
-    const noted = deps.owned.note(account, provider, context.id, made, contextOf(context, made, metering));
+    const noted = deps.owned.note(account, provider, context.id, made, contextOf({ made, model, reads }, metering));
     const isLate = (await Promise.race([noted, late])) === 'late';
     // It may be noted yet; what it throws then was told of already.
     noted.catch(() => {});
