@@ -1,5 +1,6 @@
 -- What a follow-up reads that names an answer, in tokens, so that it is held for at that and not at the context window. Filled where the
--- provider reported the answer's usage, and ran no tools for it: what those found was read, and may not have been counted.
+-- provider reported the answer's usage, and ran no tools for it: what those found was read, and may not have been counted. A background
+-- response is noted again when it has ended; an id that is given to two answers loses what it has here.
 ALTER TABLE stored_ids
   ADD COLUMN model          text,                     -- its provider's name: another model counts otherwise
   ADD COLUMN context_tokens integer,                  -- at most, of the answer and all that it followed

@@ -14,6 +14,7 @@ import type { Terms } from '../../catalog/price.ts';
 import { charge } from '../../catalog/rating.ts';
 import type { Usage } from '../../catalog/units.ts';
 import type { LedgerWriter } from '../../ledger/writer.ts';
+import { describeError } from '../../lib/describe-error.ts';
 import { publicUuid } from '../../lib/ids.ts';
 import type { Job } from '../../lib/job.ts';
 import { MAX_NANO } from '../../lib/money.ts';
@@ -128,12 +129,23 @@ async function ended(
   return end(deps, row, hold, { usage, source, terms, amount: rated > most ? most : rated, policy: null });
 }
 
-/** Its items are its account's too, and a step that follows it reads as much as it says. */
-async function noteEnded({ owned }: BackgroundJobDeps, row: BackgroundRow, answer: Answer, used: Used): Promise<void> {
-  const { account, provider, request, facts } = row;
+/** Its items are its account's too, and a step that follows it reads as much as it says. Never throws: the charge does not wait for it. */
+async function noteEnded(
+  { owned, log }: BackgroundJobDeps,
+  { account, provider, request, facts }: BackgroundRow,
+  answer: Answer,
+  used: Used,
+): Promise<void> {
   const made = answer.made ?? [];
   const model = facts.attempts.at(-1)?.model;
-  await owned.note(account, provider!, request, made, contextOf({ made, model, reads: facts.reads }, used));
+  const context = contextOf({ made, model, reads: facts.reads }, used);
+  await owned.note(account, provider!, request, made, context).catch((error) => {
+    const cause = describeError(error);
+    log.warn(
+      { req: publicUuid('req', request), cause },
+      'items of a background response are not noted: they are nobody’s',
+    );
+  });
 }
 
 async function usedBy(
