@@ -20,6 +20,7 @@ const PIECE_BYTES = 64 * 1024;
 
 export class SpooledBody {
   readonly #spool: Spool;
+  readonly #account: bigint;
   /** The bytes that are in no file yet, at its beginning: `#gathered` of them. */
   #memory: Buffer = Buffer.allocUnsafe(FIRST_BYTES);
   #gathered = 0;
@@ -28,8 +29,10 @@ export class SpooledBody {
   #closed = false;
   readonly #streams = new Set<Readable>();
 
-  constructor(spool: Spool) {
+  /** `account`: whose it is. */
+  constructor(spool: Spool, account: bigint) {
     this.#spool = spool;
+    this.#account = account;
   }
 
   get length(): number {
@@ -43,7 +46,7 @@ export class SpooledBody {
 
   /** Adds bytes at the end; wait for one before you add more. Throws `overloaded` where there is no room for them. */
   async add(chunk: Buffer): Promise<void> {
-    this.#spool.take(chunk.length);
+    this.#spool.take(this.#account, chunk.length);
     this.#length += chunk.length;
     for (let at = 0; at < chunk.length; ) {
       if (this.#gathered === MEMORY_BYTES) await this.#spill();
@@ -131,7 +134,7 @@ export class SpooledBody {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#spool.give(this.#length);
+    if (this.#length > 0) this.#spool.give(this.#account, this.#length);
     this.#memory = Buffer.alloc(0);
     for (const stream of this.#streams) stream.destroy();
     await this.#file?.close().catch(() => {});

@@ -88,7 +88,8 @@ async function sentForm(request: FastifyRequest, payload: IncomingMessage, deps:
   if (!request.routeOptions.config.takesForms) return new TollgateError('invalid_json');
   const { spool, maxBodyBytes: maxBytes } = deps;
   try {
-    return await readUpload(payload, contentType, { spool, maxBytes, fingerprint: key !== undefined });
+    const { account } = request.principal!;
+    return await readUpload(payload, contentType, { spool, account, maxBytes, fingerprint: key !== undefined });
   } catch (error) {
     if (error instanceof TollgateError) return error;
     throw new TollgateError('invalid_request', { message: 'The form broke off before its end.', cause: error });

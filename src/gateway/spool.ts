@@ -1,8 +1,9 @@
 /**
- * Bodies on the disk: files without a name in the data folder, so that nothing of them outlives this process, and an account of
- * how much all bodies together take, in memory or on the disk.
+ * Bodies on the disk: files without a name in the data folder, so that nothing of them outlives this process, and a count of
+ * how much all bodies take, in memory or on the disk: together, and of each account. An account takes no more than is left free then, so
+ * half of it where it is alone, and none keeps the others out.
  *
- *   room taken as bytes come ──▶ held by a body ──body closed──▶ given back        none left ──▶ overloaded
+ *   room taken as bytes come ──▶ held by a body ──body closed──▶ given back        too little left ──▶ overloaded
  */
 import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, unlink } from 'node:fs/promises';
@@ -28,6 +29,8 @@ export class Spool {
   readonly #mostBytes: number;
   readonly #clock: Clock;
   #used = 0;
+  /** By account; of those alone that hold some. */
+  readonly #usedBy = new Map<bigint, number>();
 
   /** Removes what a process left that died between making a file and taking its name away; others have no names left. */
   constructor({ dataDir, mostBytes, clock = systemClock }: SpoolOptions) {
@@ -45,16 +48,23 @@ export class Spool {
     return this.#used;
   }
 
-  /** Takes room for so many bytes. Throws `overloaded` where all bodies together would take more than they may. */
-  take(bytes: number): void {
-    if (this.#used + bytes > this.#mostBytes) {
-      throw new TollgateError('overloaded', { cause: `the bodies that are being served take ${this.#used} bytes` });
+  /** Takes room for so many bytes of an account's body. Throws `overloaded` where less would be left than the account has. */
+  take(account: bigint, bytes: number): void {
+    const own = (this.#usedBy.get(account) ?? 0) + bytes;
+    const all = this.#used + bytes;
+    if (own > this.#mostBytes - all) {
+      const cause = `the bodies that are being served take ${this.#used} bytes, ${own - bytes} of them the account's`;
+      throw new TollgateError('overloaded', { cause });
     }
-    this.#used += bytes;
+    this.#used = all;
+    this.#usedBy.set(account, own);
   }
 
-  give(bytes: number): void {
+  give(account: bigint, bytes: number): void {
     this.#used -= bytes;
+    const own = this.#usedBy.get(account)! - bytes;
+    if (own === 0) this.#usedBy.delete(account);
+    else this.#usedBy.set(account, own);
   }
 
   /** A new file that nobody else can open: it is gone when it is closed, or when this process dies. Throws `overloaded`. */

@@ -24,6 +24,8 @@ const KEPT_BYTES = 1024 * 1024;
 
 export interface UploadOptions {
   spool: Spool;
+  /** Who sends it. */
+  account: bigint;
   maxBytes: number;
   /** Whether a fingerprint is wanted. */
   fingerprint: boolean;
@@ -85,9 +87,9 @@ export class Upload implements Form {
 export async function readUpload(
   payload: Readable,
   contentType: string,
-  { spool, maxBytes, fingerprint }: UploadOptions,
+  { spool, account, maxBytes, fingerprint }: UploadOptions,
 ): Promise<Upload> {
-  const body = new SpooledBody(spool);
+  const body = new SpooledBody(spool, account);
   try {
     const boundary = orFault(() => boundaryOf(contentType));
     const reader = new PartsReader(fingerprint);
