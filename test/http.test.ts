@@ -9,7 +9,7 @@ import { silentLogger } from '../src/observe/log.ts';
 
 /** More than all buffers between two sockets take. */
 const LARGE = Buffer.alloc(32 * 1024 * 1024, 'x');
-const STALL_MS = 600;
+const STALL_MS = 1_500;
 
 const timeouts = { headersTimeoutMs: 10_000, requestTimeoutMs: 10_000, stallMs: STALL_MS };
 const app = createHttp({ maxBodyBytes: 1024, ...timeouts, clock: systemClock, log: silentLogger });
