@@ -561,12 +561,14 @@ CREATE TABLE stored_ids (
   request uuid NOT NULL,
   at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
   model text,
-  context_tokens integer,
-  answer_tokens integer,
+  input_tokens integer,
+  output_tokens integer,
   thought_tokens integer,
+  items smallint,
+  is_bound boolean,
   CONSTRAINT stored_ids_pkey PRIMARY KEY (id, provider),
-  CONSTRAINT stored_context_holds_the_answer CHECK (((thought_tokens >= 0) AND (thought_tokens <= answer_tokens) AND (answer_tokens <= context_tokens))),
-  CONSTRAINT stored_context_is_whole CHECK ((num_nulls(model, context_tokens, answer_tokens, thought_tokens) = ANY (ARRAY[0, 4]))),
+  CONSTRAINT stored_context_counts_from_nothing CHECK (((input_tokens >= 0) AND (thought_tokens >= 0) AND (thought_tokens <= output_tokens) AND (items >= 0))) NOT VALID,
+  CONSTRAINT stored_context_is_whole CHECK ((num_nulls(model, input_tokens, output_tokens, thought_tokens, items, is_bound) = ANY (ARRAY[0, 6]))) NOT VALID,
   CONSTRAINT stored_id_is_short CHECK (((length(id) >= 1) AND (length(id) <= 200)))
 ) WITH (autovacuum_vacuum_scale_factor=0.02);
 

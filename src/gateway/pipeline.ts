@@ -123,7 +123,7 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
     case 'whole': {
       context.status = relayed.status;
       const metering = await meterBody(context, deps, relayed);
-      const noting = noteMade(context, deps, metering);
+      const noting = noteMade(context, deps, metering?.failed === true ? null : metering);
       const result = await (metering === null ? release(context, deps) : settle(context, deps, metering));
       if (noting !== null) await noting;
       // An error in the form of a success, or a redirect, is no answer to repeat.
@@ -178,7 +178,7 @@ async function concludeStream(
     decideByDisconnect(context);
   }
   const metering = await meterStream(context, deps, reader);
-  const noting = noteMade(context, deps, metering);
+  const noting = noteMade(context, deps, failed ? null : metering);
   await settle(context, deps, metering);
   if (noting !== null) await noting;
   // One that failed is no answer to repeat.

@@ -55,8 +55,9 @@ export function inputBound(request: MeteredRequest, model: Limits): number {
  */
 export function partsBound({ parts, named, asks, hasTools }: MeteredRequest, { routes }: Limits): number | null {
   if (parts.unbounded > 0 || asks.units.some(isReadAgain)) return null;
-  if (parts.named > 0 && named === undefined) return null;
-  const tokens = (named?.most ?? 0) + parts.given + parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
+  const ofNamed = parts.named > 0 ? (named?.most ?? null) : 0;
+  if (ofNamed === null) return null;
+  const tokens = ofNamed + parts.given + parts.soundTokens + (hasTools ? TOOL_PROMPT_TOKENS : 0);
   if (parts.pictures.length === 0) return tokens;
   const models = routes.map(({ model }) => model);
   return tokens + pictureTokens(parts.pictures, models);

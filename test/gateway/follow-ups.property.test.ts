@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { contextOf, namedContext } from '../../src/gateway/owned/follow-up.ts';
+import { contextOf, namedContext, readsCounted } from '../../src/gateway/owned/follow-up.ts';
 import type { OwnedId } from '../../src/gateway/owned/ids.ts';
 import type { Uuid } from '../../src/lib/ids.ts';
 import { inputBound } from '../../src/metering/bounds.ts';
@@ -51,9 +51,8 @@ it('no step of a talk reads more than is held for', () => {
         input: [...items.map((id) => ({ type: 'item_reference', id })), { role: 'user', content: step.text }],
       };
       const request = readResponsesRequest(Buffer.from(JSON.stringify(body)));
-      const named = namedContext(request.storedIds ?? [], rows, ['m']);
-      expect(named).not.toBeNull();
-      request.named = named!;
+      request.named = namedContext(request.storedIds ?? [], rows, ['m'], false);
+      expect(request.named.most).not.toBeNull();
       const reread = ({ output, reasoning, made }: Answer): number =>
         output - (step.keepsThoughts ? 0 : reasoning) + step.introduction * made.length;
       const input =
@@ -67,7 +66,7 @@ it('no step of a talk reads more than is held for', () => {
       const made = [`resp_${number}`, ...Array.from({ length: step.calls + 1 }, (_, i) => `item_${number}_${i}`)];
       answers.push({ made, input, output: step.output, reasoning });
       const usage = { input, output: step.output - reasoning, reasoning };
-      const context = contextOf({ made, model: 'm', reads: request.reads }, { usage, source: 'provider' });
+      const context = contextOf({ made, model: 'm', isCounted: readsCounted(request) }, { usage, source: 'provider' });
       const row = { provider: 'p', account: 1n, request: `request-${number}` as Uuid, context };
       for (const id of made) rows.set(id, { id, ...row });
     }

@@ -6,6 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { readPrice } from '../../src/catalog/price.ts';
 import { inputBound, inputEstimate, outputBound, requestBounds } from '../../src/metering/bounds.ts';
 import { readChatRequest } from '../../src/metering/requests/chat.ts';
+import { readResponsesRequest } from '../../src/metering/requests/responses.ts';
 
 const model = {
   routes: [{ provider: 'p', model: 'gpt-4o-mini' }],
@@ -173,5 +174,8 @@ describe('the bound of all else', () => {
     expect(heard(content(sound('mp3', 40)))).toEqual([true, false]);
     expect(heard(content({ type: 'file', file: { file_data: 'f' } }))).toEqual([true, false]);
     expect(heard({ modalities: ['text', 'audio'], audio: {} })).toEqual([false, true]);
+    // What was said before may have been sound.
+    const step = readResponsesRequest(Buffer.from('{"model":"m","input":"hi","previous_response_id":"resp_1"}'));
+    expect(requestBounds({ ...step, named: { most: 9, likely: 9, isCounted: true } }, model).hears).toBe(true);
   });
 });

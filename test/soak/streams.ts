@@ -2,7 +2,7 @@
  * Many streams through one gateway process, beside the bare proxy of the benchmark: a thousand open ones, each frame of which must
  * come intact and in order, for the memory that they take; then a hundred quick ones, for the time that the gateway adds to their
  * first byte and to the gaps between their frames; then the same hundred while sounds of 25 MB and pictures of 10 MB pass beside them.
- * About three minutes. `npm run soak:streams`; with numbers behind it, so many slow streams for so many seconds, and so many rounds of
+ * About two minutes. `npm run soak:streams`; with numbers behind it, so many slow streams for so many seconds, and so many rounds of
  * quick ones. Memory is read from Linux's /proc.
  */
 import { readFileSync } from 'node:fs';

@@ -138,7 +138,7 @@ async function noteEnded(
 ): Promise<void> {
   const made = answer.made ?? [];
   const model = facts.attempts.at(-1)?.model;
-  const context = contextOf({ made, model, reads: facts.reads }, used);
+  const context = contextOf({ made, model, isCounted: facts.isCounted === true && answer.failed !== true }, used);
   await owned.note(account, provider!, request, made, context).catch((error) => {
     const cause = describeError(error);
     log.warn(

@@ -15,6 +15,7 @@ import type { Provider } from '../../upstream/types.ts';
 import { errorOf } from '../8-fail.ts';
 import { type Context, need } from '../context.ts';
 import type { Answer } from '../idempotency/seal.ts';
+import { readsCounted } from '../owned/follow-up.ts';
 import { isStoredId } from '../owned/ids.ts';
 import type { Relayed } from '../relayed.ts';
 import { chargeHeaders, sendError } from '../respond.ts';
@@ -130,6 +131,7 @@ function factsOf(context: Context): BackgroundFacts {
   const request = need(context, 'request');
   const { attempts, clampedTo } = context;
   const model = need(context, 'model');
-  const { reads, asks, terms } = request;
-  return { likely: likelyInput(request, model), reads, asks, terms, painter: model.painter, clampedTo, attempts };
+  const { asks, terms } = request;
+  const [likely, isCounted] = [likelyInput(request, model), readsCounted(request)];
+  return { likely, isCounted, asks, terms, painter: model.painter, clampedTo, attempts };
 }

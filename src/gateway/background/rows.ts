@@ -16,8 +16,8 @@ import type { Asks } from '../../metering/requests/asks.ts';
 export interface BackgroundFacts {
   /** What the request likely used, should nobody say. */
   likely: Usage;
-  /** How many times it may have the context read. Absent: it was noted by a release that did not say. */
-  reads?: number;
+  /** Whether all that is read for it is counted. Absent: a release noted it that did not ask. */
+  isCounted?: boolean;
   /** What bears on its charge, as of any request (../billed.ts). */
   asks: Asks;
   terms?: Terms | undefined;

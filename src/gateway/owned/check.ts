@@ -22,7 +22,7 @@ export interface CheckDeps {
 const LOGGED_CHARS = 12;
 
 /**
- * Fills `onlyProvider`, and `named` of the request where it is known. `null`: the request names nothing that is stored. Throws `previous_response_not_found`, `invalid_request`
+ * Fills `onlyProvider`, and `named` of the request. `null`: the request names nothing that is stored. Throws `previous_response_not_found`, `invalid_request`
  * with `param`, and `ledger_unavailable`.
  */
 export function checkOwned(context: Context, deps: CheckDeps): Promise<void> | null {
@@ -50,8 +50,8 @@ async function check(context: Context, deps: CheckDeps, named: readonly StoredId
   context.onlyProvider = provider;
   const answers = new Map(found.filter((one) => one.provider === provider).map((one) => [one.id, one]));
   const models = routes.filter((route) => route.provider === provider).map(({ model }) => model);
-  const read = namedContext(named, answers, models);
-  if (read !== null) need(context, 'request').named = read;
+  const request = need(context, 'request');
+  request.named = namedContext(named, answers, models, request.recalls === true);
 }
 
 /** Says who asked for what is not theirs, and whether it is another's. */

@@ -1,9 +1,13 @@
 /**
- * What a follow-up reads beside its own body: the answers that it names, and all that those followed. It is at most what their provider
- * counted when it made them. So a step of a long talk is held for at the length of the talk and not at the context window, and pays
- * for it too when its client leaves before the provider has counted again.
+ * What a follow-up reads beside its own body: the answers that it names, and all that those followed, as their provider counted it when it
+ * made them. So a step of a long talk is held for at the length of the talk and not at the context window, and pays for it too when
+ * its client leaves before the provider has counted again.
+ *
+ * That is a bound only where nothing was read uncounted, in all of the talk: what tools of the provider found, what was cut off to fit,
+ * pictures that may have been made smaller. Elsewhere it is a likely length, and the context window is the bound.
  */
-import type { NamedContext, StoredId } from '../../metering/requests/types.ts';
+import type { Unit, Usage } from '../../catalog/units.ts';
+import type { MeteredRequest, NamedContext, StoredId } from '../../metering/requests/types.ts';
 import type { Metering } from '../billed.ts';
 import { tokensOf } from '../stream-ends.ts';
 import type { OwnedId, StoredContext } from './ids.ts';
@@ -13,52 +17,70 @@ const ITEM_TOKENS = 64;
 /** No context is as long. A provider that says so is not believed. */
 const MOST_TOKENS = 100_000_000;
 
+/** An answer that its provider has stored. */
 export interface Made {
-  /** Ids of an answer. */
+  /** Its ids. */
   made: readonly string[];
   /** The provider's name of the model that made it. */
   model: string | undefined;
-  /** How many times its request may have had the context read. */
-  reads: number | undefined;
+  /** Whether all that was read for it was counted: `readsCounted` of its request. */
+  isCounted: boolean;
 }
 
-/**
- * What of an answer a follow-up reads. `null`: nobody knows, because its provider reported no usage, or may have run tools, whose
- * findings the model read without all of it being counted.
- */
+/** Whether the usage of an answer counts all that its provider read for it, and will read again for what follows. */
+export function readsCounted({ readsUncounted, named }: MeteredRequest): boolean {
+  return readsUncounted !== true && named?.isCounted !== false;
+}
+
+/** What of an answer a follow-up reads. `null`: its provider has not said. */
 export function contextOf(
-  { made, model, reads }: Made,
+  { made, model, isCounted }: Made,
   used: Pick<Metering, 'usage' | 'source'> | null,
 ): StoredContext | null {
-  if (used?.source !== 'provider' || model === undefined || reads !== 1) return null;
-  const { input, output } = tokensOf(used.usage);
-  const answerTokens = output + ITEM_TOKENS * made.length;
-  const contextTokens = input + answerTokens;
-  if (input === 0 || contextTokens > MOST_TOKENS) return null;
-  return { model, contextTokens, answerTokens, thoughtTokens: used.usage.reasoning ?? 0 };
+  if (used?.source !== 'provider' || model === undefined) return null;
+  const { usage } = used;
+  const { input, output } = tokensOf(usage);
+  if (input + output > MOST_TOKENS) return null;
+  const calls = callsIn(usage);
+  return {
+    model,
+    // After each call of a tool the context was read again.
+    inputTokens: Math.ceil(input / (1 + calls)),
+    outputTokens: output,
+    thoughtTokens: usage.reasoning ?? 0,
+    items: made.length,
+    isBound: isCounted && calls === 0 && input > 0,
+  };
+}
+
+function callsIn(usage: Usage): number {
+  const tools = (Object.keys(usage) as Unit[]).filter((unit) => unit.startsWith('tool:'));
+  return tools.reduce((calls, unit) => calls + usage[unit]!, 0);
 }
 
 /**
- * What a request reads that names these. `models`: the provider's names of those that may answer it. `null`: nobody knows, because
- * something it names is not known, was counted by another model, or is named twice.
+ * What a request reads that names these. `models`: the provider's names of those that may answer it. `recalls`: it may read what
+ * the answers that it names were made without.
  */
 export function namedContext(
   named: readonly StoredId[],
   found: ReadonlyMap<string, OwnedId>,
   models: readonly string[],
-): NamedContext | null {
-  if (new Set(named.map(({ id }) => id)).size < named.length) return null;
-  const sum: NamedContext = { most: 0, likely: 0 };
-  /** Several items of one answer are no more than the answer. */
-  const answers = new Set<string>();
+  recalls: boolean,
+): NamedContext {
+  const sum = { most: 0, likely: 0, isCounted: true };
+  let isBound = !recalls && new Set(named.map(({ id }) => id)).size === named.length;
+  const seen = new Set<string>();
   for (const { id, kind } of named) {
     const { request, context } = found.get(id)!;
-    if (context === null || models.some((model) => model !== context.model)) return null;
-    const { contextTokens, answerTokens, thoughtTokens } = context;
-    if (kind === 'item' && answers.size === answers.add(request).size) continue;
-    const most = kind === 'response' ? contextTokens : answerTokens;
-    sum.most += most;
-    sum.likely += most - thoughtTokens;
+    sum.isCounted &&= context?.isBound === true;
+    isBound &&= context?.isBound === true && models.every((model) => model === context.model);
+    // Several items of one answer are no more than the answer.
+    if (context === null || seen.size === seen.add(`${kind} ${request}`).size) continue;
+    const { inputTokens, outputTokens, thoughtTokens, items } = context;
+    sum.most += (kind === 'response' ? inputTokens : 0) + outputTokens + ITEM_TOKENS * items;
+    // Thoughts are read again where they are named: a response that is followed may be read without.
+    sum.likely += kind === 'response' ? inputTokens + outputTokens - thoughtTokens : outputTokens;
   }
-  return sum;
+  return { ...sum, most: isBound ? sum.most : null };
 }

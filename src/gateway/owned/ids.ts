@@ -14,19 +14,24 @@ import type { Job } from '../../lib/job.ts';
 const KEPT_DAYS = 31;
 const PRUNED_AT_ONCE = 5_000;
 const DAY_MS = 24 * 3_600_000;
+const CONTEXT = 'model, input_tokens, output_tokens, thought_tokens, items, is_bound';
 /** Nothing that would mean anything in a path. */
 const ID = /^[A-Za-z0-9_-]{1,200}$/;
 
-/** What an answer holds that a follow-up reads which names it, in tokens at most (owned/follow-up.ts). */
+/** What an answer holds that a follow-up reads which names it, in tokens (owned/follow-up.ts). */
 export interface StoredContext {
   /** The provider's name of the model that counted them. */
   model: string;
-  /** Of the answer, and of all that it followed. */
-  contextTokens: number;
-  /** Of these, the answer. */
-  answerTokens: number;
+  /** Of what the answer followed, and of what was said to it. */
+  inputTokens: number;
+  /** Of the answer, with its thoughts. */
+  outputTokens: number;
   /** Of these, thoughts. */
   thoughtTokens: number;
+  /** That the answer has. */
+  items: number;
+  /** No follow-up reads more of it. */
+  isBound: boolean;
 }
 
 /** An id and whose it is. */
@@ -63,18 +68,19 @@ export class OwnedIds {
     ids: readonly string[],
     context: StoredContext | null = null,
   ): Promise<void> {
-    const { model = null, contextTokens = null, answerTokens = null, thoughtTokens = null } = context ?? {};
     await this.#pool.query({
       name: 'stored_ids_note',
-      text: `INSERT INTO stored_ids (id, provider, account_id, request, model, context_tokens, answer_tokens, thought_tokens)
-             SELECT id, $2, $3, $4, $5, $6, $7, $8 FROM (SELECT DISTINCT unnest($1::text[]) AS id ORDER BY 1) AS made
-             ON CONFLICT (id, provider) DO UPDATE SET (model, context_tokens, answer_tokens, thought_tokens) = (
-               SELECT excluded.model, excluded.context_tokens, excluded.answer_tokens, excluded.thought_tokens
+      text: `INSERT INTO stored_ids (id, provider, account_id, request, ${CONTEXT})
+             SELECT id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM (SELECT DISTINCT unnest($1::text[]) AS id ORDER BY 1) AS made
+             ON CONFLICT (id, provider) DO UPDATE SET (${CONTEXT}) = (
+               SELECT excluded.model, excluded.input_tokens, excluded.output_tokens, excluded.thought_tokens, excluded.items,
+                      excluded.is_bound
                 WHERE stored_ids.request = excluded.request)`,
       values: [
         ids.filter(isStoredId),
-        ...[provider, account, request, model],
-        ...[contextTokens, answerTokens, thoughtTokens],
+        ...[provider, account, request],
+        ...[context?.model, context?.inputTokens, context?.outputTokens, context?.thoughtTokens],
+        ...[context?.items, context?.isBound],
       ],
     });
   }
@@ -83,9 +89,9 @@ export class OwnedIds {
   async find(ids: readonly string[]): Promise<OwnedId[]> {
     const { rows } = await this.#pool.query<OwnedId>({
       name: 'stored_ids_find',
-      text: `SELECT id, provider, account_id AS account, request,
-                    CASE WHEN model IS NOT NULL THEN json_build_object('model', model, 'contextTokens', context_tokens,
-                      'answerTokens', answer_tokens, 'thoughtTokens', thought_tokens) END AS context
+      text: `SELECT id, provider, account_id AS account, request, CASE WHEN model IS NOT NULL THEN json_build_object(
+               'model', model, 'inputTokens', input_tokens, 'outputTokens', output_tokens, 'thoughtTokens', thought_tokens,
+               'items', items, 'isBound', is_bound) END AS context
                FROM stored_ids WHERE id = ANY ($1::text[])`,
       values: [ids.filter(isStoredId)],
     });

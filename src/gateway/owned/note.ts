@@ -8,7 +8,7 @@ import { describeError } from '../../lib/describe-error.ts';
 import type { Logger } from '../../observe/log.ts';
 import type { Metering } from '../billed.ts';
 import { type Context, need } from '../context.ts';
-import { contextOf } from './follow-up.ts';
+import { contextOf, readsCounted } from './follow-up.ts';
 import { isStoredId, type OwnedIds } from './ids.ts';
 
 /** As long as a client waits for the settle, which runs at the same time. */
@@ -38,11 +38,11 @@ async function note(
   metering: Metering | null,
 ): Promise<void> {
   const { account } = need(context, 'principal');
-  const { reads } = need(context, 'request');
   const model = context.attempts.at(-1)?.model;
+  const isCounted = readsCounted(need(context, 'request'));
   const late = sleep(NOTE_MS, 'late' as const, { ref: false });
   try {
-    const noted = deps.owned.note(account, provider, context.id, made, contextOf({ made, model, reads }, metering));
+    const noted = deps.owned.note(account, provider, context.id, made, contextOf({ made, model, isCounted }, metering));
     const isLate = (await Promise.race([noted, late])) === 'late';
     // It may be noted yet; what it throws then was told of already.
     noted.catch(() => {});

@@ -97,10 +97,10 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
   responses: {
     // Served where it is false: the answer comes with the request.
     selects: ['model', 'stream', 'stream_options', 'background'],
-    // Those that name what a provider has stored are bounded by the context window.
+    // Those that name what a provider has stored are bounded by what it counted, or by the context window.
     input: [
       ...['input', 'instructions', 'prompt', 'previous_response_id', 'conversation', 'truncation'],
-      ...['context_management', 'prompt_cache_options'],
+      ...['context_management', 'prompt_cache_options', 'image'],
     ],
     // `reasoning.mode: pro` costs the same a token, within the same limit.
     output: ['max_output_tokens', 'max_tool_calls', 'text', 'reasoning'],
@@ -115,6 +115,7 @@ export const REQUEST_FIELDS: Readonly<Record<RequestEndpoint, FieldTable>> = {
       search_parameters: 'this gateway has no price for it; ask for a search as a tool',
       modalities: 'this gateway has no price for it; ask for pictures as a tool',
       audio: 'this gateway has no price for it',
+      request_id: 'the provider would store the answer by that name, over one of another account',
     },
   },
   embeddings: {

@@ -34,7 +34,7 @@ export const responsesRequests: RequestReader = {
 /** `POST /responses/compact`: billed as an answer is, and nothing limits its output. */
 export const compactRequests: RequestReader = {
   ...responsesRequests,
-  read: (body) => ({ ...readResponsesRequest(body), mustBeWhole: true, background: false }),
+  read: (body) => ({ ...readResponsesRequest(body), mustBeWhole: true, background: false, readsUncounted: true }),
   limitFields: [],
 };
 
@@ -70,6 +70,8 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
     model,
     namesModel,
     storedIds,
+    readsUncounted: isHosted || compacts || parts.pictures.length > 0 || isShortened(json),
+    recalls: isObject(json.reasoning) && (json.reasoning.context ?? null) !== null,
     background,
     stream: flag(json, 'stream'),
     // Usage is part of the last event.
@@ -89,6 +91,11 @@ export function readResponsesRequest(body: Buffer): MeteredRequest {
     spans,
     end,
   };
+}
+
+/** Whether the provider may read less than there is, and more of it another time. */
+function isShortened({ truncation = null, image = null }: Json): boolean {
+  return (truncation !== null && truncation !== 'disabled') || image !== null;
 }
 
 interface Input {

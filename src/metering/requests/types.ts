@@ -25,8 +25,11 @@ export interface StoredId {
 
 /** What a request reads that it names alone, in tokens. */
 export interface NamedContext {
-  most: number;
+  /** `null`: nobody knows. */
+  most: number | null;
   likely: number;
+  /** Whether all that was read for what it names was counted. */
+  isCounted: boolean;
 }
 
 export interface MeteredRequest {
@@ -70,8 +73,12 @@ export interface MeteredRequest {
   background?: boolean;
   /** What it names that a provider has stored: its account must own that. Absent or empty: nothing. */
   storedIds?: readonly StoredId[] | undefined;
-  /** What all of that is to the model, once it is found (gateway/owned/). Absent: not known. */
+  /** What all of that is to the model, once it is found (gateway/owned/). Absent: it names nothing, or was not looked up yet. */
   named?: NamedContext;
+  /** More may be read for it than its usage says: what tools of the provider find, what is cut off, summed up or made smaller. */
+  readsUncounted?: boolean;
+  /** It may read what the answers that it names were made without. */
+  recalls?: boolean;
   /** What it asks for that bears on the price, where the answer does not say: the size and quality of pictures. */
   terms?: Terms;
   /** Output tokens of one answer, likely, where its bound is far above that. */

@@ -56,7 +56,9 @@ const BEYOND = new Set([
     'images.images',
     'images.mask',
   ],
-  ...['models', 'plugins', 'search_parameters', 'modalities', 'audio'].map((field) => `responses.${field}`),
+  ...['models', 'plugins', 'search_parameters', 'modalities', 'audio', 'image', 'request_id'].map(
+    (field) => `responses.${field}`,
+  ),
   ...['url', 'file_url', 'file_id'].flatMap((field) => [`transcriptions.${field}`, `translations.${field}`]),
 ]);
 
