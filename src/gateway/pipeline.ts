@@ -146,7 +146,8 @@ async function conclude(context: Context, relayed: Relayed, deps: GatewayDeps): 
       context.policy = 'when_short: clamp';
       const metering = charged(context, deps, await meterCut(context, deps, relayed));
       await settle(context, deps, metering);
-      await noteMade(context, deps, metering);
+      // What its provider made of it in the end is not known.
+      await noteMade(context, deps, null);
       const usage = need(context, 'request').includeUsage ? metering.usage : null;
       const rest = Buffer.from(context.endpoint.ends.exhausted!(relayed.unsent, usage, relayed.reader));
       await context.claim?.keep(rest);

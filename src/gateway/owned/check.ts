@@ -22,8 +22,8 @@ export interface CheckDeps {
 const LOGGED_CHARS = 12;
 
 /**
- * Fills `onlyProvider`, and `named` of the request. `null`: the request names nothing that is stored. Throws `previous_response_not_found`, `invalid_request`
- * with `param`, and `ledger_unavailable`.
+ * Fills `onlyProvider`, and `named` of the request. `null`: the request names nothing that is stored. Throws
+ * `previous_response_not_found`, `invalid_request` with `param`, and `ledger_unavailable`.
  */
 export function checkOwned(context: Context, deps: CheckDeps): Promise<void> | null {
   const { storedIds } = need(context, 'request');
