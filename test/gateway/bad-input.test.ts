@@ -1,8 +1,9 @@
 /** Bad input gets the contract's status and code, is charged nothing, and leaves nothing held. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
 import { revokeKey } from '../../src/accounts/keys.ts';
+import { TokenCounter } from '../../src/metering/tokens/counter.ts';
 import {
   chargedTo,
   closeWorld,
@@ -20,7 +21,14 @@ let world: World;
 let gateway: TestGateway;
 let account: TestAccount;
 
+const { countPrompt } = TokenCounter.prototype;
 beforeAll(async () => {
+  // A busy machine may not have the time that a prompt is counted in: then it is counted again, where a gateway would ask its provider.
+  vi.spyOn(TokenCounter.prototype, 'countPrompt').mockImplementation(async function (this: TokenCounter, ...prompt) {
+    let counted = await countPrompt.apply(this, prompt);
+    for (let tries = 1; counted === null && tries < 10; tries++) counted = await countPrompt.apply(this, prompt);
+    return counted;
+  });
   world = await createWorld({}, 'server: { headers_timeout_seconds: 1, request_timeout_seconds: 2 }\n');
   gateway = await startGateway(world);
   account = await createTestAccount(world, '1000');
@@ -121,7 +129,6 @@ describe('bodies', () => {
   });
 
   it('but no prompt near the edge of the context window: there the provider knows best', async () => {
-    // Starts the counter, which a slow machine takes longer for than a count may take.
     const rich = await createTestAccount(world, '1000');
     const messages = [{ role: 'user', content: 'one two three '.repeat(36_000) }];
     world.upstream.script('plain');
